@@ -1,0 +1,2 @@
+//! The corella command.
+fn main() {}

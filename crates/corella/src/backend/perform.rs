@@ -1,0 +1,327 @@
+//! Bare system calls: one operation carried out by the calling thread.
+//!
+//! [`perform`] may block, and serves the pool and blocking endings. [`attempt`] never does, and serves readiness.
+#![allow(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
+use rustix::net::SocketFlags;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use super::{Descriptor, Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value};
+use crate::buffer::Part;
+use crate::fs::{Entry, Metadata};
+use crate::op::{Class, Op, OpenOptions, Shutdown};
+
+/// Directory entries in one answer at most.
+const ENTRIES_MAX: usize = 256;
+
+/// Carries one operation out, blocking as long as the OS does.
+pub(crate) fn perform(submission: &Submission<'_>) -> Outcome {
+    loop {
+        match perform_once(submission) {
+            // A signal, not a cancel: nobody can cancel a bare call.
+            Err(Fault::Interrupted) => continue,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn perform_once(submission: &Submission<'_>) -> Outcome {
+    match submission.op {
+        Op::Read { .. } | Op::Write { .. } => transfer(submission),
+        Op::Recv { .. } | Op::Send { .. } => message(submission, 0),
+        _ => match submission.descriptor {
+            -1 => on_path(submission.op),
+            // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
+            raw => on_descriptor(submission.op, unsafe { BorrowedFd::borrow_raw(raw) }, submission.class),
+        },
+    }
+}
+
+fn done() -> Outcome {
+    Ok(Value::Count(0))
+}
+
+fn on_path(op: &Op) -> Outcome {
+    match op {
+        Op::Open { path, options } => {
+            let mode = calls::Mode::from_raw_mode(options.permissions);
+            Ok(Value::Descriptor(calls::open(&**path, open_flags(options), mode)?))
+        }
+        Op::Stat { path, follow } => {
+            let flags = if *follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+            Ok(Value::Metadata(Box::new(Metadata::from_stat(&calls::statat(CWD, &**path, flags)?))))
+        }
+        Op::Rename { from, to } => calls::rename(&**from, &**to).map_err(Fault::from).and_then(|()| done()),
+        Op::Unlink { path } => calls::unlink(&**path).map_err(Fault::from).and_then(|()| done()),
+        Op::MakeDirectory { path, permissions } => {
+            let mode = calls::Mode::from_raw_mode(*permissions);
+            calls::mkdir(&**path, mode).map_err(Fault::from).and_then(|()| done())
+        }
+        Op::RemoveDirectory { path } => calls::rmdir(&**path).map_err(Fault::from).and_then(|()| done()),
+        Op::HardLink { from, to } => calls::link(&**from, &**to).map_err(Fault::from).and_then(|()| done()),
+        Op::SymbolicLink { content, path } => {
+            calls::symlink(&**content, &**path).map_err(Fault::from).and_then(|()| done())
+        }
+        Op::ReadLink { path } => {
+            let content = calls::readlink(&**path, Vec::new())?;
+            Ok(Value::Path(OsStr::from_bytes(content.as_bytes()).into()))
+        }
+        Op::OpenDirectory { path } | Op::ReadDirectory { path, .. } => {
+            read_directory(op, OsStr::from_bytes(path.to_bytes()))
+        }
+        Op::Resolve { name, port } => resolve(name, *port),
+        other => unreachable!("{other} has a handle or needs no call"),
+    }
+}
+
+/// Opens a directory and finds it to be one, or reads some more of its entries; none is the end.
+fn read_directory(op: &Op, path: &OsStr) -> Outcome {
+    let fault = |error: io::Error| Fault::from_io(&error);
+    let Op::ReadDirectory { reader, .. } = op else {
+        std::fs::read_dir(path).map_err(fault)?;
+        return done();
+    };
+    let mut reader = reader.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let directory = match &mut *reader {
+        Some(directory) => directory,
+        none => none.insert(std::fs::read_dir(path).map_err(fault)?),
+    };
+    let mut entries = Vec::new();
+    for entry in directory.take(ENTRIES_MAX) {
+        entries.push(Entry::from_std(&entry.map_err(fault)?));
+    }
+    Ok(Value::Entries(entries))
+}
+
+fn resolve(name: &str, port: u16) -> Outcome {
+    match (name, port).to_socket_addrs() {
+        Ok(addresses) => Ok(Value::Addresses(addresses.collect())),
+        Err(error) if error.raw_os_error().is_some() => Err(Fault::from_io(&error)),
+        Err(error) => Err(Fault::Name(error.to_string().into_boxed_str())),
+    }
+}
+
+fn on_descriptor(op: &Op, descriptor: BorrowedFd<'_>, class: Class) -> Outcome {
+    match op {
+        Op::Sync { data_only: true } => calls::fdatasync(descriptor).map_err(Fault::from).and_then(|()| done()),
+        Op::Sync { data_only: false } => calls::fsync(descriptor).map_err(Fault::from).and_then(|()| done()),
+        Op::Truncate { length } => calls::ftruncate(descriptor, *length).map_err(Fault::from).and_then(|()| done()),
+        Op::Allocate { offset, length } => calls::fallocate(descriptor, FallocateFlags::empty(), *offset, *length)
+            .map_err(Fault::from)
+            .and_then(|()| done()),
+        Op::StatHandle => Ok(Value::Metadata(Box::new(Metadata::from_stat(&calls::fstat(descriptor)?)))),
+        Op::Shutdown { how } => shut_down(descriptor, *how),
+        Op::Close => close(descriptor.as_raw_fd()),
+        Op::Accept => accept(descriptor, false),
+        other => unreachable!("{other} on a {class:?} is not a bare call"),
+    }
+}
+
+pub(super) fn shut_down(descriptor: BorrowedFd<'_>, how: Shutdown) -> Outcome {
+    let how = match how {
+        Shutdown::Read => std::net::Shutdown::Read,
+        Shutdown::Write => std::net::Shutdown::Write,
+        Shutdown::Both => std::net::Shutdown::Both,
+    };
+    SockRef::from(&descriptor).shutdown(how).map_err(|error| Fault::from_io(&error))?;
+    done()
+}
+
+/// Closes a descriptor that the queue has given up. After an error it is closed all the same (see close(2)).
+pub(super) fn close(raw: RawDescriptor) -> Outcome {
+    // SAFETY: the queue took the descriptor out of its handle for this one call; nobody uses the number after.
+    match unsafe { libc::close(raw) } {
+        0 => done(),
+        _ => match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EINTR | libc::EINPROGRESS) | None => done(),
+            Some(code) => Err(Fault::Os(code)),
+        },
+    }
+}
+
+/// The flags of open(2).
+pub(super) fn open_flags(options: &OpenOptions) -> OFlags {
+    let mut flags = OFlags::CLOEXEC;
+    flags |= match (options.read, options.write || options.append) {
+        (true, true) => OFlags::RDWR,
+        (false, true) => OFlags::WRONLY,
+        _ => OFlags::RDONLY,
+    };
+    let optional = [
+        (options.append, OFlags::APPEND),
+        (options.create || options.create_new, OFlags::CREATE),
+        (options.create_new, OFlags::EXCL),
+        (options.truncate, OFlags::TRUNC),
+        #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+        (options.direct, OFlags::DIRECT),
+    ];
+    for (wanted, flag) in optional {
+        if wanted {
+            flags |= flag;
+        }
+    }
+    flags
+}
+
+/// A list of parts in the OS's own form, cut to what one call takes.
+pub(super) fn vectors(parts: &[Part]) -> (*const libc::iovec, libc::c_int) {
+    // A `Part` is laid out like an `iovec`: an address and a length.
+    const { assert!(size_of::<Part>() == size_of::<libc::iovec>()) };
+    (parts.as_ptr().cast(), parts.len() as libc::c_int)
+}
+
+/// The length of the only part, cut to what one call takes.
+pub(super) fn clamp(length: usize) -> usize {
+    length.min(TRANSFER_BYTES_MAX as usize)
+}
+
+fn counted(result: isize) -> Outcome {
+    match result {
+        -1 => Err(Fault::from_io(&io::Error::last_os_error())),
+        count => Ok(Value::Count(count as u64)),
+    }
+}
+
+/// read, write and their kin, by descriptor, offset and parts.
+fn transfer(submission: &Submission<'_>) -> Outcome {
+    let raw = submission.descriptor;
+    let (list, count) = vectors(submission.parts);
+    let writes = matches!(submission.op, Op::Write { .. });
+    // SAFETY: the parts are the backend's from submission to completion (see the module page), and this call ends
+    // before the completion is reported. `list` points to `count` parts that live through the call.
+    let result = unsafe {
+        match (submission.parts, submission.offset.map(|offset| offset as libc::off_t), writes) {
+            ([part], Some(offset), false) => libc::pread(raw, part.pointer.cast(), clamp(part.length), offset),
+            ([part], Some(offset), true) => libc::pwrite(raw, part.pointer.cast(), clamp(part.length), offset),
+            ([part], None, false) => libc::read(raw, part.pointer.cast(), clamp(part.length)),
+            ([part], None, true) => libc::write(raw, part.pointer.cast(), clamp(part.length)),
+            (_, Some(offset), false) => libc::preadv(raw, list, count, offset),
+            (_, Some(offset), true) => libc::pwritev(raw, list, count, offset),
+            (_, None, false) => libc::readv(raw, list, count),
+            (_, None, true) => libc::writev(raw, list, count),
+        }
+    };
+    counted(result)
+}
+
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+const SEND_FLAGS: libc::c_int = 0;
+
+/// recv and send, by parts.
+fn message(submission: &Submission<'_>, flags: libc::c_int) -> Outcome {
+    let raw = submission.descriptor;
+    let sends = matches!(submission.op, Op::Send { .. });
+    let (list, count) = vectors(submission.parts);
+    // SAFETY: as in `transfer`. The header is zeroed, which is a valid empty one, and lives through the call.
+    let result = unsafe {
+        match (submission.parts, sends) {
+            ([part], false) => libc::recv(raw, part.pointer.cast(), clamp(part.length), flags),
+            ([part], true) => libc::send(raw, part.pointer.cast(), clamp(part.length), flags | SEND_FLAGS),
+            _ => {
+                let mut header: libc::msghdr = MaybeUninit::zeroed().assume_init();
+                header.msg_iov = list.cast_mut();
+                header.msg_iovlen = count as _;
+                match sends {
+                    false => libc::recvmsg(raw, &mut header, flags),
+                    true => libc::sendmsg(raw, &header, flags | SEND_FLAGS),
+                }
+            }
+        }
+    };
+    counted(result)
+}
+
+/// What a non-blocking try came to.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Ended(Outcome),
+    WouldBlock,
+}
+
+/// Tries one operation on a socket or pipe without blocking; nothing if it would.
+///
+/// Pipes and listeners must be non-blocking; sockets need not be.
+pub(crate) fn attempt(submission: &Submission<'_>) -> Option<Outcome> {
+    // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
+    loop {
+        let outcome = match submission.op {
+            Op::Recv { .. } | Op::Send { .. } => message(submission, libc::MSG_DONTWAIT),
+            Op::Read { .. } | Op::Write { .. } => transfer(submission),
+            Op::Accept => accept(descriptor, true),
+            other => unreachable!("{other} is not tried without blocking"),
+        };
+        match outcome {
+            Err(Fault::Interrupted) => continue,
+            // EAGAIN and EWOULDBLOCK are one on all systems that the backend is for.
+            Err(Fault::Os(libc::EAGAIN)) => return None,
+            outcome => return Some(outcome),
+        }
+    }
+}
+
+fn accept(listener: BorrowedFd<'_>, nonblocking: bool) -> Outcome {
+    let flags = match nonblocking {
+        true => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        false => SocketFlags::CLOEXEC,
+    };
+    Ok(Value::Descriptor(rustix::net::accept_with(listener, flags)?))
+}
+
+/// Starts a connect on a non-blocking socket.
+pub(super) fn start_connect(descriptor: BorrowedFd<'_>, address: SocketAddr) -> Attempt {
+    match SockRef::from(&descriptor).connect(&SockAddr::from(address)) {
+        Ok(()) => Attempt::Ended(done()),
+        Err(error) => match error.raw_os_error() {
+            // Interrupted, it goes on in the background like one in progress (see connect(2)).
+            Some(libc::EINPROGRESS | libc::EINTR | libc::EALREADY) => Attempt::WouldBlock,
+            _ => Attempt::Ended(Err(Fault::from_io(&error))),
+        },
+    }
+}
+
+/// How a connect that was in progress ended, if it has.
+pub(super) fn finish_connect(descriptor: BorrowedFd<'_>) -> Attempt {
+    let socket = SockRef::from(&descriptor);
+    match socket.take_error() {
+        Ok(Some(error)) | Err(error) => Attempt::Ended(Err(Fault::from_io(&error))),
+        Ok(None) => match socket.peer_addr() {
+            Ok(_) => Attempt::Ended(done()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Attempt::WouldBlock,
+            Err(error) => Attempt::Ended(Err(Fault::from_io(&error))),
+        },
+    }
+}
+
+/// A TCP socket for this address, blocking or not as the backend wants it.
+pub(crate) fn new_socket(address: SocketAddr, nonblocking: bool) -> io::Result<Descriptor> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(nonblocking)?;
+    Ok(socket.into())
+}
+
+/// Sets whether calls on a description block.
+pub(crate) fn set_nonblocking(descriptor: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
+    let mut flags = calls::fcntl_getfl(descriptor)?;
+    if flags.contains(OFlags::NONBLOCK) != nonblocking {
+        flags.set(OFlags::NONBLOCK, nonblocking);
+        calls::fcntl_setfl(descriptor, flags)?;
+    }
+    Ok(())
+}
+
+/// Takes ownership of a descriptor that the OS has just returned as a number.
+pub(crate) fn adopt_descriptor(raw: RawFd) -> OwnedFd {
+    // SAFETY: called with numbers fresh from the kernel, which nobody else knows yet.
+    unsafe { OwnedFd::from_raw_fd(raw) }
+}

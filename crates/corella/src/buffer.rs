@@ -1,0 +1,562 @@
+//! Owned buffers: handed in with a request, handed back with its outcome.
+//!
+//! The OS reads and writes a buffer while its request is in flight, after the caller's stack frame is long gone.
+//! So a request owns its buffer, and a buffer is a type whose bytes stay where they are when the value moves.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::task::Waker;
+
+/// A run of bytes as an address and a length: what a request tells a backend of a buffer.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Part {
+    pub(crate) pointer: *mut u8,
+    pub(crate) length: usize,
+}
+
+// SAFETY: a `Part` is an address. Whoever dereferences it (backends, the pool) argues there that the request that
+// owns the buffer is still in flight, so that nobody else touches the bytes.
+unsafe impl Send for Part {}
+
+/// The runs of bytes of one request. Up to one is kept inline; more go to a list that the queue reuses.
+#[derive(Debug, Default)]
+pub struct Parts {
+    first: Option<Part>,
+    pub(crate) rest: Vec<Part>,
+    total: u64,
+}
+
+impl Parts {
+    /// Adds `length` bytes at `pointer`. Empty runs are left out.
+    pub fn push(&mut self, pointer: *mut u8, length: usize) {
+        if length == 0 {
+            return;
+        }
+        self.total += length as u64;
+        let part = Part { pointer, length };
+        match self.first {
+            None => self.first = Some(part),
+            Some(_) => self.rest.push(part),
+        }
+    }
+
+    /// The sum of the lengths, in bytes.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Appends to `list` what is left after the first `skip` bytes, at most `limit` runs.
+    pub(crate) fn append_remaining(&self, mut skip: u64, limit: usize, list: &mut Vec<Part>) {
+        for part in self.first.iter().chain(&self.rest) {
+            if list.len() >= limit {
+                return;
+            }
+            if skip >= part.length as u64 {
+                skip -= part.length as u64;
+                continue;
+            }
+            list.push(Part {
+                // `skip` is less than the length here, so the address stays inside the run.
+                pointer: part.pointer.wrapping_add(skip as usize),
+                length: part.length - skip as usize,
+            });
+            skip = 0;
+        }
+    }
+
+    /// Copies out the first `count` bytes.
+    ///
+    /// # Safety
+    /// The buffer that these parts point into must be alive, its first `count` bytes initialised, and the OS done
+    /// with it.
+    pub(crate) unsafe fn copy_prefix(&self, count: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(count as usize);
+        for part in self.first.iter().chain(&self.rest) {
+            let take = part.length.min(count as usize - bytes.len());
+            // SAFETY: the caller vouches that the run is alive and its first `take` bytes are initialised.
+            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(part.pointer, take) });
+        }
+        bytes
+    }
+
+    /// Copies `bytes` in at the front and says how many fitted.
+    ///
+    /// # Safety
+    /// The buffer that these parts point into must be alive, writable, and not lent to the OS.
+    pub(crate) unsafe fn fill(&self, bytes: &[u8]) -> usize {
+        let mut done = 0;
+        for part in self.first.iter().chain(&self.rest) {
+            let take = part.length.min(bytes.len() - done);
+            // SAFETY: the caller vouches for the target; `done + take` is within `bytes`; the two cannot overlap,
+            // as the source is the queue's own memory.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr().add(done), part.pointer, take) };
+            done += take;
+        }
+        done
+    }
+}
+
+/// Bytes to write.
+///
+/// Implemented for `Vec<u8>`, `Box<[u8]>`, `&'static [u8]`, `&'static str`, `String`, [`PooledBuffer`], the types
+/// of `bytes` (with that feature), and for lists of them (`Vec<B>`, `[B; N]`), which are written as one.
+///
+/// # Safety
+/// The runs that `source_parts` pushes must be initialised, and stay valid at the same addresses while the value
+/// is moved, until it is next borrowed mutably or dropped.
+pub unsafe trait Buffer: 'static {
+    /// Pushes each run of bytes to be written, in order.
+    fn source_parts(&self, parts: &mut Parts);
+}
+
+/// Room to read into.
+///
+/// A `Vec<u8>` or slice is filled from its start up to its length; [`Spare`] appends to a `Vec`'s capacity instead.
+///
+/// # Safety
+/// The runs that `target_parts` pushes must be writable, not shared, and stay valid at the same addresses while
+/// the value is moved, until it is next borrowed or dropped. Type and state must stay sound whatever bytes arrive.
+pub unsafe trait BufferMut: 'static {
+    /// Pushes each run of bytes that may be filled, in order.
+    fn target_parts(&mut self, parts: &mut Parts);
+
+    /// Told once, when the request has settled, how many bytes from the start of the runs were filled.
+    ///
+    /// # Safety
+    /// The first `count` bytes of the runs last pushed must be initialised.
+    unsafe fn filled(&mut self, count: usize) {
+        let _ = count;
+    }
+}
+
+macro_rules! slice_buffers {
+    ($($type:ty),*) => {$(
+        // SAFETY: the bytes live on the heap (or are static), owned by the value, and do not move with it.
+        unsafe impl Buffer for $type {
+            fn source_parts(&self, parts: &mut Parts) {
+                let bytes: &[u8] = self.as_ref();
+                parts.push(bytes.as_ptr().cast_mut(), bytes.len());
+            }
+        }
+    )*};
+}
+
+slice_buffers!(Vec<u8>, Box<[u8]>, &'static [u8], &'static str, String, PooledBuffer);
+
+macro_rules! mutable_slice_buffers {
+    ($($type:ty),*) => {$(
+        // SAFETY: the bytes live on the heap, are uniquely owned and initialised, and do not move with the value.
+        unsafe impl BufferMut for $type {
+            fn target_parts(&mut self, parts: &mut Parts) {
+                let bytes: &mut [u8] = self.as_mut();
+                parts.push(bytes.as_mut_ptr(), bytes.len());
+            }
+        }
+    )*};
+}
+
+mutable_slice_buffers!(Vec<u8>, Box<[u8]>);
+
+#[cfg(feature = "bytes")]
+mod shared_bytes {
+    use super::{Buffer, BufferMut, Parts, Spare};
+    use bytes::{Bytes, BytesMut};
+
+    slice_buffers!(Bytes, BytesMut);
+    mutable_slice_buffers!(BytesMut);
+
+    // SAFETY: the spare capacity is owned, on the heap, and nobody else's.
+    unsafe impl BufferMut for Spare<BytesMut> {
+        fn target_parts(&mut self, parts: &mut Parts) {
+            let room = self.0.spare_capacity_mut();
+            parts.push(room.as_mut_ptr().cast(), room.len());
+        }
+
+        unsafe fn filled(&mut self, count: usize) {
+            let length = self.0.len() + count;
+            // SAFETY: the caller vouches that `count` bytes after the old length are initialised.
+            unsafe { self.0.set_len(length) };
+        }
+    }
+}
+
+// SAFETY: each element keeps its own promise, and moving the list moves the elements, which they allow.
+unsafe impl<B: Buffer> Buffer for Vec<B> {
+    fn source_parts(&self, parts: &mut Parts) {
+        self.iter().for_each(|buffer| buffer.source_parts(parts));
+    }
+}
+
+// SAFETY: as for the list above.
+unsafe impl<B: Buffer, const N: usize> Buffer for [B; N] {
+    fn source_parts(&self, parts: &mut Parts) {
+        self.iter().for_each(|buffer| buffer.source_parts(parts));
+    }
+}
+
+/// Tells each of `buffers` its share of the `count` bytes that arrived over all of them.
+///
+/// # Safety
+/// As for [`BufferMut::filled`], over the concatenation of the buffers' runs.
+unsafe fn filled_in_turn<B: BufferMut>(buffers: &mut [B], mut count: usize) {
+    for buffer in buffers {
+        let mut parts = Parts::default();
+        buffer.target_parts(&mut parts);
+        let share = count.min(parts.total() as usize);
+        // SAFETY: the runs are filled in order, so this buffer's first `share` bytes are among the `count`.
+        unsafe { buffer.filled(share) };
+        count -= share;
+    }
+}
+
+// SAFETY: as for `Buffer`.
+unsafe impl<B: BufferMut> BufferMut for Vec<B> {
+    fn target_parts(&mut self, parts: &mut Parts) {
+        self.iter_mut().for_each(|buffer| buffer.target_parts(parts));
+    }
+
+    unsafe fn filled(&mut self, count: usize) {
+        // SAFETY: passed on from the caller.
+        unsafe { filled_in_turn(self, count) };
+    }
+}
+
+// SAFETY: as for `Buffer`.
+unsafe impl<B: BufferMut, const N: usize> BufferMut for [B; N] {
+    fn target_parts(&mut self, parts: &mut Parts) {
+        self.iter_mut().for_each(|buffer| buffer.target_parts(parts));
+    }
+
+    unsafe fn filled(&mut self, count: usize) {
+        // SAFETY: passed on from the caller.
+        unsafe { filled_in_turn(self, count) };
+    }
+}
+
+/// The unused capacity of a growable buffer as room to read into; the bytes read are appended.
+///
+/// Made by [`SpareCapacity::spare`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spare<B>(pub B);
+
+/// Growable buffers that can lend their unused capacity.
+pub trait SpareCapacity: Sized {
+    /// Reads append into the unused capacity instead of filling the length.
+    ///
+    /// ```
+    /// use corella::SpareCapacity;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let scheduler = corella::Scheduler::new()?;
+    /// let file = scheduler.io().open("Cargo.toml", corella::Mode::Read).wait()?;
+    /// let (count, text) = file.read_at(Vec::with_capacity(64).spare(), 0).wait()?;
+    /// assert_eq!(text.0.len(), count);
+    /// # Ok(()) }
+    /// ```
+    fn spare(self) -> Spare<Self> {
+        Spare(self)
+    }
+}
+
+impl SpareCapacity for Vec<u8> {}
+#[cfg(feature = "bytes")]
+impl SpareCapacity for bytes::BytesMut {}
+
+// SAFETY: the spare capacity is owned, on the heap, and nobody else's.
+unsafe impl BufferMut for Spare<Vec<u8>> {
+    fn target_parts(&mut self, parts: &mut Parts) {
+        let room = self.0.spare_capacity_mut();
+        parts.push(room.as_mut_ptr().cast(), room.len());
+    }
+
+    unsafe fn filled(&mut self, count: usize) {
+        let length = self.0.len() + count;
+        // SAFETY: the caller vouches that `count` bytes after the old length are initialised.
+        unsafe { self.0.set_len(length) };
+    }
+}
+
+/// A bounded pool of equal buffers, for receiving from many connections without allocating.
+///
+/// ```
+/// let pool = corella::BufferPool::new(2, 4096);
+/// let first = pool.take().unwrap();
+/// let second = pool.take().unwrap();
+/// assert!(pool.take().is_none(), "two is all there are");
+/// drop(first);
+/// assert!(pool.take().is_some());
+/// # drop(second);
+/// ```
+#[derive(Clone)]
+pub struct BufferPool {
+    shared: Rc<PoolShared>,
+}
+
+struct PoolShared {
+    state: RefCell<PoolState>,
+    buffer_bytes: usize,
+}
+
+struct PoolState {
+    free: Vec<Box<[u8]>>,
+    /// Buffers that may still be made.
+    unmade: usize,
+    waiting: VecDeque<Waker>,
+}
+
+impl BufferPool {
+    /// A pool of at most `count` buffers of `buffer_bytes` bytes each, made as they are first needed.
+    pub fn new(count: usize, buffer_bytes: usize) -> BufferPool {
+        BufferPool {
+            shared: Rc::new(PoolShared {
+                state: RefCell::new(PoolState { free: Vec::new(), unmade: count, waiting: VecDeque::new() }),
+                buffer_bytes,
+            }),
+        }
+    }
+
+    /// A buffer, if one is free. It returns to the pool when it is dropped.
+    pub fn take(&self) -> Option<PooledBuffer> {
+        let mut state = self.shared.state.borrow_mut();
+        let bytes = match state.free.pop() {
+            Some(bytes) => bytes,
+            None if state.unmade > 0 => {
+                state.unmade -= 1;
+                vec![0; self.shared.buffer_bytes].into_boxed_slice()
+            }
+            None => return None,
+        };
+        Some(PooledBuffer { bytes: Some(bytes), filled: 0, pool: Rc::clone(&self.shared) })
+    }
+
+    /// Wakes `waker` when a buffer comes back.
+    pub(crate) fn wait_for_one(&self, waker: &Waker) {
+        let mut state = self.shared.state.borrow_mut();
+        if !state.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+            state.waiting.push_back(waker.clone());
+        }
+    }
+
+    /// The size of each buffer, in bytes.
+    pub fn buffer_bytes(&self) -> usize {
+        self.shared.buffer_bytes
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.state.borrow();
+        formatter
+            .debug_struct("BufferPool")
+            .field("buffer_bytes", &self.shared.buffer_bytes)
+            .field("free", &(state.free.len() + state.unmade))
+            .finish()
+    }
+}
+
+/// A buffer of a [`BufferPool`]. As a slice it is the bytes last received into it.
+pub struct PooledBuffer {
+    bytes: Option<Box<[u8]>>,
+    filled: usize,
+    pool: Rc<PoolShared>,
+}
+
+impl PooledBuffer {
+    /// Makes it `count` bytes long (at most its full size), to be filled by hand.
+    pub fn set_length(&mut self, count: usize) {
+        self.filled = count.min(self.pool.buffer_bytes);
+    }
+}
+
+impl Deref for PooledBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.as_ref().map_or(&[], |bytes| &bytes[..self.filled])
+    }
+}
+
+impl DerefMut for PooledBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let filled = self.filled;
+        self.bytes.as_mut().map_or(&mut [], |bytes| &mut bytes[..filled])
+    }
+}
+
+impl AsRef<[u8]> for PooledBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for PooledBuffer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "PooledBuffer({} of {} bytes)", self.filled, self.pool.buffer_bytes)
+    }
+}
+
+impl Drop for PooledBuffer {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut state = self.pool.state.borrow_mut();
+            state.free.extend(self.bytes.take());
+            state.waiting.pop_front()
+        };
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+}
+
+// SAFETY: the whole boxed slice is owned, initialised, on the heap, and does not move with the value.
+unsafe impl BufferMut for PooledBuffer {
+    fn target_parts(&mut self, parts: &mut Parts) {
+        self.filled = 0;
+        if let Some(bytes) = &mut self.bytes {
+            parts.push(bytes.as_mut_ptr(), bytes.len());
+        }
+    }
+
+    unsafe fn filled(&mut self, count: usize) {
+        self.filled = count;
+    }
+}
+
+/// The buffer of a read to the end: a `Vec` that the queue lets grow between the parts of the read.
+pub struct ReadToEnd {
+    pub(crate) bytes: Vec<u8>,
+    /// Its length when the read began.
+    start: usize,
+}
+
+impl ReadToEnd {
+    /// Reads are appended to `bytes`.
+    pub(crate) fn new(bytes: Vec<u8>) -> ReadToEnd {
+        let start = bytes.len();
+        ReadToEnd { bytes, start }
+    }
+
+    /// Room for the next part, or nothing where there is no memory. `expected` is what is believed to be left.
+    pub(crate) fn room(&mut self, expected: u64) -> Option<Parts> {
+        const LEAST: usize = 32;
+        const MOST: usize = 64 << 20;
+        if self.bytes.capacity() - self.bytes.len() < LEAST {
+            // One byte more than expected, so that the read that finds the end needs no more room.
+            let expected = usize::try_from(expected).unwrap_or(MOST).min(MOST) + 1;
+            let doubled = self.bytes.len().min(MOST);
+            self.bytes.try_reserve(expected.max(doubled).max(8 << 10)).ok()?;
+        }
+        let mut parts = Parts::default();
+        let room = self.bytes.spare_capacity_mut();
+        parts.push(room.as_mut_ptr().cast(), room.len());
+        Some(parts)
+    }
+
+    /// `count` bytes have arrived in the room last given out.
+    pub(crate) fn arrived(&mut self, count: usize) {
+        let length = (self.bytes.len() + count).min(self.bytes.capacity());
+        // SAFETY: the OS, or `take_all`, has just filled `count` bytes from the old length on; and the sum is
+        // within the capacity.
+        unsafe { self.bytes.set_len(length) };
+    }
+
+    /// Moves bytes that are already here into the room; `arrived` is to be told.
+    pub(crate) fn take_all(&mut self, bytes: &mut VecDeque<u8>) -> usize {
+        let Some(parts) = self.room(bytes.len() as u64) else { return 0 };
+        fill_from(&parts, 0, bytes)
+    }
+
+    /// The bytes that this read brought, taken out again.
+    pub(crate) fn give_back(&mut self) -> Vec<u8> {
+        self.bytes.split_off(self.start)
+    }
+}
+
+/// Tells the buffer of a settled request how many bytes arrived in it.
+pub(crate) fn tell_filled<B: BufferMut>(buffer: &mut B, count: u64) {
+    // SAFETY: `count` is what the OS, or the queue's own copying, reported as filled from the start of the runs.
+    unsafe { buffer.filled(count as usize) };
+}
+
+/// Copies the first `count` bytes out of a settled request's buffer.
+pub(crate) fn copy_out(parts: &Parts, count: u64) -> Vec<u8> {
+    // SAFETY: the queue calls this for a settled request whose payload still sits in its slot: the buffer is alive,
+    // the OS has let go of it and has reported `count` bytes as filled.
+    unsafe { parts.copy_prefix(count) }
+}
+
+/// Moves bytes from the front of `bytes` into what is left of a buffer after `skip`; says how many.
+pub(crate) fn fill_from(parts: &Parts, skip: u64, bytes: &mut VecDeque<u8>) -> usize {
+    let mut list = Vec::new();
+    parts.append_remaining(skip, usize::MAX, &mut list);
+    let mut rest = Parts::default();
+    list.iter().for_each(|part| rest.push(part.pointer, part.length));
+    // SAFETY: the queue calls this for a request that it has not handed to the OS; the payload in its slot keeps the
+    // buffer alive and nobody else touches it.
+    let count = unsafe { rest.fill(bytes.make_contiguous()) };
+    bytes.drain(..count);
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remaining_parts_start_after_the_bytes_already_moved() {
+        let buffers = vec![vec![1u8; 3], vec![], vec![2u8; 5], vec![3u8; 2]];
+        let mut parts = Parts::default();
+        buffers.source_parts(&mut parts);
+        assert_eq!(parts.total(), 10);
+        let mut list = Vec::new();
+        parts.append_remaining(4, 8, &mut list);
+        assert_eq!(list.iter().map(|part| part.length).collect::<Vec<_>>(), [4, 2]);
+        assert_eq!(list[0].pointer.cast_const(), buffers[2].as_ptr().wrapping_add(1));
+        list.clear();
+        parts.append_remaining(0, 2, &mut list);
+        assert_eq!(list.len(), 2);
+        list.clear();
+        parts.append_remaining(10, 8, &mut list);
+        assert!(list.is_empty());
+    }
+
+    #[test]
+    fn bytes_copied_in_and_out_are_spread_over_the_parts() {
+        let mut buffers = [vec![0u8; 2], vec![0u8; 3]];
+        let mut parts = Parts::default();
+        buffers.target_parts(&mut parts);
+        // SAFETY: `buffers` is alive and lent to nobody.
+        let (filled, copied) = unsafe { (parts.fill(b"abcdefg"), parts.copy_prefix(4)) };
+        assert_eq!((filled, &copied[..]), (5, &b"abcd"[..]));
+        assert_eq!(buffers, [b"ab".to_vec(), b"cde".to_vec()]);
+    }
+
+    #[test]
+    fn a_list_of_spare_buffers_is_filled_in_order() {
+        let mut buffers = vec![Vec::with_capacity(4).spare(), Vec::with_capacity(4).spare()];
+        let mut parts = Parts::default();
+        buffers.target_parts(&mut parts);
+        let first_room = buffers[0].0.capacity();
+        let bytes: Vec<u8> = (0..first_room as u8 + 1).collect();
+        // SAFETY: `fill` initialised exactly as many bytes as `filled` is told of.
+        unsafe {
+            let count = parts.fill(&bytes);
+            buffers.filled(count);
+        }
+        assert_eq!(buffers[0].0.len(), first_room);
+        assert_eq!(buffers[1].0, [first_room as u8]);
+    }
+
+    #[test]
+    fn a_pooled_buffer_returns_when_it_is_dropped() {
+        let pool = BufferPool::new(1, 16);
+        let buffer = pool.take().unwrap();
+        assert!(pool.take().is_none());
+        drop(buffer);
+        assert!(pool.take().is_some());
+    }
+}

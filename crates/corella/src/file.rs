@@ -1,0 +1,431 @@
+//! Files: what a program holds of a regular file, a pipe, a terminal or a device.
+
+use std::io::SeekFrom;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use rustix::fs::OFlags;
+
+use crate::backend::{Value, set_nonblocking};
+use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd};
+use crate::error::{Error, ErrorKind};
+use crate::fs::{Stat, os_path};
+use crate::op::{At, Class, Extent, Op, OpenOptions, SeekTo};
+use crate::operation::{Action, ActionReport, HandleRef, Operation, Plain, Plan, Reading, Sealed, Writing};
+use crate::queue::handles::{Handle, Target};
+use crate::scheduler::Io;
+
+/// The usual ways to open a file. [`OpenOptions`] has all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// For reading; it must exist.
+    Read,
+    /// For writing; made if need be, otherwise emptied.
+    Write,
+    /// For writing at its end; made if need be.
+    Append,
+    /// For both; made if need be, and not emptied.
+    ReadWrite,
+}
+
+/// The permissions of a new file before the process's mask.
+const FILE_PERMISSIONS: u32 = 0o666;
+
+impl From<Mode> for OpenOptions {
+    fn from(mode: Mode) -> OpenOptions {
+        let options = OpenOptions::new();
+        match mode {
+            Mode::Read => options.read(true),
+            Mode::Write => options.write(true).create(true).truncate(true),
+            Mode::Append => options.append(true).create(true),
+            Mode::ReadWrite => options.read(true).write(true).create(true),
+        }
+    }
+}
+
+impl Default for OpenOptions {
+    fn default() -> OpenOptions {
+        OpenOptions::new()
+    }
+}
+
+/// ```
+/// use corella::{OpenOptions, Scheduler};
+/// # fn main() -> Result<(), corella::Error> {
+/// let scheduler = Scheduler::new()?;
+/// let path = std::env::temp_dir().join("corella-options-example");
+/// let options = OpenOptions::new().write(true).create(true).permissions(0o600);
+/// let file = scheduler.io().open(&path, options).wait()?;
+/// assert_eq!(file.stat().wait()?.permissions, 0o600);
+/// # std::fs::remove_file(path).unwrap();
+/// # Ok(()) }
+/// ```
+impl OpenOptions {
+    /// Nothing chosen yet.
+    pub fn new() -> OpenOptions {
+        OpenOptions {
+            read: false,
+            write: false,
+            append: false,
+            create: false,
+            create_new: false,
+            truncate: false,
+            direct: false,
+            permissions: FILE_PERMISSIONS,
+        }
+    }
+
+    /// For reading.
+    pub fn read(mut self, yes: bool) -> Self {
+        self.read = yes;
+        self
+    }
+
+    /// For writing.
+    pub fn write(mut self, yes: bool) -> Self {
+        self.write = yes;
+        self
+    }
+
+    /// Every write goes to the end of the file as it then is. Positioned writes are refused, as the OS would append
+    /// them as well (see pwrite(2)).
+    pub fn append(mut self, yes: bool) -> Self {
+        self.append = yes;
+        self
+    }
+
+    /// Made if it does not exist.
+    pub fn create(mut self, yes: bool) -> Self {
+        self.create = yes;
+        self
+    }
+
+    /// Made, and an error if it exists.
+    pub fn create_new(mut self, yes: bool) -> Self {
+        self.create_new = yes;
+        self
+    }
+
+    /// Emptied.
+    pub fn truncate(mut self, yes: bool) -> Self {
+        self.truncate = yes;
+        self
+    }
+
+    /// Past the page cache (O_DIRECT): buffers, offsets and lengths must be aligned to the device's blocks. Linux and
+    /// FreeBSD; elsewhere it changes nothing.
+    pub fn direct(mut self, yes: bool) -> Self {
+        self.direct = yes;
+        self
+    }
+
+    /// The permissions of a file that is made, before the process's mask (default `0o666`).
+    pub fn permissions(mut self, bits: u32) -> Self {
+        self.permissions = bits & 0o7777;
+        self
+    }
+}
+
+/// Gives a file that has been opened.
+#[derive(Debug)]
+pub struct Opening {
+    path: Rc<str>,
+    options: OpenOptions,
+}
+
+impl Sealed for Opening {}
+
+impl Action for Opening {
+    type Output = File;
+    type Error = Error;
+
+    fn finish(self, io: &Io, report: ActionReport) -> Result<File, Error> {
+        let Value::Descriptor(descriptor) = report.0.result? else { unreachable!("open gives a descriptor") };
+        let operation = Op::Open { path: std::sync::Arc::from(c""), options: self.options }.to_string();
+        let fault = |error: std::io::Error| Error::from_io(&error, operation.clone(), &*self.path);
+        let stat = rustix::fs::fstat(&descriptor).map_err(|code| fault(code.into()))?;
+        let class = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+            rustix::fs::FileType::Directory => {
+                return Err(Error::from_os(libc::EISDIR, operation, &*self.path));
+            }
+            rustix::fs::FileType::RegularFile | rustix::fs::FileType::BlockDevice => {
+                Class::File { append: self.options.append }
+            }
+            _ => Class::Stream,
+        };
+        let core = io.core(&operation)?;
+        if class == Class::Stream {
+            let wanted = core.queue.borrow().backend.wants_nonblocking();
+            set_nonblocking(descriptor.as_fd(), wanted).map_err(fault)?;
+        }
+        let mut handle = Handle::new(descriptor, class, Target::Path(Rc::clone(&self.path)));
+        handle.known_end = stat.st_size.try_into().unwrap_or(0);
+        let key = core.queue.borrow_mut().adopt(handle);
+        Ok(File { handle: HandleRef { io: io.clone(), key } })
+    }
+}
+
+/// Gives the place of the cursor.
+#[derive(Debug)]
+pub struct Seeking;
+
+impl Sealed for Seeking {}
+
+impl Action for Seeking {
+    type Output = u64;
+    type Error = Error;
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<u64, Error> {
+        match report.0.result? {
+            Value::Count(place) => Ok(place),
+            other => unreachable!("seek gave {other:?}"),
+        }
+    }
+}
+
+/// A file, pipe, terminal or device. Clones are the same handle: they share its cursor and its order.
+///
+/// Dropping the last clone closes it in the background: queued writes go out first, reads are cancelled.
+///
+/// ```
+/// use corella::{Mode, Scheduler};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut scheduler = Scheduler::new()?;
+/// let path = std::env::temp_dir().join("corella-file-example");
+/// let file = scheduler.io().open(&path, Mode::ReadWrite).wait()?;
+/// // Submitted at once, carried out in order.
+/// let first = file.write_at("hello", 0).submit()?;
+/// let second = file.write_at("J", 0).submit()?;
+/// let (count, text) = scheduler.block_on(file.read_at(vec![0; 5], 0))??;
+/// assert_eq!((count, &text[..]), (5, &b"Jello"[..]));
+/// # first.wait()?; second.wait()?; std::fs::remove_file(path)?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct File {
+    pub(crate) handle: HandleRef,
+}
+
+impl File {
+    fn reading<B: BufferMut + Unpin>(&self, at: At, extent: Extent, buffer: B) -> Operation<Reading<B>> {
+        self.handle.operation(Op::Read { at, extent, parts: Parts::default() }, Reading(buffer))
+    }
+
+    /// Reads what there is at the cursor, up to the buffer's room. Zero is the end.
+    pub fn read<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
+        self.reading(At::Cursor, Extent::Some, buffer)
+    }
+
+    /// Reads at `offset` bytes from the start, up to the buffer's room. Zero is the end.
+    pub fn read_at<B: BufferMut + Unpin>(&self, buffer: B, offset: u64) -> Operation<Reading<B>> {
+        self.reading(At::Offset(offset), Extent::Some, buffer)
+    }
+
+    /// Fills the whole buffer from the cursor, or fails with `UnexpectedEnd`.
+    pub fn read_exact<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
+        self.reading(At::Cursor, Extent::Exact, buffer)
+    }
+
+    /// Fills the whole buffer from `offset`, or fails with `UnexpectedEnd`.
+    pub fn read_exact_at<B: BufferMut + Unpin>(&self, buffer: B, offset: u64) -> Operation<Reading<B>> {
+        self.reading(At::Offset(offset), Extent::Exact, buffer)
+    }
+
+    /// Appends everything from the cursor to the end to `bytes`.
+    pub fn read_to_end(&self, bytes: Vec<u8>) -> Operation<ReadToEnd> {
+        let op = Op::Read { at: At::Cursor, extent: Extent::ToEnd, parts: Parts::default() };
+        self.handle.operation(op, ReadToEnd::new(bytes))
+    }
+
+    /// Appends everything from `offset` to the end to `bytes`.
+    pub fn read_to_end_at(&self, bytes: Vec<u8>, offset: u64) -> Operation<ReadToEnd> {
+        let op = Op::Read { at: At::Offset(offset), extent: Extent::ToEnd, parts: Parts::default() };
+        self.handle.operation(op, ReadToEnd::new(bytes))
+    }
+
+    /// Writes the whole buffer at the cursor, or in append mode at the end.
+    pub fn write<B: Buffer + Unpin>(&self, buffer: B) -> Operation<Writing<B>> {
+        self.handle.operation(Op::Write { at: At::Cursor, parts: Parts::default() }, Writing(buffer))
+    }
+
+    /// Writes the whole buffer at `offset`. `InvalidInput` in append mode.
+    pub fn write_at<B: Buffer + Unpin>(&self, buffer: B, offset: u64) -> Operation<Writing<B>> {
+        self.handle.operation(Op::Write { at: At::Offset(offset), parts: Parts::default() }, Writing(buffer))
+    }
+
+    /// Moves the cursor, in turn with the other operations at the cursor, and gives its place.
+    pub fn seek(&self, to: SeekFrom) -> Operation<Seeking> {
+        let to = match to {
+            SeekFrom::Start(offset) => SeekTo::Start(offset),
+            SeekFrom::Current(offset) => SeekTo::Current(offset),
+            SeekFrom::End(offset) => SeekTo::End(offset),
+        };
+        self.handle.operation(Op::Seek { to }, Seeking)
+    }
+
+    /// Makes everything written so far durable, attributes included; fsync(2). Waits for all before it.
+    pub fn sync(&self) -> Operation<Plain> {
+        self.handle.operation(Op::Sync { data_only: false }, Plain)
+    }
+
+    /// As [`sync`](Self::sync), without the attributes that reading does not need; fdatasync(2).
+    pub fn sync_data(&self) -> Operation<Plain> {
+        self.handle.operation(Op::Sync { data_only: true }, Plain)
+    }
+
+    /// Makes the file `length` bytes long. Waits for all before it and holds back all after.
+    pub fn truncate(&self, length: u64) -> Operation<Plain> {
+        self.handle.operation(Op::Truncate { length }, Plain)
+    }
+
+    /// Reserves `length` bytes from `offset`, growing the file; fallocate(2). The OS's error where a file system
+    /// cannot.
+    pub fn allocate(&self, offset: u64, length: u64) -> Operation<Plain> {
+        self.handle.operation(Op::Allocate { offset, length }, Plain)
+    }
+
+    /// What the file system knows of the file.
+    pub fn stat(&self) -> Operation<Stat> {
+        self.handle.operation(Op::StatHandle, Stat)
+    }
+
+    /// Settles when everything before it on this handle has, and holds back everything after.
+    pub fn barrier(&self) -> Operation<Plain> {
+        self.handle.operation(Op::Barrier, Plain)
+    }
+
+    /// Closes the handle for all its clones: queued writes go out first (within the deadline), reads are cancelled.
+    pub fn close(&self) -> Operation<Plain> {
+        self.handle.close(false)
+    }
+
+    /// Closes the handle for all its clones; queued writes are cancelled too.
+    pub fn close_now(&self) -> Operation<Plain> {
+        self.handle.close(true)
+    }
+
+    /// Whether it takes requests.
+    pub fn is_open(&self) -> bool {
+        self.handle.is_open()
+    }
+
+    /// Where the next operation at the cursor goes, in bytes from the start, once those submitted have settled.
+    /// Always zero on pipes and terminals.
+    pub fn cursor(&self) -> Result<u64, Error> {
+        let core = self.handle.io.core("cursor")?;
+        let queue = core.queue.borrow();
+        match queue.handles.find(self.handle.key) {
+            Some(index) => Ok(queue.handles[index].cursor),
+            None => Err(Error::new(ErrorKind::Closed, "cursor", "")),
+        }
+    }
+
+    /// Hands the descriptor back, its cursor moved to this handle's, with bytes that an abandoned read had received.
+    ///
+    /// `Busy`, with the file, while it has other clones or requests in flight.
+    pub fn into_std(self) -> Result<(std::fs::File, Vec<u8>), (File, Error)> {
+        let core = match self.handle.io.core("hand back") {
+            Ok(core) => core,
+            Err(error) => return Err((self, error)),
+        };
+        let given = core.queue.borrow_mut().give_away(self.handle.key);
+        match given {
+            Ok((descriptor, handle)) => {
+                if matches!(handle.class, Class::File { .. }) {
+                    // A file that cannot seek has no cursor to move.
+                    let _ = rustix::fs::seek(&descriptor, rustix::fs::SeekFrom::Start(handle.cursor));
+                }
+                let received = handle.pushback.map_or_else(Vec::new, |pushback| pushback.bytes.into());
+                Ok((descriptor.into(), received))
+            }
+            Err(kind) => Err((self, Error::new(kind, "hand back", ""))),
+        }
+    }
+}
+
+impl Io {
+    /// Opens a file. `mode` is a [`Mode`] or [`OpenOptions`].
+    ///
+    /// Regular files, block devices, FIFOs and character devices; a directory is an error.
+    pub fn open(&self, path: impl AsRef<Path>, mode: impl Into<OpenOptions>) -> Operation<Opening> {
+        let path = path.as_ref();
+        let options: OpenOptions = mode.into();
+        let action = Opening { path: path.to_string_lossy().into(), options };
+        let operation = || Op::Open { path: std::sync::Arc::from(c""), options }.to_string();
+        let plan = match os_path(path, &operation()) {
+            Ok(path) => Plan::Op(Op::Open { path, options }),
+            Err(error) => Plan::Invalid(error),
+        };
+        Operation::new(self.clone(), None, plan, action)
+    }
+
+    /// Takes a descriptor over as a file: one of the standard library's, or any that can be read or written.
+    ///
+    /// A regular file goes on at its present cursor. `name` is what errors call it. A description that others share
+    /// (a standard stream) is better had from [`stdin`](Self::stdin) and its kin.
+    pub fn adopt_file(&self, descriptor: impl Into<OwnedFd>, name: &str) -> Result<File, Error> {
+        self.adopt(descriptor.into(), Target::Path(name.into()), false)
+    }
+
+    /// The process's standard input.
+    pub fn stdin(&self) -> Result<File, Error> {
+        self.standard(std::io::stdin().as_fd().try_clone_to_owned(), "standard input")
+    }
+
+    /// The process's standard output. Nothing buffered by the standard library goes through it.
+    pub fn stdout(&self) -> Result<File, Error> {
+        self.standard(std::io::stdout().as_fd().try_clone_to_owned(), "standard output")
+    }
+
+    /// The process's standard error output.
+    pub fn stderr(&self) -> Result<File, Error> {
+        self.standard(std::io::stderr().as_fd().try_clone_to_owned(), "standard error")
+    }
+
+    fn standard(&self, descriptor: std::io::Result<OwnedFd>, name: &'static str) -> Result<File, Error> {
+        let descriptor = descriptor.map_err(|error| Error::from_io(&error, "open", name))?;
+        self.adopt(descriptor, Target::Static(name), true)
+    }
+
+    fn adopt(&self, descriptor: OwnedFd, target: Target, is_shared: bool) -> Result<File, Error> {
+        let name = match &target {
+            Target::Path(path) => path.to_string(),
+            Target::Static(name) => (*name).to_string(),
+            Target::Socket => String::new(),
+        };
+        let core = self.core("adopt")?;
+        let fault = |code: rustix::io::Errno| Error::from_os(code.raw_os_error(), "adopt", name.clone());
+        let stat = rustix::fs::fstat(&descriptor).map_err(fault)?;
+        let flags = rustix::fs::fcntl_getfl(&descriptor).map_err(fault)?;
+        let class = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+            rustix::fs::FileType::Directory => return Err(Error::from_os(libc::EISDIR, "adopt", name)),
+            rustix::fs::FileType::RegularFile | rustix::fs::FileType::BlockDevice if is_shared => Class::SharedFile,
+            rustix::fs::FileType::RegularFile | rustix::fs::FileType::BlockDevice => {
+                Class::File { append: flags.contains(OFlags::APPEND) }
+            }
+            _ => Class::Stream,
+        };
+        let cursor = match class {
+            Class::File { .. } => rustix::fs::tell(&descriptor).map_err(fault)?,
+            _ => 0,
+        };
+        let mut handle = Handle::new(descriptor, class, target);
+        handle.nonblocking = class == Class::Stream && flags.contains(OFlags::NONBLOCK);
+        handle.cursor = cursor;
+        handle.known_end = stat.st_size.try_into().unwrap_or(0);
+        let key = core.queue.borrow_mut().adopt(handle);
+        Ok(File { handle: HandleRef { io: self.clone(), key } })
+    }
+}
+
+/// The descriptor as a number, for a look with tools; it stays the handle's.
+impl File {
+    /// The OS's number for it, or nothing once it is closed.
+    pub fn descriptor_number(&self) -> Option<i32> {
+        let core = self.handle.io.try_core().ok()?;
+        let queue = core.queue.borrow();
+        let handle = &queue.handles[queue.handles.find(self.handle.key)?];
+        handle.descriptor.as_ref().map(AsRawFd::as_raw_fd)
+    }
+}

@@ -1,0 +1,74 @@
+//! Corella: one asynchronous I/O system for every OS, made to be put inside a language virtual machine or a native
+//! program.
+//!
+//! A program asks for I/O on a [`File`] or a [`Socket`]; the request goes into the queue of its [`Scheduler`]; the OS's
+//! own completion queue carries it out; the scheduler hands the outcome back as a blocking return, a polled status, a
+//! callback, or a woken task. No request ever gets a thread of its own, and the requests on one handle take effect in
+//! the order they were submitted.
+//!
+//! ```
+//! use corella::{Mode, Scheduler};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut scheduler = Scheduler::new()?;
+//! let io = scheduler.io();
+//! let file = io.open("Cargo.toml", Mode::Read).wait()?;                  // 1 wait: blocking
+//!
+//! let request = file.read_at(vec![0; 16], 0).submit()?;                  // 2 submit: a status to ask
+//! file.read_at(vec![0; 16], 0)
+//!     .deadline(Duration::from_millis(50))
+//!     .then(|outcome| println!("{:?}", outcome.map(|(n, _)| n)))?;       // 3 then: a callback, run as a task
+//! let (count, buffer) = scheduler.block_on(file.read_at(vec![0; 16], 0))??; // 4 await: it is itself a future
+//! # request.wait()?; assert_eq!(count, buffer.len()); Ok(()) }
+//! ```
+//!
+//! # What it does not do
+//! No threads of its own beside the bounded pool, no work stealing: one thread, one scheduler. No TLS, no HTTP, no
+//! codecs. No futures executor of general use: a task runs where its scheduler runs.
+//!
+//! # Platforms
+//! | system | backend | falls back to |
+//! |---|---|---|
+//! | Linux 5.11 or newer | io_uring | the portable one, opcode by opcode or as a whole, and says why |
+//! | other Linux, macOS, BSD | readiness, and a bounded pool for files | |
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+mod backend;
+mod buffer;
+mod erased;
+mod error;
+mod file;
+mod fs;
+mod net;
+mod op;
+mod operation;
+mod queue;
+mod scheduler;
+mod time;
+
+pub use backend::{BackendKind, BackendReason};
+pub use buffer::{Buffer, BufferMut, BufferPool, Parts, PooledBuffer, Spare, SpareCapacity};
+pub use error::{Error, ErrorKind, Failed, Moved};
+pub use file::{File, Mode};
+pub use fs::{Directory, Entry, FileKind, Metadata};
+pub use net::{Detached, Incoming, Listener, RecvStream, Socket};
+pub use op::{OpenOptions, Shutdown};
+pub use operation::{Action, Operation, Positioned, Progress, Status};
+pub use queue::slots::RequestId;
+pub use queue::{Outstanding, Unobserved};
+pub use scheduler::remote::Remote;
+pub use scheduler::tasks::JoinHandle;
+pub use scheduler::token::CancelToken;
+pub use scheduler::{ForeignHandle, Io, Leaked, Scheduler, SchedulerBuilder};
+pub use time::{Interval, Timeout, YieldNow};
+
+/// What each operation carries and gives back: the parameter of [`Operation`] and [`Status`].
+pub mod actions {
+    pub use crate::buffer::ReadToEnd;
+    pub use crate::file::{Opening, Seeking};
+    pub use crate::fs::{OpenDirectory, ReadDirectory, ReadLink, Stat};
+    pub use crate::net::{Accepting, Connecting, ReceivingPooled, Resolving};
+    pub use crate::operation::{Plain, Reading, Writing};
+}

@@ -1,0 +1,622 @@
+//! TCP: listeners, connections, names.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+
+use crate::backend::{Descriptor, Value, new_socket, set_nonblocking};
+use crate::buffer::{Buffer, BufferMut, BufferPool, Parts, PooledBuffer, ReadToEnd, tell_filled};
+use crate::error::{Error, ErrorKind, Moved};
+use crate::op::{Class, Extent, Op, Shutdown};
+use crate::operation::{Action, ActionReport, ChainHook, HandleRef, Operation, Plain, Plan, Reading, Sealed, Writing};
+use crate::queue::handles::{Handle, HandleKey, Pushback, Target};
+use crate::queue::slots::{ChainStep, Payload, Report};
+use crate::scheduler::Io;
+
+/// Connections that wait to be accepted, at most.
+const BACKLOG: i32 = 1024;
+
+/// A TCP connection, or a socket on its way to be one. Clones are the same handle.
+///
+/// Sends go out in the order they were submitted, receives fill in that order. Dropping the last clone closes it in
+/// the background: queued sends go out first, receives are cancelled.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut scheduler = corella::Scheduler::new()?;
+/// let io = scheduler.io();
+/// let listener = io.listen("127.0.0.1:0".parse()?)?;
+/// let address = listener.local_address()?;
+/// io.spawn(async move {
+///     let connection = listener.accept().await?;
+///     let (count, buffer) = connection.recv(vec![0; 64]).await?;
+///     connection.send(buffer[..count].to_vec()).await?;
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// let echoed = scheduler.block_on(async move {
+///     let socket = io.connect(address).await?;
+///     socket.send("hello").await?;
+///     let (_, buffer) = socket.recv_exact(vec![0; 5]).await?;
+///     Ok::<_, std::io::Error>(buffer)
+/// })??;
+/// assert_eq!(echoed, b"hello");
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Socket {
+    handle: HandleRef,
+}
+
+/// Receives are clones of the socket, sends too: two names for the same handle, for two tasks.
+impl Socket {
+    /// Receives what there is, up to the buffer's room. Zero is the peer's end.
+    pub fn recv<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
+        self.handle.operation(Op::Recv { extent: Extent::Some, parts: Parts::default() }, Reading(buffer))
+    }
+
+    /// Fills the whole buffer, or fails with `UnexpectedEnd`.
+    pub fn recv_exact<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
+        self.handle.operation(Op::Recv { extent: Extent::Exact, parts: Parts::default() }, Reading(buffer))
+    }
+
+    /// Appends everything up to the peer's end to `bytes`.
+    pub fn recv_to_end(&self, bytes: Vec<u8>) -> Operation<ReadToEnd> {
+        let op = Op::Recv { extent: Extent::ToEnd, parts: Parts::default() };
+        self.handle.operation(op, ReadToEnd::new(bytes))
+    }
+
+    /// Receives into buffers of `pool`, as a stream.
+    pub fn recv_stream(&self, pool: &BufferPool) -> RecvStream {
+        RecvStream { socket: self.clone(), pool: pool.clone() }
+    }
+
+    /// Sends the whole buffer.
+    pub fn send<B: Buffer + Unpin>(&self, buffer: B) -> Operation<Writing<B>> {
+        self.handle.operation(Op::Send { parts: Parts::default() }, Writing(buffer))
+    }
+
+    /// Connects an unconnected socket. Sends and receives submitted after it wait for it.
+    pub fn connect(&self, address: SocketAddr) -> Operation<Plain> {
+        self.handle.operation(Op::Connect { address }, Plain)
+    }
+
+    /// Shuts a direction down. That of sending after the sends before it.
+    pub fn shutdown(&self, how: Shutdown) -> Operation<Plain> {
+        self.handle.operation(Op::Shutdown { how }, Plain)
+    }
+
+    /// Settles when everything before it on this handle has, and holds back everything after.
+    pub fn barrier(&self) -> Operation<Plain> {
+        self.handle.operation(Op::Barrier, Plain)
+    }
+
+    /// Closes the handle for all its clones: queued sends go out first (within the deadline), receives are cancelled.
+    pub fn close(&self) -> Operation<Plain> {
+        self.handle.close(false)
+    }
+
+    /// Closes the handle for all its clones; queued sends are cancelled too.
+    pub fn close_now(&self) -> Operation<Plain> {
+        self.handle.close(true)
+    }
+
+    /// Whether it takes requests.
+    pub fn is_open(&self) -> bool {
+        self.handle.is_open()
+    }
+
+    /// Gives an unconnected socket its own address.
+    pub fn bind(&self, address: SocketAddr) -> Result<(), Error> {
+        self.handle.with(format!("bind to {address}"), |socket| socket.bind(&SockAddr::from(address)))
+    }
+
+    /// Makes a bound socket a listener.
+    pub fn listen(self) -> Result<Listener, Error> {
+        self.handle.with("listen", |socket| socket.listen(BACKLOG))?;
+        self.handle.set_class(Class::Listener);
+        Ok(Listener { handle: self.handle.clone() })
+    }
+
+    /// Its own address.
+    pub fn local_address(&self) -> Result<SocketAddr, Error> {
+        self.handle.with("local address", |socket| internet(socket.local_addr()?))
+    }
+
+    /// The peer's address.
+    pub fn peer_address(&self) -> Result<SocketAddr, Error> {
+        self.handle.with("peer address", |socket| internet(socket.peer_addr()?))
+    }
+
+    /// Sends small writes at once instead of gathering them (TCP_NODELAY).
+    pub fn set_no_delay(&self, yes: bool) -> Result<(), Error> {
+        self.handle.with("set no_delay", |socket| socket.set_tcp_nodelay(yes))
+    }
+
+    /// Whether small writes go out at once.
+    pub fn no_delay(&self) -> Result<bool, Error> {
+        self.handle.with("no_delay", |socket| socket.tcp_nodelay())
+    }
+
+    /// Has the OS probe an idle connection (SO_KEEPALIVE), after `idle` if given.
+    pub fn set_keep_alive(&self, yes: bool, idle: Option<Duration>) -> Result<(), Error> {
+        self.handle.with("set keep_alive", |socket| {
+            socket.set_keepalive(yes)?;
+            match idle {
+                Some(idle) if yes => socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle)),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// What a close does with bytes not yet acknowledged (SO_LINGER): `Some(0)` resets the connection.
+    pub fn set_linger(&self, duration: Option<Duration>) -> Result<(), Error> {
+        self.handle.with("set linger", |socket| socket.set_linger(duration))
+    }
+
+    /// Asks for a send buffer of so many bytes; the OS has the last word.
+    pub fn set_send_buffer(&self, bytes: usize) -> Result<(), Error> {
+        self.handle.with("set send buffer", |socket| socket.set_send_buffer_size(bytes))
+    }
+
+    /// Asks for a receive buffer of so many bytes; the OS has the last word.
+    pub fn set_receive_buffer(&self, bytes: usize) -> Result<(), Error> {
+        self.handle.with("set receive buffer", |socket| socket.set_recv_buffer_size(bytes))
+    }
+
+    /// How many routers a packet may pass (IP_TTL, IPv4).
+    pub fn set_time_to_live(&self, hops: u32) -> Result<(), Error> {
+        self.handle.with("set time to live", |socket| socket.set_ttl_v4(hops))
+    }
+
+    /// Lets an address be bound again right after its last user (SO_REUSEADDR).
+    pub fn set_reuse_address(&self, yes: bool) -> Result<(), Error> {
+        self.handle.with("set reuse_address", |socket| socket.set_reuse_address(yes))
+    }
+
+    /// The socket's pending error, cleared by asking (SO_ERROR).
+    pub fn take_error(&self) -> Result<Option<std::io::Error>, Error> {
+        self.handle.with("take error", |socket| socket.take_error())
+    }
+
+    /// Takes the connection out of this scheduler, to be adopted by another, on any thread.
+    ///
+    /// `Busy`, with the socket, while it has other clones or requests in flight.
+    pub fn detach(self) -> Result<Detached, (Socket, Error)> {
+        match self.handle.give_away() {
+            Ok(detached) => Ok(detached),
+            Err(error) => Err((self, error)),
+        }
+    }
+
+    /// Hands the descriptor back as the standard library's, blocking, with the bytes that had been received for
+    /// requests that nobody waited for. Errors as for [`detach`](Self::detach).
+    pub fn into_std(self) -> Result<(TcpStream, Vec<u8>), (Socket, Error)> {
+        let detached = self.detach()?;
+        // A socket whose mode cannot be set is not one; the standard library's calls will say so.
+        let _ = set_nonblocking(detached.descriptor.as_fd(), false);
+        Ok((detached.descriptor.into(), detached.received))
+    }
+
+    /// The OS's number for it, or nothing once it is closed.
+    pub fn descriptor_number(&self) -> Option<i32> {
+        self.handle.descriptor_number()
+    }
+}
+
+/// A connection between two schedulers: it may go to another thread.
+#[derive(Debug)]
+pub struct Detached {
+    descriptor: OwnedFd,
+    /// Bytes that had been received for requests that nobody waited for: the first that the next receive gets.
+    received: Vec<u8>,
+    /// Connections that had been accepted so.
+    connections: Vec<OwnedFd>,
+}
+
+impl Detached {
+    /// The bytes already received.
+    pub fn received(&self) -> &[u8] {
+        &self.received
+    }
+
+    /// The descriptor, the bytes already received, and connections already accepted.
+    pub fn into_parts(self) -> (OwnedFd, Vec<u8>, Vec<OwnedFd>) {
+        (self.descriptor, self.received, self.connections)
+    }
+}
+
+impl From<TcpStream> for Detached {
+    fn from(stream: TcpStream) -> Detached {
+        Detached { descriptor: stream.into(), received: Vec::new(), connections: Vec::new() }
+    }
+}
+
+impl From<TcpListener> for Detached {
+    fn from(listener: TcpListener) -> Detached {
+        Detached { descriptor: listener.into(), received: Vec::new(), connections: Vec::new() }
+    }
+}
+
+impl From<OwnedFd> for Detached {
+    fn from(descriptor: OwnedFd) -> Detached {
+        Detached { descriptor, received: Vec::new(), connections: Vec::new() }
+    }
+}
+
+fn internet(address: SockAddr) -> std::io::Result<SocketAddr> {
+    let other = || std::io::Error::new(std::io::ErrorKind::Unsupported, "not an internet address");
+    address.as_socket().ok_or_else(other)
+}
+
+/// Calls on a handle's socket that finish at once.
+impl HandleRef {
+    fn with<T>(
+        &self,
+        operation: impl Into<String>,
+        call: impl FnOnce(&SockRef<'_>) -> std::io::Result<T>,
+    ) -> Result<T, Error> {
+        let operation = operation.into();
+        let core = self.io.core(&operation)?;
+        let queue = core.queue.borrow();
+        let handle = queue.handles.find(self.key).map(|index| &queue.handles[index]);
+        let Some((handle, descriptor)) = handle.and_then(|handle| Some((handle, handle.descriptor.as_ref()?))) else {
+            return Err(Error::new(ErrorKind::Closed, operation, ""));
+        };
+        let result = call(&SockRef::from(&descriptor));
+        result.map_err(|error| Error::from_io(&error, operation, handle.name()))
+    }
+
+    fn set_class(&self, class: Class) {
+        if let Ok(core) = self.io.try_core()
+            && let Some(handle) = core.queue.borrow_mut().handles.get_mut(self.key)
+        {
+            handle.class = class;
+        }
+    }
+
+    fn give_away(&self) -> Result<Detached, Error> {
+        let core = self.io.core("hand over")?;
+        let given = core.queue.borrow_mut().give_away(self.key);
+        let (descriptor, handle) = given.map_err(|kind| Error::new(kind, "hand over", ""))?;
+        let Pushback { bytes, connections } = handle.pushback.map_or_else(Pushback::default, |pushback| *pushback);
+        Ok(Detached { descriptor, received: bytes.into(), connections: connections.into() })
+    }
+
+    fn descriptor_number(&self) -> Option<i32> {
+        let core = self.io.try_core().ok()?;
+        let queue = core.queue.borrow();
+        let handle = &queue.handles[queue.handles.find(self.key)?];
+        handle.descriptor.as_ref().map(AsRawFd::as_raw_fd)
+    }
+}
+
+/// A socket that takes connections. Clones are the same handle.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    handle: HandleRef,
+}
+
+/// Gives a connection that was accepted.
+#[derive(Debug)]
+pub struct Accepting;
+
+impl Sealed for Accepting {}
+
+impl Action for Accepting {
+    type Output = Socket;
+    type Error = Error;
+
+    fn finish(self, io: &Io, report: ActionReport) -> Result<Socket, Error> {
+        let Value::Descriptor(descriptor) = report.0.result? else { unreachable!("accept gives a descriptor") };
+        io.new_handle("accept", descriptor, Class::Socket).map(|handle| Socket { handle })
+    }
+}
+
+impl Listener {
+    /// Accepts one connection.
+    pub fn accept(&self) -> Operation<Accepting> {
+        self.handle.operation(Op::Accept, Accepting)
+    }
+
+    /// Accepts one after the other, until it is closed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut scheduler = corella::Scheduler::new()?;
+    /// # let io = scheduler.io();
+    /// let listener = io.listen("127.0.0.1:0".parse()?)?;
+    /// # let client = io.connect(listener.local_address()?).submit()?;
+    /// let mut connections = listener.incoming();
+    /// let first = scheduler.block_on(connections.next())?.unwrap()?;
+    /// # client.wait()?;
+    /// listener.close().wait()?;
+    /// assert!(scheduler.block_on(connections.next())?.is_none());
+    /// # drop(first); Ok(()) }
+    /// ```
+    pub fn incoming(&self) -> Incoming {
+        Incoming { listener: self.clone() }
+    }
+
+    /// Its own address; after listening on port 0 it has the port.
+    pub fn local_address(&self) -> Result<SocketAddr, Error> {
+        self.handle.with("local address", |socket| internet(socket.local_addr()?))
+    }
+
+    /// Closes the handle for all its clones; accepts are cancelled.
+    pub fn close(&self) -> Operation<Plain> {
+        self.handle.close(false)
+    }
+
+    /// Whether it takes requests.
+    pub fn is_open(&self) -> bool {
+        self.handle.is_open()
+    }
+
+    /// Takes the listener out of this scheduler, with connections already accepted. Errors as for
+    /// [`Socket::detach`].
+    pub fn detach(self) -> Result<Detached, (Listener, Error)> {
+        match self.handle.give_away() {
+            Ok(detached) => Ok(detached),
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+/// Connections as they come; see [`Listener::incoming`].
+#[derive(Debug)]
+pub struct Incoming {
+    listener: Listener,
+}
+
+impl Incoming {
+    /// The next connection; nothing once the listener is closed.
+    pub async fn next(&mut self) -> Option<Result<Socket, Error>> {
+        match self.listener.accept().await {
+            Err(_) if !self.listener.is_open() => None,
+            outcome => Some(outcome),
+        }
+    }
+}
+
+/// Bytes as they come, in buffers of a pool; see [`Socket::recv_stream`].
+///
+/// While every buffer of the pool is out nothing is received: the peer is slowed down instead of this program's memory
+/// growing.
+#[derive(Debug)]
+pub struct RecvStream {
+    socket: Socket,
+    pool: BufferPool,
+}
+
+impl RecvStream {
+    /// The next bytes, in a buffer that returns to the pool when it is dropped; nothing at the peer's end.
+    ///
+    /// With all buffers out `await` and `wait` wait for one, `submit` and `then` answer `Rejected`.
+    pub fn next(&mut self) -> Operation<ReceivingPooled> {
+        let action = ReceivingPooled { pool: self.pool.clone(), buffer: None };
+        self.socket.handle.operation(Op::Recv { extent: Extent::Some, parts: Parts::default() }, action)
+    }
+}
+
+/// Gives received bytes in a pooled buffer.
+#[derive(Debug)]
+pub struct ReceivingPooled {
+    pool: BufferPool,
+    buffer: Option<PooledBuffer>,
+}
+
+impl Sealed for ReceivingPooled {}
+
+impl Action for ReceivingPooled {
+    type Output = Option<PooledBuffer>;
+    type Error = Error;
+
+    fn prepare(&mut self, waker: Option<&std::task::Waker>) -> bool {
+        if self.buffer.is_none() {
+            self.buffer = self.pool.take();
+            if let (None, Some(waker)) = (&self.buffer, waker) {
+                self.pool.wait_for_one(waker);
+            }
+        }
+        self.buffer.is_some()
+    }
+
+    fn parts(&mut self, parts: &mut Parts) {
+        if let Some(buffer) = &mut self.buffer {
+            buffer.target_parts(parts);
+        }
+    }
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<Option<PooledBuffer>, Error> {
+        report.0.result?;
+        let count = report.0.moved.bytes();
+        let Some(mut buffer) = self.buffer else { return Ok(None) };
+        tell_filled(&mut buffer, count);
+        Ok((count > 0).then_some(buffer))
+    }
+}
+
+/// Gives the addresses of a name.
+#[derive(Debug)]
+pub struct Resolving;
+
+impl Sealed for Resolving {}
+
+impl Action for Resolving {
+    type Output = Vec<SocketAddr>;
+    type Error = Error;
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<Vec<SocketAddr>, Error> {
+        match report.0.result? {
+            Value::Addresses(addresses) => Ok(addresses),
+            other => unreachable!("resolve gave {other:?}"),
+        }
+    }
+}
+
+/// Gives a connection: resolves a name if need be, and tries its addresses in turn.
+#[derive(Debug)]
+pub struct Connecting {
+    /// Those not tried yet, last first.
+    left: Vec<SocketAddr>,
+    socket: Option<Socket>,
+}
+
+impl Sealed for Connecting {}
+
+impl Action for Connecting {
+    type Output = Socket;
+    type Error = Error;
+
+    const CHAIN: Option<ChainHook> = Some(ChainHook(Connecting::advance));
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<Socket, Error> {
+        report.0.result?;
+        match self.socket {
+            Some(socket) => Ok(socket),
+            None => unreachable!("a connect that succeeds has a socket"),
+        }
+    }
+}
+
+impl Connecting {
+    /// After the look-up, or after an address that failed: the next one.
+    fn advance(payload: &mut Payload, io: &Io, report: Report) -> ChainStep {
+        let Some(this) = payload.get_mut::<Connecting>() else { unreachable!("the payload is the action's") };
+        let failure = match report.result {
+            Ok(Value::Addresses(mut addresses)) => {
+                addresses.reverse();
+                this.left = addresses;
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::Os => Some(error),
+            result => return ChainStep::Settle(Report { result, moved: report.moved }),
+        };
+        let Some(address) = this.left.pop() else {
+            let none = || Error::new(ErrorKind::NameNotResolved, "connect", "").with_note("it has no address");
+            let result = Err(failure.unwrap_or_else(none));
+            return ChainStep::Settle(Report { result, moved: Moved::NotStarted });
+        };
+        match io.new_socket(address) {
+            Ok(socket) => {
+                let key = socket.handle.key;
+                // The one that failed is closed in the background.
+                this.socket = Some(socket);
+                ChainStep::Next(Op::Connect { address }, key)
+            }
+            Err(error) => ChainStep::Settle(Report { result: Err(error), moved: Moved::NotStarted }),
+        }
+    }
+}
+
+impl Io {
+    fn new_handle(&self, operation: &str, descriptor: Descriptor, class: Class) -> Result<HandleRef, Error> {
+        let core = self.core(operation)?;
+        let handle = Handle::new(descriptor, class, Target::Socket);
+        let key: HandleKey = core.queue.borrow_mut().adopt(handle);
+        Ok(HandleRef { io: self.clone(), key })
+    }
+
+    fn new_socket(&self, address: SocketAddr) -> Result<Socket, Error> {
+        let operation = "socket";
+        let core = self.core(operation)?;
+        let nonblocking = core.queue.borrow().backend.wants_nonblocking();
+        let made = new_socket(address, nonblocking);
+        let descriptor = made.map_err(|error| Error::from_io(&error, operation, address.to_string()))?;
+        self.new_handle(operation, descriptor, Class::Socket).map(|handle| Socket { handle })
+    }
+
+    /// An unconnected TCP socket of the same family as `address`, for what has to be set before it connects or
+    /// listens.
+    pub fn socket(&self, address: SocketAddr) -> Result<Socket, Error> {
+        self.new_socket(address)
+    }
+
+    /// Listens for TCP connections on `address`; port 0 has the OS choose one. The address may be bound again right
+    /// after its last user.
+    pub fn listen(&self, address: SocketAddr) -> Result<Listener, Error> {
+        let operation = "listen";
+        let core = self.core(operation)?;
+        let nonblocking = core.queue.borrow().backend.wants_nonblocking();
+        let make = || {
+            let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&SockAddr::from(address))?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(nonblocking)?;
+            Ok::<OwnedFd, std::io::Error>(socket.into())
+        };
+        let descriptor = make().map_err(|error| Error::from_io(&error, operation, address.to_string()))?;
+        self.new_handle(operation, descriptor, Class::Listener).map(|handle| Listener { handle })
+    }
+
+    /// Connects to an address over TCP.
+    pub fn connect(&self, address: SocketAddr) -> Operation<Connecting> {
+        match self.new_socket(address) {
+            Ok(socket) => {
+                let key = socket.handle.key;
+                let action = Connecting { left: Vec::new(), socket: Some(socket) };
+                Operation::new(self.clone(), Some(key), Plan::Op(Op::Connect { address }), action)
+            }
+            Err(error) => {
+                let action = Connecting { left: Vec::new(), socket: None };
+                Operation::new(self.clone(), None, Plan::Invalid(error), action)
+            }
+        }
+    }
+
+    /// Resolves a name on the pool and connects to its addresses in turn, until one answers. A deadline covers it
+    /// all.
+    pub fn connect_name(&self, name: &str, port: u16) -> Operation<Connecting> {
+        let action = Connecting { left: Vec::new(), socket: None };
+        Operation::new(self.clone(), None, resolve_plan(name, port), action)
+    }
+
+    /// The addresses of a name, by the system's resolver on the pool.
+    pub fn resolve(&self, name: &str, port: u16) -> Operation<Resolving> {
+        Operation::new(self.clone(), None, resolve_plan(name, port), Resolving)
+    }
+
+    /// Takes a connection over: one that [`Socket::detach`] gave, on this thread or another, or one of the standard
+    /// library's. What it had received comes first.
+    ///
+    /// The descriptor is made blocking or non-blocking as the backend wants it.
+    pub fn adopt_socket(&self, detached: impl Into<Detached>) -> Result<Socket, Error> {
+        self.adopt_detached(detached.into(), Class::Socket).map(|handle| Socket { handle })
+    }
+
+    /// Takes a listener over, as [`adopt_socket`](Self::adopt_socket) does a connection.
+    pub fn adopt_listener(&self, detached: impl Into<Detached>) -> Result<Listener, Error> {
+        self.adopt_detached(detached.into(), Class::Listener).map(|handle| Listener { handle })
+    }
+
+    fn adopt_detached(&self, detached: Detached, class: Class) -> Result<HandleRef, Error> {
+        let operation = "adopt";
+        let core = self.core(operation)?;
+        let Detached { descriptor, received, connections } = detached;
+        let fault = |error: std::io::Error| Error::from_io(&error, operation, "socket");
+        // Only a socket has a type; anything else is refused here and not at its first request.
+        socket2::SockRef::from(&descriptor).r#type().map_err(fault)?;
+        let nonblocking = core.queue.borrow().backend.wants_nonblocking();
+        let set = |descriptor: BorrowedFd<'_>| set_nonblocking(descriptor, nonblocking).map_err(fault);
+        set(descriptor.as_fd())?;
+        connections.iter().try_for_each(|connection| set(connection.as_fd()))?;
+        let mut handle = Handle::new(descriptor, class, Target::Socket);
+        if !received.is_empty() || !connections.is_empty() {
+            handle.pushback = Some(Box::new(Pushback { bytes: received.into(), connections: connections.into() }));
+        }
+        let key = core.queue.borrow_mut().adopt(handle);
+        Ok(HandleRef { io: self.clone(), key })
+    }
+}
+
+fn resolve_plan(name: &str, port: u16) -> Plan {
+    if name.is_empty() || name.contains('\0') {
+        let target = format!("{}:{port}", name.replace('\0', "\\0"));
+        let error = Error::new(ErrorKind::InvalidInput, "resolve", target);
+        return Plan::Invalid(error.with_note("a name has at least one character, and no NUL byte"));
+    }
+    Plan::Op(Op::Resolve { name: name.into(), port })
+}

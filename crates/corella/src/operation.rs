@@ -1,0 +1,697 @@
+//! One verb, four endings: the lazy operation that every handle method returns.
+//!
+//! Nothing happens until an ending is chosen: [`wait`](Operation::wait) blocks, [`submit`](Operation::submit) gives a
+//! [`Status`] to poll, [`then`](Operation::then) takes a callback, and `.await` suspends the task.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
+use crate::error::{Error, ErrorKind, Failed, Moved};
+use crate::op::Op;
+use crate::queue::handles::{HandleKey, Life};
+use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Payload, Report, RequestId};
+use crate::queue::{Refusal, Request};
+use crate::scheduler::token::CancelToken;
+use crate::scheduler::{Core, Io};
+
+mod sealed {
+    pub trait Sealed {}
+}
+pub(crate) use sealed::Sealed;
+
+/// What an operation carries and what it gives back. Implemented by this crate only.
+pub trait Action: Sealed + Unpin + 'static {
+    /// What it gives when it succeeds.
+    type Output: 'static;
+    /// What it gives when it fails or is refused; a transfer's has the buffer in it.
+    type Error: 'static;
+
+    #[doc(hidden)]
+    const CHAIN: Option<ChainHook> = None;
+
+    #[doc(hidden)]
+    fn parts(&mut self, parts: &mut Parts) {
+        let _ = parts;
+    }
+
+    /// Gets ready to be submitted; false: not possible now, and the waker will be called.
+    #[doc(hidden)]
+    fn prepare(&mut self, waker: Option<&std::task::Waker>) -> bool {
+        let _ = waker;
+        true
+    }
+
+    #[doc(hidden)]
+    fn finish(self, io: &Io, report: ActionReport) -> Result<Self::Output, Self::Error>;
+}
+
+/// What an operation of several steps does after each.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct ChainHook(pub(crate) Chain);
+
+impl fmt::Debug for ChainHook {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ChainHook")
+    }
+}
+
+/// How a request ended, as its action sees it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ActionReport(pub(crate) Report);
+
+impl ActionReport {
+    fn refused(error: Error) -> ActionReport {
+        ActionReport(Report { result: Err(error), moved: Moved::NotStarted })
+    }
+}
+
+/// What an operation asks of the queue.
+pub(crate) enum Plan {
+    Op(Op),
+    Sleep(Duration),
+    Close {
+        now: bool,
+    },
+    /// It cannot be right: every ending answers with this.
+    Invalid(Error),
+}
+
+struct Lazy<A> {
+    io: Io,
+    handle: Option<HandleKey>,
+    plan: Plan,
+    action: A,
+    deadline: Option<Duration>,
+    token: Option<CancelToken>,
+    direct: bool,
+    unordered: bool,
+}
+
+enum State<A> {
+    Lazy(Lazy<A>),
+    Submitted { core: Rc<Core>, id: RequestId },
+    Finished,
+}
+
+/// An operation that has not begun: choose its ending.
+///
+/// As a future it is `Unpin`. Dropping it before an ending does nothing at all; dropping it while it is awaited
+/// cancels the request, and what it had received goes back to the front of its lane.
+#[must_use = "an operation does nothing until `wait`, `submit`, `then` or `await`"]
+pub struct Operation<A: Action> {
+    state: State<A>,
+}
+
+impl<A: Action> Operation<A> {
+    pub(crate) fn new(io: Io, handle: Option<HandleKey>, plan: Plan, action: A) -> Operation<A> {
+        let lazy = Lazy { io, handle, plan, action, deadline: None, token: None, direct: false, unordered: false };
+        Operation { state: State::Lazy(lazy) }
+    }
+
+    fn lazy(&mut self) -> Option<&mut Lazy<A>> {
+        match &mut self.state {
+            State::Lazy(lazy) => Some(lazy),
+            _ => None,
+        }
+    }
+
+    /// Cancels the request when it has not settled within `duration` of its submission, time in the queue included.
+    pub fn deadline(mut self, duration: Duration) -> Self {
+        if let Some(lazy) = self.lazy() {
+            lazy.deadline = Some(duration);
+        }
+        self
+    }
+
+    /// Cancels the request when `token` is cancelled.
+    pub fn cancel_with(mut self, token: &CancelToken) -> Self {
+        if let Some(lazy) = self.lazy() {
+            lazy.token = Some(token.clone());
+        }
+        self
+    }
+
+    /// Has the callback run right after the reaping, before ready tasks, instead of as a task.
+    pub fn direct(mut self) -> Self {
+        if let Some(lazy) = self.lazy() {
+            lazy.direct = true;
+        }
+        self
+    }
+
+    /// Ending 1: carries it out and blocks until it has settled, turning the scheduler meanwhile.
+    ///
+    /// `WaitInsideTask` inside a task or callback, at once. On a regular file with nothing in its way this is the
+    /// bare system call.
+    ///
+    /// # Panics
+    /// If it was polled to its end before.
+    pub fn wait(mut self) -> Result<A::Output, A::Error> {
+        let (core, id) = match self.take_state() {
+            State::Submitted { core, id } => (core, id),
+            State::Lazy(mut lazy) => {
+                let core = match lazy.io.try_core() {
+                    Ok(core) => core,
+                    Err(kind) => return lazy.refuse(kind),
+                };
+                if core.is_inside() {
+                    return lazy.refuse(ErrorKind::WaitInsideTask);
+                }
+                while !lazy.action.prepare(None) {
+                    // Only a turn can bring back what is missing, and only if something is going on.
+                    if core.is_idle() {
+                        return lazy.refuse(ErrorKind::Rejected);
+                    }
+                    core.turn_towards(|| core.is_idle());
+                }
+                let bare = lazy.deadline.is_none() && lazy.token.is_none();
+                let id = lazy.submit(&core, Ending::Kept, bare, true)?;
+                (core, id)
+            }
+            State::Finished => panic!("an operation was waited for after its end"),
+        };
+        Status::<A> { core, id, action: std::marker::PhantomData }.wait()
+    }
+
+    /// Ending 2: hands it to the queue and gives a status to ask.
+    ///
+    /// `Err` is a refusal: nothing was started, and a transfer's buffer is in it.
+    ///
+    /// # Panics
+    /// If it was polled to its end before.
+    pub fn submit(mut self) -> Result<Status<A>, A::Error> {
+        let (core, id) = self.begin(|_| Ending::Kept)?;
+        Ok(Status { core, id, action: std::marker::PhantomData })
+    }
+
+    /// Ending 3: hands it to the queue, and has `callback` run with the outcome on the scheduler's thread; never
+    /// inside this call. Gives the request's name, to cancel it with.
+    ///
+    /// `Err` is a refusal: nothing was started, the callback is dropped, and a transfer's buffer is in the error.
+    ///
+    /// # Panics
+    /// If it was polled to its end before.
+    pub fn then<F>(mut self, callback: F) -> Result<RequestId, A::Error>
+    where
+        F: FnOnce(Result<A::Output, A::Error>) + 'static,
+    {
+        let function = CallbackStorage::new(callback);
+        let ending = |direct| Ending::Callback(Callback { function, run: run_callback::<A, F>, direct });
+        Ok(self.begin(ending)?.1)
+    }
+
+    /// Submits with the ending that `ending` makes, knowing whether it is to be direct.
+    fn begin(&mut self, ending: impl FnOnce(bool) -> Ending) -> Result<(Rc<Core>, RequestId), A::Error> {
+        match self.take_state() {
+            State::Lazy(mut lazy) => {
+                let core = match lazy.io.try_core() {
+                    Ok(core) => core,
+                    Err(kind) => return Err(lazy.refuse_error(kind)),
+                };
+                if !lazy.action.prepare(None) {
+                    return Err(lazy.refuse_error(ErrorKind::Rejected));
+                }
+                let ending = ending(lazy.direct);
+                let id = lazy.submit(&core, ending, false, false)?;
+                Ok((core, id))
+            }
+            // Polled before, and now given another ending.
+            State::Submitted { core, id } => {
+                let old = core.queue.borrow_mut().set_ending_and_deliver(id, ending(false));
+                drop(old);
+                Ok((core, id))
+            }
+            State::Finished => panic!("an operation was submitted after its end"),
+        }
+    }
+
+    fn take_state(&mut self) -> State<A> {
+        std::mem::replace(&mut self.state, State::Finished)
+    }
+}
+
+/// Operations whose order can be waived.
+pub trait Positioned: Action {}
+
+impl<A: Positioned> Operation<A> {
+    /// Takes a positioned file request out of the order of its handle: it runs beside anything but barriers and the
+    /// close, and the program answers for overlaps.
+    pub fn unordered(mut self) -> Self {
+        if let Some(lazy) = self.lazy() {
+            lazy.unordered = true;
+        }
+        self
+    }
+}
+
+fn run_callback<A, F>(mut function: CallbackStorage, mut payload: Payload, report: Report, io: &Io)
+where
+    A: Action,
+    F: FnOnce(Result<A::Output, A::Error>) + 'static,
+{
+    if let (Some(function), Some(action)) = (function.take::<F>(), payload.take::<A>()) {
+        function(action.finish(io, ActionReport(report)));
+    }
+}
+
+/// Takes a settled request's outcome.
+fn take<A: Action>(core: &Core, id: RequestId) -> Result<A::Output, A::Error> {
+    let taken = core.queue.borrow_mut().take(id);
+    let taken = taken.and_then(|(mut payload, report, _)| Some((payload.take::<A>()?, report)));
+    let Some((action, report)) = taken else { unreachable!("only its owner takes a request's outcome") };
+    action.finish(&core.io(), ActionReport(report))
+}
+
+/// In a forked child: the child's copy of the buffer, and why that is all.
+fn take_in_child<A: Action>(core: &Core, id: RequestId) -> A::Error {
+    let payload = core.queue.borrow_mut().take_copy(id);
+    let action = payload.and_then(|mut payload| payload.take::<A>());
+    let Some(action) = action else { unreachable!("only its owner takes a request's outcome") };
+    refused(action, &core.io(), Error::new(ErrorKind::WrongProcess, "await", ""))
+}
+
+impl<A: Action> Lazy<A> {
+    fn refuse(self, kind: ErrorKind) -> Result<A::Output, A::Error> {
+        Err(self.refuse_error(kind))
+    }
+
+    fn refuse_error(self, kind: ErrorKind) -> A::Error {
+        let (operation, target) = self.describe();
+        refused(self.action, &self.io, Error::new(kind, operation, target))
+    }
+
+    fn describe(&self) -> (String, String) {
+        match &self.plan {
+            Plan::Op(op) => (op.to_string(), op.target()),
+            Plan::Sleep(_) => ("sleep".into(), String::new()),
+            Plan::Close { .. } => ("close".into(), String::new()),
+            Plan::Invalid(error) => (error.operation().into(), error.target().into()),
+        }
+    }
+
+    /// Hands the request to the queue.
+    fn submit(mut self, core: &Core, ending: Ending, bare: bool, waits_its_turn: bool) -> Result<RequestId, A::Error> {
+        let now_and = |duration| core.after(duration);
+        let deadline = self.deadline.map(now_and);
+        let mut due = None;
+        let mut op = match self.plan {
+            Plan::Op(op) => op,
+            Plan::Sleep(duration) => {
+                due = Some(core.after(duration));
+                Op::Sleep
+            }
+            Plan::Close { now } => {
+                let Some(key) = self.handle else { unreachable!("a close has a handle") };
+                let payload = Payload::new(self.action);
+                let result = core.queue.borrow_mut().close(key, now, deadline, payload, ending);
+                return give_back::<A>(core, result);
+            }
+            Plan::Invalid(error) => return Err(refused(self.action, &self.io, error)),
+        };
+        if let Some(parts) = op.parts_mut() {
+            if parts.rest.capacity() == 0 {
+                parts.rest = core.queue.borrow_mut().spare_list();
+            }
+            self.action.parts(parts);
+        }
+        let request = Request {
+            op,
+            handle: self.handle,
+            unordered: self.unordered,
+            bare,
+            waits_its_turn,
+            deadline,
+            due,
+            token: self.token,
+            chain: A::CHAIN.map(|hook| hook.0),
+            payload: Payload::new(self.action),
+            ending,
+        };
+        let result = core.queue.borrow_mut().submit(request);
+        give_back::<A>(core, result)
+    }
+}
+
+fn refused<A: Action>(action: A, io: &Io, error: Error) -> A::Error {
+    match action.finish(io, ActionReport::refused(error)) {
+        Err(error) => error,
+        Ok(_) => unreachable!("an action that is told of an error has nothing to give"),
+    }
+}
+
+/// A refusal gives the caller's buffer back.
+fn give_back<A: Action>(core: &Core, result: Result<RequestId, Box<Refusal>>) -> Result<RequestId, A::Error> {
+    let result = match result {
+        Ok(id) => Ok(id),
+        Err(refusal) => {
+            let Refusal { error, mut payload, ending } = *refusal;
+            drop(ending);
+            match payload.take::<A>() {
+                Some(action) => Err(refused(action, &core.io(), error)),
+                None => unreachable!("a refusal gives back what was handed in"),
+            }
+        }
+    };
+    core.drop_leftovers();
+    result
+}
+
+/// Ending 4: the operation is itself a future.
+///
+/// # Panics
+/// `poll` after the end, like most futures.
+impl<A: Action> Future for Operation<A> {
+    type Output = Result<A::Output, A::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.take_state() {
+            State::Lazy(mut lazy) => {
+                let core = match lazy.io.try_core() {
+                    Ok(core) => core,
+                    Err(kind) => return Poll::Ready(lazy.refuse(kind)),
+                };
+                if !lazy.action.prepare(Some(context.waker())) {
+                    self.state = State::Lazy(lazy);
+                    return Poll::Pending;
+                }
+                let id = match lazy.submit(&core, Ending::Wake(context.waker().clone()), false, true) {
+                    Ok(id) => id,
+                    Err(error) => return Poll::Ready(Err(error)),
+                };
+                // It may have finished at once; then it is taken at once, within the task's budget. Beyond that it
+                // is delivered like any other, and the task has yielded.
+                let finished = core.queue.borrow().settled_bytes(id);
+                if finished.is_some_and(|bytes| core.spend(bytes)) {
+                    return Poll::Ready(take::<A>(&core, id));
+                }
+                self.state = State::Submitted { core, id };
+                Poll::Pending
+            }
+            State::Submitted { core, id } => match poll_submitted::<A>(&core, id, context) {
+                Poll::Ready(outcome) => Poll::Ready(outcome),
+                Poll::Pending => {
+                    self.state = State::Submitted { core, id };
+                    Poll::Pending
+                }
+            },
+            State::Finished => panic!("an operation was polled after its end"),
+        }
+    }
+}
+
+fn poll_submitted<A: Action>(
+    core: &Rc<Core>,
+    id: RequestId,
+    context: &mut Context<'_>,
+) -> Poll<Result<A::Output, A::Error>> {
+    if core.is_foreign() {
+        return Poll::Ready(Err(take_in_child::<A>(core, id)));
+    }
+    let is_settled = core.queue.borrow().is_settled(id);
+    if is_settled {
+        return Poll::Ready(take::<A>(core, id));
+    }
+    let old = core.queue.borrow_mut().set_waker(id, context.waker());
+    drop(old);
+    Poll::Pending
+}
+
+impl<A: Action> Drop for Operation<A> {
+    fn drop(&mut self) {
+        if let State::Submitted { core, id } = self.take_state() {
+            core.abandon(id, Cause::Abandon);
+        }
+    }
+}
+
+impl<A: Action> fmt::Debug for Operation<A> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.state {
+            State::Lazy(lazy) => write!(formatter, "Operation({}, not begun)", lazy.describe().0),
+            State::Submitted { id, .. } => write!(formatter, "Operation({id:?})"),
+            State::Finished => write!(formatter, "Operation(finished)"),
+        }
+    }
+}
+
+/// How a submitted request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It has not settled.
+    Running,
+    /// It has settled as a success.
+    Done,
+    /// It has settled as a failure.
+    Failed,
+}
+
+/// A submitted request that can be asked how it stands: polled, waited for, awaited, or given a callback late.
+///
+/// Dropping it lets the request go on; a failure then goes to the scheduler's hook.
+///
+/// ```
+/// use corella::{Progress, Scheduler};
+///
+/// # fn main() -> Result<(), corella::Error> {
+/// let mut scheduler = Scheduler::new()?;
+/// let timer = scheduler.io().sleep(std::time::Duration::from_millis(1)).submit()?;
+/// assert_eq!(timer.progress(), Progress::Running);
+/// while timer.progress() == Progress::Running {
+///     scheduler.poll()?;
+/// }
+/// timer.wait()?;
+/// # Ok(()) }
+/// ```
+pub struct Status<A: Action> {
+    core: Rc<Core>,
+    id: RequestId,
+    action: std::marker::PhantomData<fn() -> A>,
+}
+
+/// A name that no request has.
+const TAKEN: RequestId = RequestId { index: u32::MAX, generation: 0 };
+
+impl<A: Action> Status<A> {
+    /// How the request stands.
+    pub fn progress(&self) -> Progress {
+        match self.core.queue.borrow().settled_well(self.id) {
+            None => Progress::Running,
+            Some(true) => Progress::Done,
+            Some(false) => Progress::Failed,
+        }
+    }
+
+    /// Whether the request has settled.
+    pub fn is_settled(&self) -> bool {
+        self.progress() != Progress::Running
+    }
+
+    /// The request's name.
+    pub fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// Asks the request to stop.
+    pub fn cancel(&self) {
+        self.core.io().cancel(self.id);
+    }
+
+    /// The outcome, if the request has settled; otherwise the status back.
+    pub fn take(self) -> Result<Result<A::Output, A::Error>, Status<A>> {
+        match self.is_settled() {
+            true => Ok(self.take_settled()),
+            false => Err(self),
+        }
+    }
+
+    /// Turns the scheduler until the request has settled, and gives the outcome.
+    ///
+    /// # Panics
+    /// Inside a task or callback, if the request has not settled: await it there, or ask
+    /// [`is_settled`](Self::is_settled) first.
+    pub fn wait(mut self) -> Result<A::Output, A::Error> {
+        if self.core.is_foreign() {
+            let id = std::mem::replace(&mut self.id, TAKEN);
+            return Err(take_in_child::<A>(&self.core, id));
+        }
+        while !self.is_settled() {
+            assert!(!self.core.is_inside(), "Status::wait inside a task or callback; await it instead");
+            self.core.turn_towards(|| self.is_settled());
+        }
+        self.take_settled()
+    }
+
+    /// Has `callback` run with the outcome, as [`Operation::then`] does.
+    pub fn then<F>(mut self, callback: F) -> RequestId
+    where
+        F: FnOnce(Result<A::Output, A::Error>) + 'static,
+    {
+        let id = std::mem::replace(&mut self.id, TAKEN);
+        let function = CallbackStorage::new(callback);
+        let ending = Ending::Callback(Callback { function, run: run_callback::<A, F>, direct: false });
+        let old = self.core.queue.borrow_mut().set_ending_and_deliver(id, ending);
+        drop(old);
+        id
+    }
+
+    fn take_settled(mut self) -> Result<A::Output, A::Error> {
+        take::<A>(&self.core, std::mem::replace(&mut self.id, TAKEN))
+    }
+}
+
+impl<A: Action> Future for Status<A> {
+    type Output = Result<A::Output, A::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert_ne!(self.id, TAKEN, "a status was polled after its end");
+        let polled = poll_submitted::<A>(&self.core, self.id, context);
+        if polled.is_ready() {
+            self.id = TAKEN;
+        }
+        polled
+    }
+}
+
+impl<A: Action> Drop for Status<A> {
+    fn drop(&mut self) {
+        if self.id != TAKEN {
+            self.core.detach(self.id);
+        }
+    }
+}
+
+impl<A: Action> fmt::Debug for Status<A> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Status({:?}, {:?})", self.id, self.progress())
+    }
+}
+
+// The actions of plain operations.
+
+/// Moves bytes out of a buffer and gives it back.
+#[derive(Debug)]
+pub struct Writing<B>(pub(crate) B);
+
+impl<B> Sealed for Writing<B> {}
+impl<B> Sealed for Reading<B> {}
+
+impl<B: Buffer + Unpin> Action for Writing<B> {
+    type Output = (usize, B);
+    type Error = Failed<B>;
+
+    fn parts(&mut self, parts: &mut Parts) {
+        self.0.source_parts(parts);
+    }
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<(usize, B), Failed<B>> {
+        transferred(self.0, report.0)
+    }
+}
+
+/// Moves bytes into a buffer and gives it back.
+#[derive(Debug)]
+pub struct Reading<B>(pub(crate) B);
+
+impl<B: BufferMut + Unpin> Action for Reading<B> {
+    type Output = (usize, B);
+    type Error = Failed<B>;
+
+    fn parts(&mut self, parts: &mut Parts) {
+        self.0.target_parts(parts);
+    }
+
+    fn finish(mut self, _io: &Io, report: ActionReport) -> Result<(usize, B), Failed<B>> {
+        tell_filled(&mut self.0, report.0.moved.bytes());
+        transferred(self.0, report.0)
+    }
+}
+
+impl<B: Buffer + Unpin> Positioned for Writing<B> {}
+impl<B: BufferMut + Unpin> Positioned for Reading<B> {}
+
+fn transferred<B>(buffer: B, report: Report) -> Result<(usize, B), Failed<B>> {
+    match report.result {
+        Ok(_) => Ok((report.moved.bytes() as usize, buffer)),
+        Err(error) => Err(Failed { error, buffer, moved: report.moved }),
+    }
+}
+
+impl Sealed for ReadToEnd {}
+
+impl Action for ReadToEnd {
+    type Output = (usize, Vec<u8>);
+    type Error = Failed<Vec<u8>>;
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<(usize, Vec<u8>), Failed<Vec<u8>>> {
+        transferred(self.bytes, report.0)
+    }
+}
+
+/// Gives nothing back.
+#[derive(Debug)]
+pub struct Plain;
+
+impl Sealed for Plain {}
+
+impl Action for Plain {
+    type Output = ();
+    type Error = Error;
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<(), Error> {
+        report.0.result.map(drop)
+    }
+}
+
+/// A counted reference to a handle of the queue. The last one to go closes it in the background.
+pub(crate) struct HandleRef {
+    pub(crate) io: Io,
+    pub(crate) key: HandleKey,
+}
+
+impl HandleRef {
+    pub(crate) fn operation<A: Action>(&self, op: Op, action: A) -> Operation<A> {
+        Operation::new(self.io.clone(), Some(self.key), Plan::Op(op), action)
+    }
+
+    pub(crate) fn close(&self, now: bool) -> Operation<Plain> {
+        Operation::new(self.io.clone(), Some(self.key), Plan::Close { now }, Plain)
+    }
+
+    /// Whether the handle takes requests.
+    pub(crate) fn is_open(&self) -> bool {
+        let Ok(core) = self.io.try_core() else { return false };
+        let queue = core.queue.borrow();
+        queue.handles.find(self.key).is_some_and(|index| queue.handles[index].life == Life::Open)
+    }
+}
+
+impl Clone for HandleRef {
+    fn clone(&self) -> HandleRef {
+        if let Ok(core) = self.io.try_core() {
+            core.queue.borrow_mut().clone_handle(self.key);
+        }
+        HandleRef { io: self.io.clone(), key: self.key }
+    }
+}
+
+impl Drop for HandleRef {
+    fn drop(&mut self) {
+        if let Ok(core) = self.io.try_core() {
+            core.queue.borrow_mut().drop_handle(self.key);
+            core.drop_leftovers();
+        }
+    }
+}
+
+impl fmt::Debug for HandleRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.key)
+    }
+}

@@ -1,0 +1,127 @@
+//! Handles' beginnings and ends: adoption, clones, close in its three forms, and giving a descriptor away.
+
+use std::os::fd::IntoRawFd;
+
+use super::handles::{Handle, HandleKey, Life};
+use super::outcome::State;
+use super::slots::{Cause, Ending, Payload, RequestId, Slot};
+use super::{Refusal, RequestQueue, lanes};
+use crate::backend::{Descriptor, RawDescriptor};
+use crate::error::{Error, ErrorKind};
+use crate::op::Op;
+use crate::queue::deadlines::Nanoseconds;
+
+impl RequestQueue {
+    /// Adds a handle with one clone.
+    pub(crate) fn adopt(&mut self, handle: Handle) -> HandleKey {
+        self.handles.insert(handle)
+    }
+
+    /// Counts one more clone of a handle.
+    pub(crate) fn clone_handle(&mut self, key: HandleKey) {
+        if let Some(handle) = self.handles.get_mut(key) {
+            handle.clones += 1;
+        }
+    }
+
+    /// Counts one clone less. The last closes the handle in the background; its failure is nobody's, so it goes to
+    /// the hook.
+    pub(crate) fn drop_handle(&mut self, key: HandleKey) {
+        let Some(handle) = self.handles.get_mut(key) else { return };
+        handle.clones -= 1;
+        if handle.clones == 0 && handle.life == Life::Open {
+            let _ = self.close(key, false, None, Payload::empty(), Ending::Detached);
+        }
+    }
+
+    /// Closes a handle: queued writes go out first (with `now`: nothing does), reads are cancelled, and what comes
+    /// later is refused. A close needs no free slot.
+    pub(crate) fn close(
+        &mut self,
+        key: HandleKey,
+        now: bool,
+        deadline: Option<Nanoseconds>,
+        payload: Payload,
+        ending: Ending,
+    ) -> Result<RequestId, Box<Refusal>> {
+        let handle = match self.handles.get_mut(key) {
+            Some(handle) if handle.life == Life::Open => handle,
+            _ => {
+                let error = Error::new(ErrorKind::Closed, "close", "");
+                return Err(Box::new(Refusal { error, payload, ending }));
+            }
+        };
+        handle.life = Life::Closing;
+        for index in lanes::members(key.index, &self.handles, &self.slots) {
+            if self.slots[index].state != State::Settled && (now || self.slots[index].op.ends_at_close()) {
+                self.interrupt(index, Cause::Close);
+            }
+        }
+        let mut slot = Slot::new(Op::Close);
+        slot.handle = Some(key);
+        slot.submitted_at = self.now;
+        slot.payload = payload;
+        slot.ending = ending;
+        let index = self.insert(slot);
+        let id = self.slots.id(index);
+        if let Some(deadline) = deadline {
+            self.deadlines.insert(deadline, index, &mut self.slots);
+        }
+        self.enter_lanes(index);
+        self.start_or_wait(index);
+        self.pump();
+        Ok(id)
+    }
+
+    /// A close that may wait no longer: what it waited for is cancelled.
+    pub(super) fn hurry_close(&mut self, close: u32, cause: Cause) {
+        let Some(key) = self.slots[close].handle else { return };
+        for index in lanes::members(key.index, &self.handles, &self.slots) {
+            if index != close && self.slots[index].state != State::Settled {
+                self.slots[close].cause.get_or_insert(cause);
+                self.interrupt(index, Cause::Close);
+            }
+        }
+    }
+
+    /// The descriptor of a handle that is being closed, for the call that closes it.
+    pub(super) fn surrender_descriptor(&mut self, handle: u32) -> RawDescriptor {
+        match self.handles[handle].descriptor.take() {
+            Some(descriptor) => {
+                let raw = descriptor.into_raw_fd();
+                self.backend.forget_descriptor(raw);
+                raw
+            }
+            None => -1,
+        }
+    }
+
+    /// Takes a quiet handle out of the queue, with whatever had come back to the front of its lanes.
+    pub(crate) fn give_away(&mut self, key: HandleKey) -> Result<(Descriptor, Handle), ErrorKind> {
+        match self.handles.get_mut(key) {
+            Some(handle) if handle.life == Life::Open => {
+                if handle.clones != 1 || !handle.is_quiet() {
+                    return Err(ErrorKind::Busy);
+                }
+            }
+            _ => return Err(ErrorKind::Closed),
+        }
+        let mut handle = self.handles.remove(key.index);
+        match handle.descriptor.take() {
+            Some(descriptor) => {
+                use std::os::fd::AsRawFd;
+                self.backend.forget_descriptor(descriptor.as_raw_fd());
+                Ok((descriptor, handle))
+            }
+            None => Err(ErrorKind::Closed),
+        }
+    }
+
+    /// Closes every handle that is still open, in the background.
+    pub(crate) fn close_all_handles(&mut self) {
+        for index in self.handles.indices() {
+            let key = self.handles.key(index);
+            let _ = self.close(key, true, None, Payload::empty(), Ending::Detached);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Handles as the queue sees them: a descriptor, its lanes, its cursor, and what came back to the front of a lane.
+
+use std::collections::VecDeque;
+use std::ops::{Index, IndexMut};
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use super::slots::{NONE, RequestId};
+use crate::backend::{Descriptor, RawDescriptor};
+use crate::op::{Class, Lanes};
+
+/// No handle.
+pub(crate) const NO_HANDLE: u32 = u32::MAX;
+
+/// Names one handle, for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HandleKey {
+    pub(crate) index: u32,
+    generation: u32,
+}
+
+/// What a handle is called in errors.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Path(Rc<str>),
+    Static(&'static str),
+    /// Looked up when it is needed: the peer's address, or one's own.
+    Socket,
+}
+
+/// One list of requests in submission order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane {
+    pub(crate) head: u32,
+    pub(crate) tail: u32,
+}
+
+/// Whether a handle takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Open,
+    /// A close is queued; nothing new is taken.
+    Closing,
+}
+
+/// Why a lane takes no writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Until the program has been handed the failure of this request.
+    UntilHanded(RequestId),
+    ForGood,
+}
+
+/// What the OS handed over for requests that nobody waits for any more.
+#[derive(Debug, Default)]
+pub(crate) struct Pushback {
+    pub(crate) bytes: VecDeque<u8>,
+    pub(crate) connections: VecDeque<Descriptor>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Handle {
+    generation: u32,
+    /// Clones that the program holds.
+    pub(crate) clones: u32,
+    pub(crate) class: Class,
+    pub(crate) life: Life,
+    pub(crate) descriptor: Option<Descriptor>,
+    pub(crate) target: Target,
+    pub(crate) lanes: [Lane; Lanes::COUNT],
+    /// Requests in the lanes that are more than plain reads. While there are none, a read needs no look at the others.
+    pub(crate) not_only_reads: u32,
+    pub(crate) broken: Option<Broken>,
+    /// Where the next cursor operation on a file goes.
+    pub(crate) cursor: u64,
+    /// The least that the file's length is known to be.
+    pub(crate) known_end: u64,
+    pub(crate) pushback: Option<Box<Pushback>>,
+    /// Somebody else made the description non-blocking.
+    pub(crate) nonblocking: bool,
+}
+
+impl Handle {
+    pub(crate) fn new(descriptor: Descriptor, class: Class, target: Target) -> Handle {
+        Handle {
+            generation: 0,
+            clones: 1,
+            class,
+            life: Life::Open,
+            descriptor: Some(descriptor),
+            target,
+            lanes: [Lane { head: NONE, tail: NONE }; Lanes::COUNT],
+            not_only_reads: 0,
+            broken: None,
+            cursor: 0,
+            known_end: 0,
+            pushback: None,
+            nonblocking: false,
+        }
+    }
+
+    pub(crate) fn raw(&self) -> RawDescriptor {
+        self.descriptor.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Whether no request is in its lanes.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.head == NONE)
+    }
+
+    /// The name that errors give it.
+    pub(crate) fn name(&self) -> String {
+        match &self.target {
+            Target::Path(path) => path.to_string(),
+            Target::Static(name) => (*name).to_string(),
+            Target::Socket => {
+                let Some(descriptor) = &self.descriptor else { return "a closed socket".into() };
+                let socket = socket2::SockRef::from(descriptor);
+                let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
+                let local = || socket.local_addr().ok().and_then(|address| address.as_socket());
+                match peer.or_else(local) {
+                    Some(address) => address.to_string(),
+                    None => "an unconnected socket".into(),
+                }
+            }
+        }
+    }
+}
+
+enum Entry {
+    Used(Box<Handle>),
+    Free { generation: u32, next: u32 },
+}
+
+/// All handles of a scheduler.
+#[derive(Default)]
+pub(crate) struct Handles {
+    entries: Vec<Entry>,
+    first_free: Option<u32>,
+}
+
+impl Handles {
+    pub(crate) fn insert(&mut self, handle: Handle) -> HandleKey {
+        let index = self.first_free.unwrap_or_else(|| {
+            self.entries.push(Entry::Free { generation: 1, next: NO_HANDLE });
+            (self.entries.len() - 1) as u32
+        });
+        let entry = &mut self.entries[index as usize];
+        let Entry::Free { generation, next } = *entry else { unreachable!("the free list holds free entries") };
+        self.first_free = (next != NO_HANDLE).then_some(next);
+        *entry = Entry::Used(Box::new(Handle { generation, ..handle }));
+        HandleKey { index, generation }
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) -> Handle {
+        let entry = &mut self.entries[index as usize];
+        let Entry::Used(handle) = entry else { unreachable!("only used entries are freed") };
+        let free =
+            Entry::Free { generation: handle.generation.wrapping_add(1), next: self.first_free.unwrap_or(NO_HANDLE) };
+        let Entry::Used(handle) = std::mem::replace(entry, free) else { unreachable!() };
+        self.first_free = Some(index);
+        *handle
+    }
+
+    /// The index of a handle that still exists, open or closing.
+    pub(crate) fn find(&self, key: HandleKey) -> Option<u32> {
+        match self.entries.get(key.index as usize)? {
+            Entry::Used(handle) if handle.generation == key.generation => Some(key.index),
+            _ => None,
+        }
+    }
+
+    /// A handle by key, while it exists.
+    pub(crate) fn get_mut(&mut self, key: HandleKey) -> Option<&mut Handle> {
+        self.find(key).map(|index| &mut self[index])
+    }
+
+    /// The key of a handle that exists.
+    pub(crate) fn key(&self, index: u32) -> HandleKey {
+        HandleKey { index, generation: self[index].generation }
+    }
+
+    /// All handles that exist.
+    pub(crate) fn indices(&self) -> Vec<u32> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter(|(_, entry)| matches!(entry, Entry::Used(_))).map(|(index, _)| index as u32).collect()
+    }
+}
+
+impl Index<u32> for Handles {
+    type Output = Handle;
+
+    fn index(&self, index: u32) -> &Handle {
+        match &self.entries[index as usize] {
+            Entry::Used(handle) => handle,
+            Entry::Free { .. } => unreachable!("handle {index} is not in use"),
+        }
+    }
+}
+
+impl IndexMut<u32> for Handles {
+    fn index_mut(&mut self, index: u32) -> &mut Handle {
+        match &mut self.entries[index as usize] {
+            Entry::Used(handle) => handle,
+            Entry::Free { .. } => unreachable!("handle {index} is not in use"),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Joined writes: what is queued on a stream behind a write goes out in the same vectored call.
+//!
+//! A stream has at most one write at the OS, so a queue of small ones would cost a call each. Instead the head of
+//! the lane takes its followers along. Each stays a request of its own: it settles when its last byte is out, and
+//! cancelling one fails no other, as the rest are handed over again without it.
+
+use super::outcome::State;
+use super::slots::NONE;
+use super::{Fault, Outcome, RequestQueue, Value};
+use crate::backend::TRANSFER_PARTS_MAX;
+use crate::op::Op;
+
+/// The send lane of a stream.
+const SEND: usize = 1;
+/// Bytes of one joined call at most: beyond it, joining saves nothing and holds the outcomes back.
+const JOINED_BYTES_MAX: u64 = 1 << 20;
+
+impl RequestQueue {
+    /// Takes writes along that wait directly behind `leader`, whose parts are already listed.
+    pub(super) fn join_followers(&mut self, leader: u32) {
+        let mut bytes: u64 = self.parts.iter().map(|part| part.length as u64).sum();
+        let mut next = self.slots[leader].links[SEND].next;
+        while next != NONE && bytes < JOINED_BYTES_MAX && self.parts.len() < TRANSFER_PARTS_MAX {
+            let slot = &self.slots[next];
+            let (Op::Write { .. } | Op::Send { .. }) = slot.op else { break };
+            let Some(parts) = slot.op.parts() else { break };
+            // An empty write has nothing to send, and one that is to be stopped is stopped by itself.
+            if slot.state != State::Held || parts.total() == 0 {
+                break;
+            }
+            parts.append_remaining(slot.moved, TRANSFER_PARTS_MAX, &mut self.parts);
+            bytes += parts.total() - slot.moved;
+            let slot = &mut self.slots[next];
+            slot.state = State::AtOs;
+            next = slot.links[SEND].next;
+            self.slots[leader].joined += 1;
+        }
+    }
+
+    /// Shares out what one call did among the writes that it carried.
+    pub(super) fn complete_joined(&mut self, leader: u32, joined: u32, outcome: Outcome) {
+        let mut followers = Vec::with_capacity(joined as usize);
+        let mut next = self.slots[leader].links[SEND].next;
+        for _ in 0..joined {
+            followers.push(next);
+            next = self.slots[next].links[SEND].next;
+        }
+        let mut left = match outcome {
+            Ok(Value::Count(count)) => count,
+            _ => 0,
+        };
+        let share = left.min(self.remaining(leader));
+        left -= share;
+        // Those that the call did not reach, or reached in part, go back to their lane first, so that the leader's
+        // settling finds them there.
+        let (mut whole, mut stopped) = (Vec::new(), Vec::new());
+        for follower in followers {
+            let share = left.min(self.remaining(follower));
+            left -= share;
+            let is_whole = share == self.remaining(follower);
+            let slot = &mut self.slots[follower];
+            slot.moved += share;
+            slot.begun |= share > 0;
+            slot.state = State::Held;
+            if is_whole {
+                whole.push(follower);
+            } else if slot.cause.is_some() {
+                stopped.push(follower);
+            } else if self.slots[follower].blocker == NONE {
+                // Its predecessor has settled meanwhile: nobody else would look at it again.
+                let id = self.slots.id(follower);
+                self.rechecks.push_back(id);
+            }
+        }
+        let outcome = match outcome {
+            // A cancel meant for a follower stopped the call; the leader goes on.
+            Ok(Value::Count(_)) if share == 0 && self.remaining(leader) > 0 => Err(Fault::Interrupted),
+            Ok(Value::Count(_)) => Ok(Value::Count(share)),
+            other => other,
+        };
+        self.apply(leader, outcome);
+        for follower in whole {
+            let moved = self.slots[follower].moved;
+            self.settle(follower, Ok(Value::Count(moved)));
+        }
+        for follower in stopped {
+            let error = self.stop_error(follower);
+            self.settle(follower, Err(error));
+        }
+    }
+
+    fn remaining(&self, index: u32) -> u64 {
+        let slot = &self.slots[index];
+        slot.op.parts().map_or(0, |parts| parts.total() - slot.moved)
+    }
+}

@@ -1,0 +1,109 @@
+//! Lanes: the order of a handle's requests.
+//!
+//! Each lane is a list of the handle's unsettled requests in submission order. A request may start when nothing
+//! before it in its lanes conflicts with it ([`crate::op::conflicts`]). One that may not waits for the *nearest*
+//! such request, its blocker, and looks again when that one settles; so a long queue costs each request a look, not
+//! each pair.
+
+use super::handles::{Handle, Handles};
+use super::slots::{Link, NONE, Slots};
+use crate::op::{Lanes, conflicts};
+
+/// Puts a request at the end of its lanes.
+pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
+    let lanes = slots[index].lanes;
+    for lane in (0..Lanes::COUNT).filter(|lane| lanes.contains(*lane)) {
+        let tail = std::mem::replace(&mut handle.lanes[lane].tail, index);
+        match tail {
+            NONE => handle.lanes[lane].head = index,
+            _ => slots[tail].links[lane].next = index,
+        }
+        slots[index].links[lane] = Link { previous: tail, next: NONE };
+    }
+    if !slots[index].op.access(handle.class, slots[index].unordered).only_reads() {
+        handle.not_only_reads += 1;
+    }
+}
+
+/// Takes a request out of its lanes.
+pub(crate) fn unlink(index: u32, slots: &mut Slots, handle: &mut Handle) {
+    let lanes = slots[index].lanes;
+    for lane in (0..Lanes::COUNT).filter(|lane| lanes.contains(*lane)) {
+        let Link { previous, next } = std::mem::replace(&mut slots[index].links[lane], Link::UNLINKED);
+        match previous {
+            NONE => handle.lanes[lane].head = next,
+            _ => slots[previous].links[lane].next = next,
+        }
+        match next {
+            NONE => handle.lanes[lane].tail = previous,
+            _ => slots[next].links[lane].previous = previous,
+        }
+    }
+    if !slots[index].op.access(handle.class, slots[index].unordered).only_reads() {
+        handle.not_only_reads -= 1;
+    }
+    slots[index].lanes = Lanes::NONE;
+}
+
+/// The nearest request before this one that it must not run beside, if any.
+pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &Handle) -> Option<u32> {
+    let slot = &slots[index];
+    let access = slot.op.access(handle.class, slot.unordered);
+    if access.only_reads() && handle.not_only_reads == 0 {
+        return None;
+    }
+    for lane in (0..Lanes::COUNT).filter(|lane| slot.lanes.contains(*lane)) {
+        let mut earlier = slot.links[lane].previous;
+        while earlier != NONE {
+            let other = &slots[earlier];
+            if conflicts(other.op.access(handle.class, other.unordered), access, handle.known_end) {
+                return Some(earlier);
+            }
+            earlier = other.links[lane].previous;
+        }
+    }
+    None
+}
+
+/// Makes a request wait for `blocker` to settle.
+pub(crate) fn wait_for(index: u32, blocker: u32, slots: &mut Slots) {
+    debug_assert_eq!(slots[index].blocker, NONE);
+    let first = std::mem::replace(&mut slots[blocker].waiters, index);
+    slots[index].blocker = blocker;
+    slots[index].waiting = Link { previous: NONE, next: first };
+    if first != NONE {
+        slots[first].waiting.previous = index;
+    }
+}
+
+/// Ends a request's wait for its blocker, if it waits.
+pub(crate) fn stop_waiting(index: u32, slots: &mut Slots) {
+    let blocker = std::mem::replace(&mut slots[index].blocker, NONE);
+    if blocker == NONE {
+        return;
+    }
+    let Link { previous, next } = std::mem::replace(&mut slots[index].waiting, Link::UNLINKED);
+    match previous {
+        NONE => slots[blocker].waiters = next,
+        _ => slots[previous].waiting.next = next,
+    }
+    if next != NONE {
+        slots[next].waiting.previous = previous;
+    }
+}
+
+/// The requests in a handle's lanes, each once, in submission order within a lane.
+pub(crate) fn members(handle: u32, handles: &Handles, slots: &Slots) -> Vec<u32> {
+    let mut list = Vec::new();
+    for lane in 0..Lanes::COUNT {
+        let mut index = handles[handle].lanes[lane].head;
+        while index != NONE {
+            // What is in both lanes was met in the first.
+            if lane == 0 || !slots[index].lanes.contains(0) {
+                list.push(index);
+            }
+            index = slots[index].links[lane].next;
+        }
+    }
+    list
+}

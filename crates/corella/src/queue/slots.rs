@@ -1,0 +1,275 @@
+//! Slots: one for each request, at a stable address, named by index and generation.
+
+use std::ops::{Index, IndexMut};
+use std::task::Waker;
+
+use super::deadlines::{NO_TIMER, Nanoseconds};
+use super::handles::HandleKey;
+use super::outcome::State;
+use crate::backend::{Token, Value};
+use crate::erased::Erased;
+use crate::error::{Error, Moved};
+use crate::op::{Lanes, Op};
+use crate::scheduler::{Io, token::Registration};
+
+/// No slot.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// Storage for what a request carries: the caller's buffer, in up to eight words without allocating.
+pub(crate) type Payload = Erased<8>;
+/// Storage for a callback, in up to eight words without allocating.
+pub(crate) type CallbackStorage = Erased<8>;
+
+/// Names one request, for good: a number that is used again has another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl RequestId {
+    pub(crate) fn token(self) -> Token {
+        Token(u64::from(self.generation) << 32 | u64::from(self.index))
+    }
+
+    pub(crate) fn from_token(token: Token) -> RequestId {
+        RequestId { index: token.0 as u32, generation: (token.0 >> 32) as u32 }
+    }
+}
+
+/// Who asked for a request to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Cancel,
+    Deadline,
+    Abandon,
+    Close,
+    Shutdown,
+}
+
+/// How a request ended, for its ending.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) result: Result<Value, Error>,
+    pub(crate) moved: Moved,
+}
+
+/// What a request of several steps does after one of them.
+pub(crate) enum ChainStep {
+    /// It is over.
+    Settle(Report),
+    /// It goes on as this operation on this handle, with the same payload, deadline and ending.
+    Next(Op, HandleKey),
+}
+
+/// Decides on the next step; called by the scheduler, outside the queue.
+pub(crate) type Chain = fn(&mut Payload, &Io, Report) -> ChainStep;
+
+/// A callback with everything needed to run it but the outcome.
+pub(crate) struct Callback {
+    pub(crate) function: CallbackStorage,
+    /// Knows the types: takes function and payload out, makes the outcome, and calls.
+    pub(crate) run: fn(CallbackStorage, Payload, Report, &Io),
+    /// Delivered right after the reaping, instead of as a task.
+    pub(crate) direct: bool,
+}
+
+/// How the caller takes the outcome.
+pub(crate) enum Ending {
+    /// It asks: a `wait`, a status, or a future not yet polled again.
+    Kept,
+    /// A future that is to be polled when the request has settled.
+    Wake(Waker),
+    Callback(Callback),
+    /// Nobody; a failure goes to the scheduler's hook.
+    Detached,
+}
+
+/// Neighbours in a list of slots.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) previous: u32,
+    pub(crate) next: u32,
+}
+
+impl Link {
+    pub(crate) const UNLINKED: Link = Link { previous: NONE, next: NONE };
+}
+
+pub(crate) struct Slot {
+    pub(crate) generation: u32,
+    pub(crate) state: State,
+    pub(crate) op: Op,
+    /// The handle it is on, if any.
+    pub(crate) handle: Option<HandleKey>,
+    /// The lanes it is linked into.
+    pub(crate) lanes: Lanes,
+    pub(crate) links: [Link; Lanes::COUNT],
+    /// The earlier request that holds it back.
+    pub(crate) blocker: u32,
+    /// Its neighbours among those that wait for the same blocker.
+    pub(crate) waiting: Link,
+    /// The first of those that wait for this one.
+    pub(crate) waiters: u32,
+    /// Its place in the heap of deadlines.
+    pub(crate) timer: u32,
+    /// Bytes moved so far.
+    pub(crate) moved: u64,
+    /// Where in the file it began, once that is known.
+    pub(crate) origin: u64,
+    pub(crate) submitted_at: Nanoseconds,
+    /// The first who asked it to stop.
+    pub(crate) cause: Option<Cause>,
+    /// The OS has been given it at least once.
+    pub(crate) begun: bool,
+    /// How many queued writes ride on its call to the OS.
+    pub(crate) joined: u32,
+    pub(crate) unordered: bool,
+    /// To be carried out by a bare system call if it can start at once.
+    pub(crate) bare: bool,
+    /// Nobody will take the outcome, and what it received goes back to the lane.
+    pub(crate) abandoned: bool,
+    /// More steps may follow this one.
+    pub(crate) chain: Option<Chain>,
+    pub(crate) registration: Option<Registration>,
+    pub(crate) ending: Ending,
+    pub(crate) payload: Payload,
+    pub(crate) report: Option<Report>,
+}
+
+impl Slot {
+    pub(crate) fn new(op: Op) -> Slot {
+        Slot {
+            generation: 0,
+            state: State::Held,
+            op,
+            handle: None,
+            lanes: Lanes::NONE,
+            links: [Link::UNLINKED; Lanes::COUNT],
+            blocker: NONE,
+            waiting: Link::UNLINKED,
+            waiters: NONE,
+            timer: NO_TIMER,
+            moved: 0,
+            origin: 0,
+            submitted_at: 0,
+            cause: None,
+            begun: false,
+            joined: 0,
+            unordered: false,
+            bare: false,
+            abandoned: false,
+            chain: None,
+            registration: None,
+            ending: Ending::Kept,
+            payload: Payload::empty(),
+            report: None,
+        }
+    }
+
+    /// Whether its outcome is there to be taken.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state == State::Settled && self.chain.is_none()
+    }
+
+    pub(crate) fn is_at_os(&self) -> bool {
+        matches!(self.state, State::AtOs | State::CancelAsked)
+    }
+}
+
+enum Entry {
+    Used(Slot),
+    Free { generation: u32, next: u32 },
+}
+
+const CHUNK: usize = 64;
+
+/// All slots. They grow in chunks and never move, and a freed one is used again first.
+#[derive(Default)]
+pub(crate) struct Slots {
+    chunks: Vec<Box<[Entry]>>,
+    first_free: Option<u32>,
+}
+
+impl Slots {
+    fn entry(&self, index: u32) -> Option<&Entry> {
+        self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
+    }
+
+    fn entry_mut(&mut self, index: u32) -> &mut Entry {
+        &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+    }
+
+    pub(crate) fn insert(&mut self, mut slot: Slot) -> u32 {
+        let index = match self.first_free {
+            Some(index) => index,
+            None => {
+                let start = (self.chunks.len() * CHUNK) as u32;
+                let chunk = (0..CHUNK as u32).map(|place| Entry::Free {
+                    generation: 1,
+                    next: if place as usize + 1 < CHUNK { start + place + 1 } else { NONE },
+                });
+                self.chunks.push(chunk.collect());
+                start
+            }
+        };
+        let entry = self.entry_mut(index);
+        let Entry::Free { generation, next } = *entry else { unreachable!("the free list holds free slots") };
+        slot.generation = generation;
+        *entry = Entry::Used(slot);
+        self.first_free = (next != NONE).then_some(next);
+        index
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) -> Slot {
+        let next = self.first_free.unwrap_or(NONE);
+        let entry = self.entry_mut(index);
+        let Entry::Used(slot) = entry else { unreachable!("only used slots are freed") };
+        // Never zero, so that a token is never zero; 30 bits, so that a backend has two for itself.
+        let generation = (slot.generation + 1) & 0x3fff_ffff;
+        let free = Entry::Free { generation: generation.max(1), next };
+        let Entry::Used(slot) = std::mem::replace(entry, free) else { unreachable!() };
+        self.first_free = Some(index);
+        slot
+    }
+
+    /// The index of a request that still exists.
+    pub(crate) fn find(&self, id: RequestId) -> Option<u32> {
+        match self.entry(id.index)? {
+            Entry::Used(slot) if slot.generation == id.generation => Some(id.index),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn id(&self, index: u32) -> RequestId {
+        RequestId { index, generation: self[index].generation }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        let entries = self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate();
+        entries.filter_map(|(index, entry)| match entry {
+            Entry::Used(slot) => Some((index as u32, slot)),
+            Entry::Free { .. } => None,
+        })
+    }
+}
+
+impl Index<u32> for Slots {
+    type Output = Slot;
+
+    fn index(&self, index: u32) -> &Slot {
+        match self.entry(index) {
+            Some(Entry::Used(slot)) => slot,
+            _ => unreachable!("slot {index} is not in use"),
+        }
+    }
+}
+
+impl IndexMut<u32> for Slots {
+    fn index_mut(&mut self, index: u32) -> &mut Slot {
+        match self.entry_mut(index) {
+            Entry::Used(slot) => slot,
+            Entry::Free { .. } => unreachable!("slot {index} is not in use"),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The settings of a scheduler, and the choice of its backend.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::remote::{Arrived, Inbox};
+use super::tasks::{ReadyQueue, Tasks, enter_thread};
+use super::{Budgets, Core, Scheduler};
+use crate::backend::{Backend, BackendKind, BackendReason, Portable, fork};
+#[cfg(target_os = "linux")]
+use crate::backend::{MaskedOpcodes, Uring};
+use crate::error::{Error, ErrorKind};
+use crate::queue::RequestQueue;
+
+static SCHEDULERS: AtomicU64 = AtomicU64::new(0);
+
+/// Settings of a [`Scheduler`]. All limits are fixed at start.
+///
+/// ```
+/// # fn main() -> Result<(), corella::Error> {
+/// let scheduler = corella::Scheduler::builder()
+///     .backend(corella::BackendKind::Portable)
+///     .queue_depth(64)
+///     .pool_threads(2)
+///     .build()?;
+/// assert_eq!(scheduler.backend(), corella::BackendKind::Portable);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SchedulerBuilder {
+    backend: Option<BackendKind>,
+    queue_depth: usize,
+    ring_entries: u32,
+    pool_threads: usize,
+    inbox_jobs: usize,
+    tasks: usize,
+    sleeps: usize,
+    budgets: Budgets,
+    masked_opcodes: u128,
+    refused_flag_sets: usize,
+}
+
+impl Default for SchedulerBuilder {
+    fn default() -> SchedulerBuilder {
+        SchedulerBuilder {
+            backend: None,
+            queue_depth: 1 << 16,
+            ring_entries: 256,
+            pool_threads: 8,
+            inbox_jobs: 1 << 16,
+            tasks: 1 << 22,
+            sleeps: 1 << 22,
+            budgets: Budgets { tasks_per_turn: 256, operations_per_poll: 128, bytes_per_poll: 1 << 20 },
+            masked_opcodes: 0,
+            refused_flag_sets: 0,
+        }
+    }
+}
+
+impl SchedulerBuilder {
+    /// Forces a backend. Without it `CORELLA_BACKEND` decides, and without that the machine.
+    pub fn backend(mut self, kind: BackendKind) -> Self {
+        self.backend = Some(kind);
+        self
+    }
+
+    /// Requests at once at most (default 65,536), at least 1. Beyond it `submit` and `then` answer `Rejected`, while
+    /// `wait` and `await` wait their turn.
+    pub fn queue_depth(mut self, requests: usize) -> Self {
+        self.queue_depth = requests.max(1);
+        self
+    }
+
+    /// Places in the submission ring of io_uring (default 256; 1 to 4096, rounded up to a power of two): what one
+    /// system call hands over at most.
+    pub fn ring_entries(mut self, entries: u32) -> Self {
+        self.ring_entries = entries;
+        self
+    }
+
+    /// Threads of the pool at most (default 8), and of the kernel's own workers for io_uring.
+    pub fn pool_threads(mut self, threads: usize) -> Self {
+        self.pool_threads = threads.max(1);
+        self
+    }
+
+    /// Jobs from other threads that may wait at once (default 65,536).
+    pub fn inbox_jobs(mut self, jobs: usize) -> Self {
+        self.inbox_jobs = jobs;
+        self
+    }
+
+    /// Tasks at once at most (default 4,194,304).
+    pub fn tasks(mut self, tasks: usize) -> Self {
+        self.tasks = tasks;
+        self
+    }
+
+    /// Sleeps at once at most (default 4,194,304). They do not count towards the queue's depth.
+    pub fn sleeps(mut self, sleeps: usize) -> Self {
+        self.sleeps = sleeps;
+        self
+    }
+
+    /// Tasks and callbacks run in one turn at most (default 256), before timers and I/O have theirs.
+    pub fn tasks_per_turn(mut self, tasks: usize) -> Self {
+        self.budgets.tasks_per_turn = tasks.max(1);
+        self
+    }
+
+    /// What a task may do with operations that finish at once before it has to yield: how many (default 128), and
+    /// how many bytes (default 1 MiB).
+    pub fn budget_per_poll(mut self, operations: u32, bytes: u64) -> Self {
+        self.budgets.operations_per_poll = operations;
+        self.budgets.bytes_per_poll = bytes;
+        self
+    }
+
+    /// Makes an io_uring opcode count as missing, so that its fallback is used. For tests.
+    pub fn mask_opcode(mut self, opcode: u8) -> Self {
+        self.masked_opcodes |= 1u128 << (opcode & 127);
+        self
+    }
+
+    /// Makes the first `sets` sets of io_uring set-up flags count as refused. For tests.
+    pub fn refuse_setup_flags(mut self, sets: usize) -> Self {
+        self.refused_flag_sets = sets;
+        self
+    }
+
+    /// Starts the scheduler.
+    ///
+    /// `InvalidInput` for an unknown `CORELLA_BACKEND`, and the OS's error for a forced backend that is not to be had.
+    pub fn build(self) -> Result<Scheduler, Error> {
+        fork::watch();
+        let (backend, reason) = self.choose()?;
+        let scheduler = SCHEDULERS.fetch_add(1, Ordering::Relaxed);
+        let inbox = Arc::new(Inbox::new(scheduler, backend.wakeup(), self.inbox_jobs));
+        let ready = Rc::new(ReadyQueue::default());
+        enter_thread(scheduler, &ready);
+        let queue = RequestQueue::new(backend, self.queue_depth, self.sleeps, Arc::clone(&inbox));
+        let core = Rc::new_cyclic(|io| Core {
+            io: io.clone(),
+            queue: RefCell::new(queue),
+            tasks: RefCell::new(Tasks::default()),
+            ready,
+            direct: RefCell::new(VecDeque::new()),
+            inbox,
+            arrived: RefCell::new(Arrived::default()),
+            inside: Cell::new(false),
+            stopping: Cell::new(false),
+            root_is_ready: Cell::new(false),
+            ended: Cell::new(false),
+            start: Instant::now(),
+            hook: RefCell::new(None),
+            unobserved: Cell::new(0),
+            fork_generation: fork::generation(),
+            budgets: self.budgets,
+            operations_left: Cell::new(0),
+            bytes_left: Cell::new(0),
+            tasks_max: self.tasks,
+            reason,
+            wakers: RefCell::new(Vec::new()),
+            leftovers: RefCell::new(Vec::new()),
+            looks: Cell::new(0),
+        });
+        Ok(Scheduler { core })
+    }
+
+    fn choose(&self) -> Result<(Backend, BackendReason), Error> {
+        if let Some(kind) = self.backend {
+            return Ok((self.open(kind)?, BackendReason::Builder));
+        }
+        match std::env::var("CORELLA_BACKEND").as_deref() {
+            Ok("uring") => Ok((self.open(BackendKind::Uring)?, BackendReason::Environment)),
+            Ok("portable") => Ok((self.open(BackendKind::Portable)?, BackendReason::Environment)),
+            Ok("") | Err(_) => self.choose_best(),
+            Ok(other) => {
+                let note = format!("CORELLA_BACKEND is {other:?}; it may be \"uring\" or \"portable\"");
+                Err(Error::new(ErrorKind::InvalidInput, "start a scheduler", "").with_note(note))
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn choose_best(&self) -> Result<(Backend, BackendReason), Error> {
+        match self.uring() {
+            Ok(uring) => Ok((Backend::Uring(Box::new(uring)), BackendReason::Best)),
+            Err((error, what)) => {
+                let reason = BackendReason::UringRefused { os_code: error.raw_os_error(), what: what.to_string() };
+                Ok((self.open(BackendKind::Portable)?, reason))
+            }
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn choose_best(&self) -> Result<(Backend, BackendReason), Error> {
+        Ok((self.open(BackendKind::Portable)?, BackendReason::Best))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn uring(&self) -> Result<Uring, (std::io::Error, &'static str)> {
+        let masked = MaskedOpcodes(self.masked_opcodes);
+        Uring::new(self.ring_entries, self.pool_threads, masked, self.refused_flag_sets)
+    }
+
+    fn open(&self, kind: BackendKind) -> Result<Backend, Error> {
+        let fault = |error: std::io::Error, what: &str| Error::from_io(&error, format!("start {}", kind.name()), what);
+        match kind {
+            #[cfg(target_os = "linux")]
+            BackendKind::Uring => match self.uring() {
+                Ok(uring) => Ok(Backend::Uring(Box::new(uring))),
+                Err((error, what)) => Err(fault(error, what)),
+            },
+            #[cfg(not(target_os = "linux"))]
+            BackendKind::Uring => {
+                let note = "io_uring is of Linux";
+                Err(Error::new(ErrorKind::InvalidInput, "start uring", "").with_note(note))
+            }
+            BackendKind::Portable => match Portable::new(self.pool_threads, false) {
+                Ok(portable) => Ok(Backend::Portable(Box::new(portable))),
+                Err(error) => Err(fault(error, "poller")),
+            },
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The end of a scheduler: cancel all, reap all, then free. Nothing is freed while the OS may still touch it.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::tasks::leave_thread;
+use super::{Core, Scheduler};
+use crate::error::{Error, ErrorKind};
+use crate::queue::Outstanding;
+use crate::queue::slots::{ChainStep, Ending};
+use std::task::Waker;
+
+/// What a shutdown gave up on: requests that the OS would not let go of in time. Their buffers, and the scheduler's
+/// memory, are leaked, as the OS may still write to them.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Leaked {
+    /// The requests, oldest first.
+    pub requests: Vec<Outstanding>,
+}
+
+impl Scheduler {
+    /// Ends the scheduler: kills the tasks, cancels every request, waits until the OS has let go, and runs the
+    /// callbacks with what came of it. Gives up after `limit` and says what it leaked.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), corella::Error> {
+    /// use std::time::Duration;
+    /// let scheduler = corella::Scheduler::new()?;
+    /// scheduler.io().sleep(Duration::from_secs(3600)).then(|outcome| assert!(outcome.is_err()))?;
+    /// scheduler.shutdown(Duration::from_secs(1)).expect("nothing had to be leaked");
+    /// # Ok(()) }
+    /// ```
+    pub fn shutdown(self, limit: Duration) -> Result<(), Leaked> {
+        self.core.end(Instant::now().checked_add(limit), true)
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        if self.core.is_foreign() {
+            // The rings and epoll sets are the parent's.
+            std::mem::forget(Rc::clone(&self.core));
+            return;
+        }
+        // Without a limit nothing is leaked; a second end, after `shutdown`, finds nothing to do.
+        let _ = self.core.end(None, false);
+    }
+}
+
+impl Core {
+    /// Ends everything. With `delivers` the callbacks learn what came of their requests.
+    fn end(&self, limit: Option<Instant>, delivers: bool) -> Result<(), Leaked> {
+        if self.ended.replace(true) {
+            return Ok(());
+        }
+        leave_thread(self.inbox.scheduler);
+        drop(self.inbox.end());
+        self.kill_all_tasks();
+        {
+            let mut queue = self.queue.borrow_mut();
+            queue.cancel_all();
+            queue.close_all_handles();
+        }
+        let leaked = self.reap_all(limit, delivers);
+        // Callbacks may have been what kept tasks' values alive.
+        self.kill_all_tasks();
+        let hook = self.hook.take();
+        drop(hook);
+        match leaked {
+            Ok(()) => {
+                self.drop_undelivered();
+                self.drop_ready();
+                Ok(())
+            }
+            Err(leaked) => {
+                // Never freed: the OS may still write to what is lent.
+                if let Some(core) = self.io.upgrade() {
+                    std::mem::forget(core);
+                }
+                Err(leaked)
+            }
+        }
+    }
+
+    fn kill_all_tasks(&self) {
+        loop {
+            let Some(key) = self.tasks.borrow().any() else { return };
+            let task = self.tasks.borrow_mut().remove(key);
+            if let Some(task) = task {
+                task.end(ErrorKind::Killed);
+            }
+        }
+    }
+
+    fn reap_all(&self, limit: Option<Instant>, delivers: bool) -> Result<(), Leaked> {
+        loop {
+            if delivers {
+                self.deliver();
+                self.run_direct();
+                self.run_ready();
+            } else {
+                self.drop_undelivered();
+            }
+            if !self.queue.borrow().must_reap() {
+                return Ok(());
+            }
+            let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(Leaked { requests: self.queue.borrow().outstanding() });
+            }
+            let result = self.queue.borrow_mut().wait(left);
+            if let Err(error) = result {
+                // The OS refuses to wait: what is lent stays lent.
+                let error = Error::from_io(&error, "reap", "the scheduler's backend");
+                self.report(error);
+                return Err(Leaked { requests: self.queue.borrow().outstanding() });
+            }
+        }
+    }
+
+    /// Drops callbacks that were about to run.
+    fn drop_ready(&self) {
+        self.direct.borrow_mut().clear();
+        while self.ready.pop().is_some() {}
+        loop {
+            let mut queue = self.queue.borrow_mut();
+            let Some(id) = queue.undelivered() else { break };
+            if let Some((payload, _, ending)) = queue.take(id) {
+                queue.leftovers.push((payload, ending));
+            }
+            drop(queue);
+            self.drop_leftovers();
+        }
+    }
+
+    /// Wakes those who wait for a settled request and keep its outcome alive; drops what nobody will take.
+    fn drop_undelivered(&self) {
+        loop {
+            let mut queue = self.queue.borrow_mut();
+            let Some(id) = queue.next_settled() else { break };
+            if let Some((_, payload, report)) = queue.take_chain(id) {
+                queue.go_on(id, payload, ChainStep::Settle(report));
+                continue;
+            }
+            let waker = match queue.ending(id) {
+                Some(Ending::Wake(_)) => match queue.set_ending(id, Ending::Kept) {
+                    Ok(Ending::Wake(waker)) => Some(waker),
+                    _ => None,
+                },
+                Some(Ending::Callback(_) | Ending::Detached) => {
+                    if let Some((payload, _, ending)) = queue.take(id) {
+                        queue.leftovers.push((payload, ending));
+                    }
+                    None
+                }
+                Some(Ending::Kept) | None => None,
+            };
+            drop(queue);
+            waker.into_iter().for_each(Waker::wake);
+        }
+        self.drop_leftovers();
+    }
+}

@@ -1,0 +1,326 @@
+//! Tasks: futures that the scheduler polls, their wakers, and the handles that wait for them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::Io;
+use super::remote::Inbox;
+use crate::error::{Error, ErrorKind};
+use crate::queue::slots::RequestId;
+
+/// Names one task, for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskKey {
+    index: u32,
+    generation: u32,
+}
+
+/// The future that `block_on` drives; it is in no table.
+pub(crate) const ROOT: TaskKey = TaskKey { index: u32::MAX, generation: 0 };
+
+/// Something for the scheduler to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ready {
+    Task(TaskKey),
+    /// The callback of a settled request.
+    Callback(RequestId),
+}
+
+/// What is to run, in the order it became ready.
+#[derive(Default)]
+pub(crate) struct ReadyQueue {
+    list: RefCell<VecDeque<Ready>>,
+}
+
+impl ReadyQueue {
+    pub(crate) fn push(&self, ready: Ready) {
+        self.list.borrow_mut().push_back(ready);
+    }
+
+    pub(crate) fn pop(&self) -> Option<Ready> {
+        self.list.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.borrow().len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.borrow().is_empty()
+    }
+}
+
+thread_local! {
+    /// The ready queues of the schedulers on this thread, so that a wake from their own thread is a push.
+    static LOCAL: RefCell<Vec<(u64, Rc<ReadyQueue>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes a scheduler's queue known to the wakers on its thread.
+pub(crate) fn enter_thread(scheduler: u64, ready: &Rc<ReadyQueue>) {
+    LOCAL.with_borrow_mut(|local| local.push((scheduler, Rc::clone(ready))));
+}
+
+/// Undoes `enter_thread`.
+pub(crate) fn leave_thread(scheduler: u64) {
+    let _ = LOCAL.try_with(|local| local.borrow_mut().retain(|(other, _)| *other != scheduler));
+}
+
+/// Wakes one task, from any thread.
+pub(crate) struct TaskWaker {
+    key: TaskKey,
+    inbox: Arc<Inbox>,
+    /// It is in a ready queue or on its way there.
+    is_ready: AtomicBool,
+}
+
+impl TaskWaker {
+    pub(crate) fn new(key: TaskKey, inbox: Arc<Inbox>) -> Arc<TaskWaker> {
+        Arc::new(TaskWaker { key, inbox, is_ready: AtomicBool::new(false) })
+    }
+
+    /// Called before a poll: wakes from now on count.
+    pub(crate) fn begins(&self) {
+        self.is_ready.store(false, Ordering::Release);
+    }
+
+    fn make_ready(&self) {
+        if self.is_ready.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let scheduler = self.inbox.scheduler;
+        let was_local = LOCAL.try_with(|local| match local.borrow().iter().find(|(other, _)| *other == scheduler) {
+            Some((_, ready)) => {
+                ready.push(Ready::Task(self.key));
+                true
+            }
+            None => false,
+        });
+        if !was_local.unwrap_or(false) {
+            self.inbox.push_wake(self.key);
+        }
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.make_ready();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.make_ready();
+    }
+}
+
+pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Told when a task ends otherwise than by finishing.
+pub(crate) trait EndsTask {
+    fn end(&self, kind: ErrorKind);
+}
+
+/// A task between two polls.
+pub(crate) struct Task {
+    generation: u32,
+    /// Away while it is being polled.
+    future: Option<TaskFuture>,
+    pub(crate) waker: Waker,
+    pub(crate) state: Arc<TaskWaker>,
+    join: Rc<dyn EndsTask>,
+    killed: bool,
+}
+
+enum Entry {
+    Used(Task),
+    Free { generation: u32, next: Option<u32> },
+}
+
+#[derive(Default)]
+pub(crate) struct Tasks {
+    entries: Vec<Entry>,
+    first_free: Option<u32>,
+    count: usize,
+}
+
+impl Tasks {
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn insert(&mut self, future: TaskFuture, join: Rc<dyn EndsTask>, inbox: &Arc<Inbox>) -> TaskKey {
+        let index = self.first_free.unwrap_or_else(|| {
+            self.entries.push(Entry::Free { generation: 0, next: None });
+            (self.entries.len() - 1) as u32
+        });
+        let entry = &mut self.entries[index as usize];
+        let Entry::Free { generation, next } = *entry else { unreachable!("the free list holds free entries") };
+        self.first_free = next;
+        self.count += 1;
+        let key = TaskKey { index, generation };
+        let state = TaskWaker::new(key, Arc::clone(inbox));
+        let waker = Waker::from(Arc::clone(&state));
+        *entry = Entry::Used(Task { generation, future: Some(future), waker, state, join, killed: false });
+        key
+    }
+
+    /// A task's waker.
+    pub(crate) fn waker(&mut self, key: TaskKey) -> Option<Waker> {
+        self.get_mut(key).map(|task| task.waker.clone())
+    }
+
+    fn get_mut(&mut self, key: TaskKey) -> Option<&mut Task> {
+        match self.entries.get_mut(key.index as usize)? {
+            Entry::Used(task) if task.generation == key.generation => Some(task),
+            _ => None,
+        }
+    }
+
+    /// Takes a task's future out to poll it, with its waker.
+    pub(crate) fn begin(&mut self, key: TaskKey) -> Option<(TaskFuture, Waker, Arc<TaskWaker>)> {
+        let task = self.get_mut(key)?;
+        Some((task.future.take()?, task.waker.clone(), Arc::clone(&task.state)))
+    }
+
+    /// Puts the future back after a poll; gives it back again if the task was killed meanwhile.
+    pub(crate) fn suspend(&mut self, key: TaskKey, future: TaskFuture) -> Option<TaskFuture> {
+        match self.get_mut(key) {
+            Some(task) if !task.killed => {
+                task.future = Some(future);
+                None
+            }
+            _ => Some(future),
+        }
+    }
+
+    /// Takes a task out. What is returned is to be dropped outside any borrow.
+    pub(crate) fn remove(&mut self, key: TaskKey) -> Option<Task> {
+        self.get_mut(key)?;
+        let free = Entry::Free { generation: key.generation.wrapping_add(1), next: self.first_free };
+        let Entry::Used(task) = std::mem::replace(&mut self.entries[key.index as usize], free) else { unreachable!() };
+        self.first_free = Some(key.index);
+        self.count -= 1;
+        Some(task)
+    }
+
+    /// Marks a task killed. Its future is returned to be dropped, unless it is just being polled.
+    pub(crate) fn kill(&mut self, key: TaskKey) -> Option<Task> {
+        let task = self.get_mut(key)?;
+        if task.future.is_none() {
+            task.killed = true;
+            return None;
+        }
+        self.remove(key)
+    }
+
+    /// Any task that is left.
+    pub(crate) fn any(&self) -> Option<TaskKey> {
+        self.entries.iter().enumerate().find_map(|(index, entry)| match entry {
+            Entry::Used(task) => Some(TaskKey { index: index as u32, generation: task.generation }),
+            Entry::Free { .. } => None,
+        })
+    }
+}
+
+impl Task {
+    /// Tells whoever waits for it, and drops its future.
+    pub(crate) fn end(self, kind: ErrorKind) {
+        let Task { future, join, .. } = self;
+        drop(future);
+        join.end(kind);
+    }
+
+    /// The future and who waits, apart.
+    pub(crate) fn join(&self) -> Rc<dyn EndsTask> {
+        Rc::clone(&self.join)
+    }
+}
+
+/// What a task leaves behind.
+pub(crate) struct JoinState<T> {
+    result: Cell<Option<Result<T, ErrorKind>>>,
+    waiting: Cell<Option<Waker>>,
+    is_done: Cell<bool>,
+}
+
+impl<T> JoinState<T> {
+    pub(crate) fn new() -> Rc<JoinState<T>> {
+        Rc::new(JoinState { result: Cell::new(None), waiting: Cell::new(None), is_done: Cell::new(false) })
+    }
+
+    pub(crate) fn set(&self, result: Result<T, ErrorKind>) {
+        if self.is_done.replace(true) {
+            return;
+        }
+        self.result.set(Some(result));
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> EndsTask for JoinState<T> {
+    fn end(&self, kind: ErrorKind) {
+        self.set(Err(kind));
+    }
+}
+
+/// Waits for a spawned task: as a future, or with [`wait`](JoinHandle::wait). Dropping it lets the task go on.
+pub struct JoinHandle<T> {
+    pub(crate) state: Rc<JoinState<T>>,
+    pub(crate) key: TaskKey,
+    pub(crate) io: Io,
+}
+
+impl<T: 'static> JoinHandle<T> {
+    /// Whether the task has ended.
+    pub fn is_finished(&self) -> bool {
+        self.state.is_done.get()
+    }
+
+    /// Ends the task where it stands: its future is dropped, what it awaited is cancelled.
+    pub fn kill(&self) {
+        self.io.kill(self.key);
+    }
+
+    /// Turns the scheduler until the task has ended.
+    pub fn wait(self) -> Result<T, Error> {
+        while !self.state.is_done.get() {
+            let core = self.io.core("join")?;
+            if core.is_inside() {
+                return Err(join_error(ErrorKind::WaitInsideTask));
+            }
+            core.turn_towards(|| self.state.is_done.get());
+        }
+        self.state.result.take().unwrap_or(Err(ErrorKind::Panicked)).map_err(join_error)
+    }
+}
+
+fn join_error(kind: ErrorKind) -> Error {
+    Error::new(kind, "join", "")
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.state.result.take() {
+            Some(result) => Poll::Ready(result.map_err(join_error)),
+            None => {
+                self.state.waiting.set(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "JoinHandle({:?}, finished: {})", self.key, self.state.is_done.get())
+    }
+}

@@ -1,0 +1,162 @@
+//! The legs of the test run, as one table: to add a leg, add an entry to `LEGS`.
+
+use crate::tools::{CLIPPY, CURL, RUSTFMT, STRACE, Tool};
+
+/// One part of the checks, which runs alone with `--leg NAME`.
+pub struct Leg {
+    pub name: &'static str,
+    /// Compiling included. A warning beyond it, the end of the leg at three times as much.
+    pub budget_seconds: u64,
+    pub purpose: &'static str,
+    /// Programs without which the leg is skipped, if they cannot be installed.
+    pub needs: &'static [&'static Tool],
+    /// All run, also after one has failed.
+    pub steps: &'static [Step],
+}
+
+/// One command of a leg.
+pub struct Step {
+    pub counts: Counts,
+    pub environment: &'static [(&'static str, &'static str)],
+    /// The program and its arguments.
+    pub command: &'static [&'static str],
+}
+
+/// What a step adds to the number of tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counts {
+    /// Nothing, unless it fails: it prepares another step.
+    Nothing,
+    /// The command as a whole is one test.
+    OneTest,
+    /// The tests that its test binaries report. None at all is a failure.
+    Reported,
+}
+
+const fn step(counts: Counts, command: &'static [&'static str]) -> Step {
+    Step { counts, environment: &[], command }
+}
+
+pub const LEGS: &[Leg] = &[
+    Leg {
+        name: "format",
+        budget_seconds: 20,
+        purpose: "the sources are formatted as rustfmt would",
+        needs: &[&RUSTFMT],
+        steps: &[step(Counts::OneTest, &["cargo", "fmt", "--all", "--check"])],
+    },
+    Leg {
+        name: "lint",
+        budget_seconds: 180,
+        purpose: "clippy finds nothing in any target",
+        needs: &[&CLIPPY],
+        steps: &[step(
+            Counts::OneTest,
+            &["cargo", "clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
+        )],
+    },
+    Leg {
+        name: "unit",
+        budget_seconds: 240,
+        purpose: "the unit tests of every crate, with all features",
+        needs: &[],
+        steps: &[step(
+            Counts::Reported,
+            &["cargo", "test", "--workspace", "--all-features", "--lib", "--bins", "--no-fail-fast"],
+        )],
+    },
+    Leg {
+        name: "conformance",
+        budget_seconds: 300,
+        purpose: "the contract holds on every backend, or on the one that CORELLA_BACKEND names",
+        needs: &[],
+        steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "conformance"])],
+    },
+    Leg {
+        name: "docs",
+        budget_seconds: 240,
+        purpose: "the documentation builds without a warning and its examples run",
+        needs: &[],
+        steps: &[
+            Step {
+                counts: Counts::OneTest,
+                environment: &[("RUSTDOCFLAGS", "-D warnings")],
+                command: &["cargo", "doc", "--workspace", "--no-deps", "--all-features"],
+            },
+            step(Counts::Reported, &["cargo", "test", "--workspace", "--all-features", "--doc", "--no-fail-fast"]),
+        ],
+    },
+    Leg {
+        name: "examples",
+        budget_seconds: 240,
+        purpose: "the Rust examples and the Lua scripts do what they say, from outside",
+        needs: &[&CURL],
+        steps: &[
+            step(Counts::Nothing, &["cargo", "build", "--workspace", "--bins", "--examples"]),
+            step(Counts::Reported, &["cargo", "test", "-p", "corella-cli", "--test", "*", "--no-fail-fast"]),
+            step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "examples"]),
+        ],
+    },
+    Leg {
+        name: "counting",
+        budget_seconds: 240,
+        purpose: "the numbers of allocations and system calls stay what they are said to be",
+        needs: &[&STRACE],
+        steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--release", "--test", "counting"])],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::repository_root;
+
+    #[test]
+    fn every_leg_has_a_name_of_its_own_a_budget_and_a_step_that_counts() {
+        let names: BTreeSet<_> = LEGS.iter().map(|leg| leg.name).collect();
+        assert_eq!(names.len(), LEGS.len());
+        for leg in LEGS {
+            assert!(!leg.name.contains(['/', ':', '#', ' ']), "{}", leg.name);
+            assert!(leg.budget_seconds > 0, "{}", leg.name);
+            assert!(leg.steps.iter().any(|step| step.counts != Counts::Nothing), "{}", leg.name);
+        }
+    }
+
+    #[test]
+    fn every_integration_test_belongs_to_a_leg() {
+        let crates = std::fs::read_dir(repository_root().join("crates")).expect("crates/ is there");
+        let mut without_leg = Vec::new();
+        for entry in crates {
+            let package = entry.expect("crates/ can be listed");
+            let package_name = package.file_name().to_string_lossy().into_owned();
+            for test in integration_tests(&package.path().join("tests")) {
+                if !LEGS.iter().any(|leg| runs(leg, &package_name, &test)) {
+                    without_leg.push(format!("-p {package_name} --test {test}"));
+                }
+            }
+        }
+        assert_eq!(without_leg, Vec::<String>::new(), "no leg runs these");
+    }
+
+    /// The test targets that cargo finds by itself: `tests/NAME.rs` and `tests/NAME/main.rs`.
+    fn integration_tests(directory: &Path) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(directory) else {
+            return Vec::new();
+        };
+        entries
+            .map(|entry| entry.expect("a tests directory can be listed").path())
+            .filter(|path| path.join("main.rs").is_file() || path.extension().is_some_and(|e| e == "rs"))
+            .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn runs(leg: &Leg, package: &str, test: &str) -> bool {
+        leg.steps.iter().any(|step| {
+            let has = |flag: &str, value: &str| step.command.windows(2).any(|w| w == [flag, value]);
+            has("-p", package) && (has("--test", test) || has("--test", "*"))
+        })
+    }
+}

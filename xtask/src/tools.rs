@@ -1,0 +1,102 @@
+//! The programs that legs need: whether they are here, and how to get them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::process::{Clock, Ending, Runner};
+
+/// How long one command of an installation may take.
+const INSTALL_BUDGET: Duration = Duration::from_secs(120);
+
+pub struct Tool {
+    /// The name under which its absence stands in the list of skips.
+    pub name: &'static str,
+    /// A command that succeeds if the tool is here.
+    probe: &'static [&'static str],
+    source: Source,
+}
+
+enum Source {
+    RustComponent(&'static str),
+    DebianPackage(&'static str),
+}
+
+pub const RUSTFMT: Tool =
+    Tool { name: "rustfmt", probe: &["cargo", "fmt", "--version"], source: Source::RustComponent("rustfmt") };
+
+pub const CLIPPY: Tool =
+    Tool { name: "clippy", probe: &["cargo", "clippy", "--version"], source: Source::RustComponent("clippy") };
+
+pub const CURL: Tool = Tool { name: "curl", probe: &["curl", "--version"], source: Source::DebianPackage("curl") };
+
+pub const STRACE: Tool =
+    Tool { name: "strace", probe: &["strace", "--version"], source: Source::DebianPackage("strace") };
+
+impl Tool {
+    /// Whether the tool is here, after trying to install it if it was not.
+    pub fn obtain(&self, runner: &mut Runner) -> bool {
+        if self.is_here(runner) {
+            return true;
+        }
+        for command in self.source.commands() {
+            println!("{} is missing: {}", self.name, command.join(" "));
+            let mut clock = Clock::start(self.name, INSTALL_BUDGET);
+            let ending = runner.run(runner.command(command), &mut clock, |_| ());
+            if !matches!(ending, Ending::Exited(status) if status.success()) {
+                println!("{} could not be installed: {ending}", self.name);
+                return false;
+            }
+        }
+        self.is_here(runner)
+    }
+
+    fn is_here(&self, runner: &Runner) -> bool {
+        runner
+            .command(self.probe)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+}
+
+impl Source {
+    /// The commands that install the tool on this machine. None if there is no way.
+    fn commands(&self) -> Vec<Vec<&'static str>> {
+        match self {
+            Source::RustComponent(name) if on_path("rustup") => {
+                vec![vec!["rustup", "component", "add", name]]
+            }
+            Source::DebianPackage(name) if is_debian() && is_root() => {
+                vec![vec!["apt-get", "update"], vec!["apt-get", "install", "-y", "--no-install-recommends", name]]
+            }
+            Source::RustComponent(_) | Source::DebianPackage(_) => Vec::new(),
+        }
+    }
+}
+
+fn on_path(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
+}
+
+fn is_debian() -> bool {
+    Path::new("/etc/debian_version").exists()
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(not(unix))]
+fn is_root() -> bool {
+    false
+}
