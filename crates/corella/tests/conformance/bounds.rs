@@ -1,0 +1,5 @@
+//! Point 8: bounds.
+
+use crate::promises;
+
+promises![];

@@ -1,0 +1,5 @@
+//! Point 7: callbacks.
+
+use crate::promises;
+
+promises![];

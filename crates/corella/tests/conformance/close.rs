@@ -1,0 +1,5 @@
+//! Point 3: barriers and close.
+
+use crate::promises;
+
+promises![];

@@ -1,0 +1,5 @@
+//! Point 9: fairness.
+
+use crate::promises;
+
+promises![];

@@ -1,0 +1,5 @@
+//! The surface of files and the file system.
+
+use crate::promises;
+
+promises![];

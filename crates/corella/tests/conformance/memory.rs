@@ -1,0 +1,5 @@
+//! Point 6: memory, shutdown and fork.
+
+use crate::promises;
+
+promises![];

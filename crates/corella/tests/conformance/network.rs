@@ -1,0 +1,5 @@
+//! The surface of sockets, names and adoption.
+
+use crate::promises;
+
+promises![];

@@ -1,0 +1,122 @@
+//! What the promises share: a scheduler on the backend under test, a folder, a connection to oneself.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+
+use corella::{BackendKind, Io, Scheduler, SchedulerBuilder, Socket};
+
+/// What a promise is run against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    Uring,
+    Portable,
+    /// The kernel refuses io_uring, and the scheduler chooses by itself.
+    Refused,
+}
+
+impl Variant {
+    const ALL: [Variant; 3] = [Variant::Uring, Variant::Portable, Variant::Refused];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::Uring => "uring",
+            Variant::Portable => "portable",
+            Variant::Refused => "refused",
+        }
+    }
+
+    /// All, or the one that `CORELLA_BACKEND` names.
+    pub fn wanted() -> Vec<Variant> {
+        let wanted = std::env::var("CORELLA_BACKEND").unwrap_or_default();
+        // SAFETY: the process has one thread yet. The variable is the suite's; the schedulers under test choose by
+        // the builder, or by themselves.
+        unsafe { std::env::remove_var("CORELLA_BACKEND") };
+        let list: Vec<_> =
+            Variant::ALL.into_iter().filter(|variant| wanted.is_empty() || wanted == variant.name()).collect();
+        assert!(!list.is_empty(), "CORELLA_BACKEND is {wanted:?}; it may be uring, portable or refused");
+        list
+    }
+
+    /// Whether this machine cannot show it.
+    pub fn is_missing(self) -> bool {
+        self == Variant::Uring && Scheduler::builder().backend(BackendKind::Uring).build().is_err()
+    }
+}
+
+/// The surroundings of one test.
+pub struct Setup {
+    pub variant: Variant,
+    folder: PathBuf,
+}
+
+impl Setup {
+    pub fn new(variant: Variant, name: &str) -> Setup {
+        if variant == Variant::Refused {
+            refuse_io_uring();
+        }
+        let folder = std::env::temp_dir().join(format!("corella-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Setup { variant, folder }
+    }
+
+    /// Settings with the backend under test.
+    pub fn builder(&self) -> SchedulerBuilder {
+        match self.variant {
+            Variant::Uring => Scheduler::builder().backend(BackendKind::Uring),
+            Variant::Portable => Scheduler::builder().backend(BackendKind::Portable),
+            Variant::Refused => Scheduler::builder(),
+        }
+    }
+
+    pub fn scheduler(&self) -> Scheduler {
+        self.builder().build().unwrap()
+    }
+
+    /// A path in the test's own folder.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// A file with this content in the test's own folder.
+    pub fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A connection whose one end is Corella's and whose other is the standard library's, blocking.
+    pub fn connection(&self, io: &Io) -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let ours = TcpStream::connect(address).unwrap();
+        let (theirs, _) = listener.accept().unwrap();
+        (io.adopt_socket(ours).unwrap(), theirs)
+    }
+}
+
+impl Drop for Setup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Makes the kernel answer EPERM to this thread's io_uring_setup, as container run-times do.
+fn refuse_io_uring() {
+    const fn instruction(code: u32, jump_if: u8, jump_if_not: u8, value: u32) -> libc::sock_filter {
+        libc::sock_filter { code: code as u16, jt: jump_if, jf: jump_if_not, k: value }
+    }
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the filter and its header live through both calls, and the kernel copies them.
+    let refused = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    assert!(refused, "no seccomp filter: {}", std::io::Error::last_os_error());
+}

@@ -1,0 +1,5 @@
+//! Tasks, timers, remotes and foreign event loops.
+
+use crate::promises;
+
+promises![];
