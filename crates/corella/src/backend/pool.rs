@@ -23,8 +23,35 @@ struct Job {
     op: Op,
     descriptor: RawDescriptor,
     class: Class,
-    parts: Vec<Part>,
+    parts: PartList,
     offset: Option<u64>,
+}
+
+/// A job's own copy of the list of parts; of ordinary length without allocating.
+#[derive(Debug)]
+enum PartList {
+    Short([Part; PartList::SHORT], usize),
+    Long(Vec<Part>),
+}
+
+impl PartList {
+    const SHORT: usize = 8;
+
+    fn new(parts: &[Part]) -> PartList {
+        if parts.len() > PartList::SHORT {
+            return PartList::Long(parts.to_vec());
+        }
+        let mut list = [Part { pointer: std::ptr::null_mut(), length: 0 }; PartList::SHORT];
+        list[..parts.len()].copy_from_slice(parts);
+        PartList::Short(list, parts.len())
+    }
+
+    fn as_slice(&self) -> &[Part] {
+        match self {
+            PartList::Short(list, length) => &list[..*length],
+            PartList::Long(list) => list,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -54,22 +81,25 @@ impl Shared {
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     threads_max: usize,
+    /// Jobs handed in and not yet fetched.
+    pending: usize,
 }
 
 impl Pool {
     pub(crate) fn new(threads_max: usize, wakeup: Wakeup) -> Pool {
         let shared = Shared { state: Mutex::default(), available: Condvar::new(), wakeup };
-        Pool { shared: Arc::new(shared), threads_max: threads_max.max(1) }
+        Pool { shared: Arc::new(shared), threads_max: threads_max.max(1), pending: 0 }
     }
 
     /// Queues an operation.
-    pub(crate) fn submit(&self, submission: &Submission<'_>) {
+    pub(crate) fn submit(&mut self, submission: &Submission<'_>) {
+        self.pending += 1;
         let job = Job {
             token: submission.token,
             op: submission.op.without_parts(),
             descriptor: submission.descriptor,
             class: submission.class,
-            parts: submission.parts.to_vec(),
+            parts: PartList::new(submission.parts),
             offset: submission.offset,
         };
         let mut state = self.shared.lock();
@@ -103,22 +133,32 @@ impl Pool {
     }
 
     /// Takes a job back that no thread has begun.
-    pub(crate) fn cancel(&self, token: Token, completions: &mut Completions) {
+    pub(crate) fn cancel(&mut self, token: Token, completions: &mut Completions) {
         let mut state = self.shared.lock();
         if let Some(place) = state.jobs.iter().position(|job| job.token == token) {
             state.jobs.remove(place);
+            self.pending -= 1;
             completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
         }
     }
 
     /// Moves what has been finished to `completions`.
-    pub(crate) fn drain(&self, completions: &mut Completions) {
-        completions.append(&mut self.shared.lock().done);
+    pub(crate) fn drain(&mut self, completions: &mut Completions) {
+        if self.pending > 0 {
+            let mut state = self.shared.lock();
+            self.pending -= state.done.len();
+            completions.append(&mut state.done);
+        }
+    }
+
+    /// Whether every job has been fetched.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending == 0
     }
 
     /// Whether anything has been finished.
     pub(crate) fn has_done(&self) -> bool {
-        !self.shared.lock().done.is_empty()
+        self.pending > 0 && !self.shared.lock().done.is_empty()
     }
 }
 
@@ -160,9 +200,12 @@ fn work(shared: &Shared) {
         let first = state.done.is_empty();
         state.done.push_back(Completion { token: job.token, outcome });
         if first && !state.stopping {
+            // It is as good as free already: a job that comes meanwhile needs no other thread.
+            state.idle += 1;
             drop(state);
             shared.wakeup.wake();
             state = shared.lock();
+            state.idle -= 1;
         }
     }
     state.threads -= 1;
@@ -174,7 +217,7 @@ fn carry_out(job: &Job) -> Outcome {
         op: &job.op,
         descriptor: job.descriptor,
         class: job.class,
-        parts: &job.parts,
+        parts: job.parts.as_slice(),
         offset: job.offset,
         nonblocking: false,
     })

@@ -67,6 +67,8 @@ pub(crate) struct Portable {
     pool: Pool,
     /// By descriptor.
     sources: Vec<Option<Box<Source>>>,
+    /// Requests that wait for their direction.
+    waiting: usize,
     /// It serves another backend, for whose sake sockets are blocking.
     is_fallback: bool,
     countdown: u32,
@@ -76,7 +78,15 @@ impl Portable {
     pub(crate) fn new(pool_threads: usize, is_fallback: bool) -> io::Result<Portable> {
         let poller = Arc::new(Poller::new()?);
         let pool = Pool::new(pool_threads, Wakeup::Poller(Arc::clone(&poller)));
-        Ok(Portable { poller, events: Events::new(), pool, sources: Vec::new(), is_fallback, countdown: CHECK_EVERY })
+        Ok(Portable {
+            poller,
+            events: Events::new(),
+            pool,
+            sources: Vec::new(),
+            waiting: 0,
+            is_fallback,
+            countdown: CHECK_EVERY,
+        })
     }
 
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
@@ -123,8 +133,10 @@ impl Portable {
             class: submission.class,
             offset: submission.offset,
         });
+        self.waiting += 1;
         if let Err(error) = source.arm(&self.poller, submission.descriptor) {
             source.waiting[direction] = None;
+            self.waiting -= 1;
             if error.raw_os_error() == Some(libc::EPERM) {
                 source.registration = Registration::Unpollable;
                 return self.pool.submit(submission);
@@ -139,6 +151,7 @@ impl Portable {
             for waiting in &mut source.waiting {
                 if waiting.as_ref().is_some_and(|waiting| waiting.token == token) {
                     *waiting = None;
+                    self.waiting -= 1;
                     return finish(token, Err(Fault::Interrupted), completions);
                 }
             }
@@ -150,19 +163,23 @@ impl Portable {
         self.countdown = CHECK_EVERY;
         self.pool.drain(completions);
         let timeout = if completions.is_empty() { timeout } else { Some(Duration::ZERO) };
+        if timeout == Some(Duration::ZERO) && self.pool.is_idle() && self.waiting == 0 {
+            return Ok(());
+        }
         self.events.clear();
         match self.poller.wait(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => drop(result?),
         }
-        let events = std::mem::take(&mut self.events);
+        let Portable { events, sources, poller, pool, waiting, .. } = self;
         for event in events.iter() {
-            if let Some(source) = self.sources.get_mut(event.key).and_then(Option::as_mut) {
-                source.on_event(event, event.key as RawDescriptor, &self.poller, &self.pool, completions);
+            if let Some(source) = sources.get_mut(event.key).and_then(Option::as_mut) {
+                let before = source.waiting_count();
+                source.on_event(event, event.key as RawDescriptor, poller, pool, completions);
+                *waiting -= before - source.waiting_count();
             }
         }
-        self.events = events;
-        self.pool.drain(completions);
+        pool.drain(completions);
         Ok(())
     }
 
@@ -254,6 +271,10 @@ impl Source {
         })
     }
 
+    fn waiting_count(&self) -> usize {
+        self.waiting.iter().flatten().count()
+    }
+
     /// Sees to it that an event comes when what waits may go on.
     fn arm(&mut self, poller: &Poller, descriptor: RawDescriptor) -> io::Result<()> {
         let key = descriptor as usize;
@@ -282,7 +303,7 @@ impl Source {
         event: Event,
         descriptor: RawDescriptor,
         poller: &Poller,
-        pool: &Pool,
+        pool: &mut Pool,
         completions: &mut Completions,
     ) {
         for (direction, happened) in [(READ, event.readable), (WRITE, event.writable)] {

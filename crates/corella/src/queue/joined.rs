@@ -25,7 +25,7 @@ impl RequestQueue {
             let (Op::Write { .. } | Op::Send { .. }) = slot.op else { break };
             let Some(parts) = slot.op.parts() else { break };
             // An empty write has nothing to send, and one that is to be stopped is stopped by itself.
-            if slot.state != State::Held || parts.total() == 0 {
+            if slot.state != State::Held || slot.cause.is_some() || parts.total() == 0 {
                 break;
             }
             parts.append_remaining(slot.moved, TRANSFER_PARTS_MAX, &mut self.parts);
@@ -39,7 +39,7 @@ impl RequestQueue {
 
     /// Shares out what one call did among the writes that it carried.
     pub(super) fn complete_joined(&mut self, leader: u32, joined: u32, outcome: Outcome) {
-        let mut followers = Vec::with_capacity(joined as usize);
+        let mut followers = std::mem::take(&mut self.followers);
         let mut next = self.slots[leader].links[SEND].next;
         for _ in 0..joined {
             followers.push(next);
@@ -51,24 +51,17 @@ impl RequestQueue {
         };
         let share = left.min(self.remaining(leader));
         left -= share;
-        // Those that the call did not reach, or reached in part, go back to their lane first, so that the leader's
-        // settling finds them there.
-        let (mut whole, mut stopped) = (Vec::new(), Vec::new());
-        for follower in followers {
-            let share = left.min(self.remaining(follower));
+        // All go back to their lane first, so that the leader's settling finds them there.
+        for follower in &followers {
+            let share = left.min(self.remaining(*follower));
             left -= share;
-            let is_whole = share == self.remaining(follower);
-            let slot = &mut self.slots[follower];
+            let slot = &mut self.slots[*follower];
             slot.moved += share;
             slot.begun |= share > 0;
             slot.state = State::Held;
-            if is_whole {
-                whole.push(follower);
-            } else if slot.cause.is_some() {
-                stopped.push(follower);
-            } else if self.slots[follower].blocker == NONE {
+            if slot.blocker == NONE && self.remaining(*follower) > 0 && self.slots[*follower].cause.is_none() {
                 // Its predecessor has settled meanwhile: nobody else would look at it again.
-                let id = self.slots.id(follower);
+                let id = self.slots.id(*follower);
                 self.rechecks.push_back(id);
             }
         }
@@ -79,14 +72,18 @@ impl RequestQueue {
             other => other,
         };
         self.apply(leader, outcome);
-        for follower in whole {
-            let moved = self.slots[follower].moved;
-            self.settle(follower, Ok(Value::Count(moved)));
+        for follower in followers.drain(..) {
+            let is_whole = self.remaining(follower) == 0;
+            let slot = &self.slots[follower];
+            if is_whole {
+                let moved = slot.moved;
+                self.settle(follower, Ok(Value::Count(moved)));
+            } else if slot.cause.is_some() {
+                let error = self.stop_error(follower);
+                self.settle(follower, Err(error));
+            }
         }
-        for follower in stopped {
-            let error = self.stop_error(follower);
-            self.settle(follower, Err(error));
-        }
+        self.followers = followers;
     }
 
     fn remaining(&self, index: u32) -> u64 {

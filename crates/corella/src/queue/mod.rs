@@ -106,6 +106,8 @@ pub(crate) struct RequestQueue {
     unsettled: usize,
     /// Reused from submission to submission.
     parts: Vec<Part>,
+    /// Reused from joined write to joined write.
+    followers: Vec<u32>,
     /// Lists of parts of vectored requests, kept for the next.
     spare_lists: Vec<Vec<Part>>,
     /// What the scheduler drops outside its borrow of the queue.
@@ -134,6 +136,7 @@ impl RequestQueue {
             sleeps: 0,
             unsettled: 0,
             parts: Vec::with_capacity(TRANSFER_PARTS_MAX),
+            followers: Vec::new(),
             spare_lists: Vec::new(),
             leftovers: Vec::new(),
             now: 0,

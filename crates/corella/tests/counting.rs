@@ -1,0 +1,400 @@
+//! Counted, not timed: heap allocations, system calls, and memory over a million requests.
+//!
+//! Allocations are counted by this test's own allocator, on the scheduler's thread. System calls are counted by
+//! `strace`, under which this program starts itself again, between two marks.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::rc::Rc;
+
+use corella::{BackendKind, BufferPool, File, Io, Mode, Scheduler, Socket};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes allocated and not freed by this thread.
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+fn count(bytes: i64) {
+    // A thread that ends frees after its counters are gone.
+    let _ = LIVE_BYTES.try_with(|live| live.set(live.get() + bytes));
+    if bytes > 0 {
+        let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+    }
+}
+
+// SAFETY: everything is passed on to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: passed on from the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: passed on from the caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const BACKENDS: [BackendKind; 2] = [BackendKind::Uring, BackendKind::Portable];
+const WARM_UP: u64 = 2_000;
+const COUNTED: u64 = 10_000;
+
+fn scheduler(backend: BackendKind) -> Scheduler {
+    Scheduler::builder().backend(backend).build().unwrap()
+}
+
+/// A file of 64 KiB that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("corella-counting-{}-{name}", std::process::id()));
+        fs::write(&path, vec![1; 1 << 16]).unwrap();
+        Scratch(path)
+    }
+
+    fn open(&self, io: &Io) -> File {
+        io.open(&self.0, Mode::Read).wait().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Both ends of a connection, on one scheduler.
+fn connection(io: &Io) -> (Socket, Socket) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (other, _) = listener.accept().unwrap();
+    (io.adopt_socket(one).unwrap(), io.adopt_socket(other).unwrap())
+}
+
+/// Counts the allocations of the rounds after the warm-up: `round` is told its number.
+struct Count {
+    start: Cell<u64>,
+    end: Cell<u64>,
+    rounds: Cell<u64>,
+}
+
+impl Count {
+    fn new() -> Rc<Count> {
+        Rc::new(Count { start: Cell::new(0), end: Cell::new(0), rounds: Cell::new(0) })
+    }
+
+    /// One more round is over; false after the last.
+    fn goes_on(&self) -> bool {
+        self.rounds.set(self.rounds.get() + 1);
+        if self.rounds.get() == WARM_UP {
+            self.start.set(ALLOCATIONS.get());
+        }
+        if self.rounds.get() == WARM_UP + COUNTED {
+            self.end.set(ALLOCATIONS.get());
+        }
+        self.rounds.get() < WARM_UP + COUNTED
+    }
+
+    fn finish(&self, what: &str) {
+        let counted = self.end.get() - self.start.get();
+        assert_eq!(self.rounds.get(), WARM_UP + COUNTED, "{what} stopped early");
+        assert_eq!(counted, 0, "{what}: {counted} allocations in {COUNTED} rounds");
+    }
+}
+
+fn awaited_requests_allocate_nothing(backend: BackendKind) {
+    let mut scheduler = scheduler(backend);
+    let io = scheduler.io();
+    let scratch = Scratch::new(&format!("await-{}", backend.name()));
+    let file = scratch.open(&io);
+    let count = Count::new();
+    scheduler
+        .block_on(async {
+            let mut buffer = vec![0; 4096];
+            while count.goes_on() {
+                (_, buffer) = file.read_at(buffer, 4096 * (count.rounds.get() % 16)).await.unwrap();
+            }
+        })
+        .unwrap();
+    count.finish("reads of a file, awaited");
+
+    let (here, there) = connection(&io);
+    let count = Count::new();
+    io.spawn(async move {
+        let mut buffer = vec![0; 64];
+        loop {
+            let (moved, filled) = there.recv(buffer).await.unwrap();
+            if moved == 0 {
+                return;
+            }
+            (_, buffer) = there.send(filled).await.unwrap();
+        }
+    })
+    .unwrap();
+    scheduler
+        .block_on(async {
+            let mut buffer = vec![7; 64];
+            while count.goes_on() {
+                (_, buffer) = here.send(buffer).await.unwrap();
+                (_, buffer) = here.recv_exact(buffer).await.unwrap();
+            }
+        })
+        .unwrap();
+    count.finish("sends and receives, awaited");
+}
+
+fn requests_with_callbacks_allocate_nothing(backend: BackendKind) {
+    fn read_on(file: File, buffer: Vec<u8>, count: Rc<Count>) {
+        if count.goes_on() {
+            let next = file.clone();
+            let offset = 4096 * (count.rounds.get() % 16);
+            file.read_at(buffer, offset).then(move |outcome| read_on(next, outcome.unwrap().1, count)).unwrap();
+        }
+    }
+    fn echo(socket: Socket, buffer: Vec<u8>) {
+        let next = socket.clone();
+        let receive = socket.recv(buffer).then(move |outcome| {
+            let (moved, buffer) = outcome.unwrap();
+            if moved > 0 {
+                let next_after = next.clone();
+                next.send(buffer).then(move |outcome| echo(next_after, outcome.unwrap().1)).unwrap();
+            }
+        });
+        receive.unwrap();
+    }
+    fn ping(socket: Socket, buffer: Vec<u8>, count: Rc<Count>) {
+        if !count.goes_on() {
+            return socket.close().then(|outcome| outcome.unwrap()).map(drop).unwrap();
+        }
+        let next = socket.clone();
+        socket
+            .send(buffer)
+            .then(move |outcome| {
+                let next_after = next.clone();
+                let receive = next.recv_exact(outcome.unwrap().1);
+                receive.then(move |outcome| ping(next_after, outcome.unwrap().1, count)).unwrap();
+            })
+            .unwrap();
+    }
+    let mut scheduler = scheduler(backend);
+    let io = scheduler.io();
+    let scratch = Scratch::new(&format!("then-{}", backend.name()));
+    let count = Count::new();
+    read_on(scratch.open(&io), vec![0; 4096], Rc::clone(&count));
+    scheduler.run().unwrap();
+    count.finish("reads of a file with callbacks");
+
+    let (here, there) = connection(&io);
+    let count = Count::new();
+    echo(there, vec![0; 64]);
+    ping(here, vec![7; 64], Rc::clone(&count));
+    scheduler.run().unwrap();
+    count.finish("sends and receives with callbacks");
+}
+
+fn vectored_joined_and_pooled_requests_allocate_nothing(backend: BackendKind) {
+    let mut scheduler = scheduler(backend);
+    let io = scheduler.io();
+    let (here, there) = connection(&io);
+    let pool = BufferPool::new(4, 1024);
+    let count = Count::new();
+    scheduler
+        .block_on(async {
+            let mut stream = there.recv_stream(&pool);
+            let mut parts: Vec<Vec<u8>> = vec![vec![1; 8]; 8];
+            let (mut first, mut second) = (vec![2; 32], vec![3; 32]);
+            let (mut received, mut joined) = (0, 0);
+            while count.goes_on() {
+                (_, parts) = here.send(parts).await.unwrap();
+                // Two at once: the second rides on the first, or follows it.
+                let one = here.send(first).submit().unwrap();
+                let other = here.send(second).submit().unwrap();
+                joined += 128;
+                while received < joined {
+                    received += stream.next().await.unwrap().unwrap().len();
+                }
+                (_, first) = one.await.unwrap();
+                (_, second) = other.await.unwrap();
+            }
+        })
+        .unwrap();
+    count.finish("vectored and joined sends, pooled receives");
+}
+
+fn memory_does_not_grow_over_a_million_requests(backend: BackendKind) {
+    const REQUESTS: u64 = 1_000_000;
+    let mut scheduler = scheduler(backend);
+    let io = scheduler.io();
+    let (here, there) = connection(&io);
+    let mut after_a_tenth = None;
+    scheduler
+        .block_on(async {
+            let (mut sent, mut received) = (vec![1; 16], vec![0; 16]);
+            for round in 0..REQUESTS / 4 {
+                (_, sent) = here.send(sent).await.unwrap();
+                (_, received) = there.recv_exact(received).await.unwrap();
+                // One that is cancelled, and a timer that never fires.
+                let pending = there.recv(vec![0; 16]).submit().unwrap();
+                pending.cancel();
+                let timer = io.sleep(std::time::Duration::from_secs(1000)).submit().unwrap();
+                timer.cancel();
+                pending.await.unwrap_err();
+                drop(timer);
+                if round == REQUESTS / 40 {
+                    after_a_tenth = Some(LIVE_BYTES.get());
+                }
+            }
+        })
+        .unwrap();
+    let grown = LIVE_BYTES.get() - after_a_tenth.unwrap();
+    assert!(grown < 4096, "{grown} bytes more after a million requests than after a hundred thousand");
+}
+
+// System calls.
+
+/// A system call that nothing else here makes.
+fn mark() {
+    // SAFETY: it has no arguments and cannot fail.
+    unsafe { libc::getppid() };
+}
+
+const RING_ENTRIES: u32 = 32;
+const BATCH: u32 = 100;
+
+/// What runs under strace; the calls between the marks count.
+fn run_scenario(name: &str) {
+    match name.split_once('-').unwrap() {
+        ("batch", _) => {
+            let builder = Scheduler::builder().backend(BackendKind::Uring).ring_entries(RING_ENTRIES);
+            let mut scheduler = builder.build().unwrap();
+            let io = scheduler.io();
+            let scratch = Scratch::new("batch");
+            let file = scratch.open(&io);
+            let left = Rc::new(Cell::new(BATCH));
+            for number in 0..BATCH {
+                let left = Rc::clone(&left);
+                let read = file.read_at(vec![0; 512], u64::from(number) * 512);
+                read.then(move |_| left.set(left.get() - 1)).unwrap();
+                if number == 0 {
+                    // What the ring watches for itself goes out with the first, before the counting.
+                    scheduler.run().unwrap();
+                    mark();
+                }
+            }
+            scheduler.poll().unwrap();
+            mark();
+            scheduler.run().unwrap();
+            assert_eq!(left.get(), 0);
+        }
+        ("blocking", backend) => {
+            let backend = BACKENDS.into_iter().find(|kind| kind.name() == backend).unwrap();
+            let scheduler = scheduler(backend);
+            let scratch = Scratch::new(name);
+            let file = scratch.open(&scheduler.io());
+            let buffer = vec![0; 4096];
+            mark();
+            let read = file.read_at(buffer, 8192).wait();
+            mark();
+            assert_eq!(read.unwrap().0, 4096);
+        }
+        ("wakes", backend) => {
+            let backend = BACKENDS.into_iter().find(|kind| kind.name() == backend).unwrap();
+            let mut scheduler = scheduler(backend);
+            let io = scheduler.io();
+            scheduler.poll().unwrap();
+            let tasks = (0..100).map(|_| {
+                let io = io.clone();
+                io.clone().spawn(async move {
+                    for _ in 0..10 {
+                        io.yield_now().await;
+                    }
+                })
+            });
+            let tasks: Vec<_> = tasks.collect::<Result<_, _>>().unwrap();
+            mark();
+            scheduler.poll().unwrap();
+            mark();
+            scheduler.run().unwrap();
+            assert!(tasks.iter().all(|task| task.is_finished()));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The names of the system calls that a scenario makes between its marks.
+fn calls_of(scenario: &str) -> Vec<String> {
+    let trace = std::env::temp_dir().join(format!("corella-trace-{}-{scenario}", std::process::id()));
+    let program = std::env::current_exe().unwrap();
+    let mut command = Command::new("strace");
+    command.arg("-o").arg(&trace).arg(program).env("CORELLA_SCENARIO", scenario);
+    let status = command.status().expect("strace runs");
+    let text = fs::read_to_string(&trace).unwrap();
+    let _ = fs::remove_file(trace);
+    assert!(status.success(), "{text}");
+    let names = text.lines().map(|line| line.split('(').next().unwrap_or_default().to_string());
+    let after = names.skip_while(|name| name != "getppid").skip(1);
+    after.take_while(|name| name != "getppid").collect()
+}
+
+fn a_turn_that_submits_n_requests_enters_the_kernel_n_by_ring_size_times() {
+    let calls = calls_of("batch-uring");
+    let enters = calls.iter().filter(|name| *name == "io_uring_enter").count() as u32;
+    // One of the hundred went before the first mark.
+    assert_eq!(enters, (BATCH - 1).div_ceil(RING_ENTRIES), "{calls:?}");
+    assert_eq!(calls.len() as u32, enters, "{calls:?}");
+}
+
+fn a_blocking_read_on_an_idle_file_is_one_system_call(backend: BackendKind) {
+    let calls = calls_of(&format!("blocking-{}", backend.name()));
+    assert_eq!(calls, ["pread64"]);
+}
+
+fn a_wake_on_the_own_thread_is_no_system_call(backend: BackendKind) {
+    let calls = calls_of(&format!("wakes-{}", backend.name()));
+    // With nothing at the OS, the turn that runs what was woken makes none either.
+    assert_eq!(calls, [""; 0]);
+}
+
+fn main() {
+    if let Ok(scenario) = std::env::var("CORELLA_SCENARIO") {
+        return run_scenario(&scenario);
+    }
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    let counted: [(&str, fn(BackendKind)); 6] = [
+        ("awaited_requests_allocate_nothing", awaited_requests_allocate_nothing),
+        ("requests_with_callbacks_allocate_nothing", requests_with_callbacks_allocate_nothing),
+        ("vectored_joined_and_pooled_requests_allocate_nothing", vectored_joined_and_pooled_requests_allocate_nothing),
+        ("memory_does_not_grow_over_a_million_requests", memory_does_not_grow_over_a_million_requests),
+        ("a_blocking_read_on_an_idle_file_is_one_system_call", a_blocking_read_on_an_idle_file_is_one_system_call),
+        ("a_wake_on_the_own_thread_is_no_system_call", a_wake_on_the_own_thread_is_no_system_call),
+    ];
+    for backend in BACKENDS {
+        for (name, test) in counted {
+            trials.push(Trial::test(format!("{}::{name}", backend.name()), move || {
+                test(backend);
+                Ok::<(), Failed>(())
+            }));
+        }
+    }
+    let batch = "a_turn_that_submits_n_requests_enters_the_kernel_n_by_ring_size_times";
+    trials.push(Trial::test(format!("uring::{batch}"), || {
+        a_turn_that_submits_n_requests_enters_the_kernel_n_by_ring_size_times();
+        Ok(())
+    }));
+    libtest_mimic::run(&arguments, trials).exit();
+}
