@@ -418,8 +418,13 @@ fn poll_submitted<A: Action>(
     if is_settled {
         return Poll::Ready(take::<A>(core, id));
     }
-    let old = core.queue.borrow_mut().set_waker(id, context.waker());
-    drop(old);
+    // The waker's own code, its clone and the drop of the old one, runs outside the borrow.
+    let will_wake = core.queue.borrow().will_wake(id, context.waker());
+    if !will_wake {
+        let ending = Ending::Wake(context.waker().clone());
+        let old = core.queue.borrow_mut().set_ending(id, ending);
+        drop(old);
+    }
     Poll::Pending
 }
 

@@ -11,6 +11,7 @@
 //! reads later (paths, result structures) is kept in `Kept` until the completion, also if the request is given up.
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -81,6 +82,8 @@ pub(crate) struct Uring {
     kept_used: usize,
     messages: Vec<Box<Message>>,
     messages_used: usize,
+    /// Completions taken out to make room, not yet reaped.
+    stash: VecDeque<cqueue::Entry>,
     /// Set-up flags that this kernel took, for people.
     flags: &'static str,
 }
@@ -166,6 +169,7 @@ impl Uring {
             kept_used: 0,
             messages: Vec::new(),
             messages_used: 0,
+            stash: VecDeque::new(),
             flags,
         })
     }
@@ -360,11 +364,14 @@ impl Uring {
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            // Full: hand over what is there. A full completion queue holds nothing up, as the kernel keeps what
-            // does not fit (NODROP), and EBUSY asks for the reaping that the turn does; until then, try again.
+            // Full: hand over what is there. A kernel whose completion queue has overflowed may want that emptied
+            // first; what it held is kept for the next reaping.
             match self.ring.submit() {
                 Ok(_) => self.messages_handed_over(),
-                Err(_) => std::thread::yield_now(),
+                Err(_) => {
+                    let Uring { ring, stash, .. } = self;
+                    stash.extend(ring.completion());
+                }
             }
         }
     }
@@ -414,6 +421,7 @@ impl Uring {
         self.arm();
         let waits = completions.is_empty()
             && timeout != Some(Duration::ZERO)
+            && self.stash.is_empty()
             && self.ring.completion().is_empty()
             && !self.fallback.as_ref().is_some_and(|fallback| fallback.has_done());
         let (needs_enter, batch) = {
@@ -463,7 +471,8 @@ impl Uring {
         let mut fallback_calls = self.fallback.as_ref().is_some_and(|fallback| fallback.has_done());
         // What arrives while this loop runs is for the next turn, so that a flood cannot hold this one.
         for _ in 0..self.ring.params().cq_entries() {
-            let Some(entry) = self.ring.completion().next() else { break };
+            let stashed = self.stash.pop_front();
+            let Some(entry) = stashed.or_else(|| self.ring.completion().next()) else { break };
             let user_data = entry.user_data();
             let (token, outcome) = if user_data & OWN == 0 {
                 let makes_descriptor = user_data & ACCEPT != 0;
@@ -508,7 +517,7 @@ impl Uring {
         let submission = self.ring.submission();
         let pending = submission.taskrun() || submission.cq_overflow();
         drop(submission);
-        pending || !self.ring.completion().is_empty()
+        pending || !self.stash.is_empty() || !self.ring.completion().is_empty()
     }
 
     pub(crate) fn forget_descriptor(&mut self, descriptor: RawDescriptor) {

@@ -252,7 +252,11 @@ impl RequestQueue {
             lanes::find_blocker(index, &self.slots, handle)
         });
         match blocker {
-            Some(blocker) => lanes::wait_for(index, blocker, &mut self.slots),
+            Some(blocker) => {
+                // A bare call is for an idle handle; later it would stop those who run then.
+                self.slots[index].bare = false;
+                lanes::wait_for(index, blocker, &mut self.slots);
+            }
             None => self.start(index),
         }
     }
@@ -272,6 +276,7 @@ impl RequestQueue {
         if self.at_os >= self.depth && !matches!(slot.op, Op::Sleep | Op::Close) {
             let id = self.slots.id(index);
             self.slots[index].state = State::Queued;
+            self.slots[index].bare = false;
             self.queued.push_back(id);
             return;
         }
@@ -439,6 +444,11 @@ impl RequestQueue {
             0 => self.apply(index, completion.outcome),
             joined => self.complete_joined(index, joined, completion.outcome),
         }
+        self.fill_os();
+    }
+
+    /// Starts what waits for room at the OS, as far as there is room.
+    fn fill_os(&mut self) {
         while self.at_os < self.depth {
             let Some(id) = self.queued.pop_front() else { break };
             if let Some(index) = self.slots.find(id).filter(|index| self.slots[*index].state == State::Queued) {
@@ -644,6 +654,7 @@ impl RequestQueue {
                 }
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
+                self.fill_os();
             }
             Step::Hurry => self.hurry_close(index, cause),
             Step::Discard => {
@@ -797,10 +808,10 @@ impl RequestQueue {
         Some((slot.payload.replace_with_empty(), report, slot.ending))
     }
 
-    /// A settled request with a callback that has not run, or that nobody owns.
-    pub(crate) fn undelivered(&self) -> Option<RequestId> {
+    /// Settled requests with a callback that has not run, or that nobody owns.
+    pub(crate) fn undelivered(&self) -> Vec<RequestId> {
         let is_it = |slot: &Slot| slot.is_over() && matches!(slot.ending, Ending::Callback(_) | Ending::Detached);
-        self.slots.iter().find(|(_, slot)| is_it(slot)).map(|(index, _)| self.slots.id(index))
+        self.slots.iter().filter(|(_, slot)| is_it(slot)).map(|(index, _)| self.slots.id(index)).collect()
     }
 
     /// A list for the parts of a vectored request, empty, with its memory from an earlier one.
@@ -826,13 +837,10 @@ impl RequestQueue {
         self.set_ending(id, ending)
     }
 
-    /// Has a future woken when its request has settled; gives the old ending back, to be dropped outside.
-    pub(crate) fn set_waker(&mut self, id: RequestId, waker: &Waker) -> Option<Ending> {
-        let index = self.slots.find(id)?;
-        match &self.slots[index].ending {
-            Ending::Wake(old) if old.will_wake(waker) => None,
-            _ => Some(std::mem::replace(&mut self.slots[index].ending, Ending::Wake(waker.clone()))),
-        }
+    /// Whether a request's settling already wakes this waker.
+    pub(crate) fn will_wake(&self, id: RequestId, waker: &Waker) -> bool {
+        let ending = self.slots.find(id).map(|index| &self.slots[index].ending);
+        matches!(ending, Some(Ending::Wake(old)) if old.will_wake(waker))
     }
 
     /// In a forked child: the child's copy of what a request carries. The OS has the parent's.

@@ -154,6 +154,7 @@ impl SchedulerBuilder {
             inside: Cell::new(false),
             stopping: Cell::new(false),
             root_is_ready: Cell::new(false),
+            root_is_driven: Cell::new(false),
             ended: Cell::new(false),
             start: Instant::now(),
             hook: RefCell::new(None),

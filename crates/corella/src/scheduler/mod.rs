@@ -60,6 +60,8 @@ pub(crate) struct Core {
     stopping: Cell<bool>,
     /// The future of `block_on` has been woken.
     root_is_ready: Cell<bool>,
+    /// There is one.
+    root_is_driven: Cell<bool>,
     /// No more requests.
     pub(crate) ended: Cell<bool>,
     start: Instant,
@@ -168,7 +170,10 @@ impl Core {
 
     /// How long this turn may wait.
     fn may_wait(&self, limit: Option<Duration>) -> Option<Duration> {
-        let has_work = !self.ready.is_empty() || !self.direct.borrow().is_empty() || self.root_is_ready.get();
+        let has_work = !self.ready.is_empty()
+            || !self.direct.borrow().is_empty()
+            || !self.arrived.borrow().jobs.is_empty()
+            || self.root_is_ready.get();
         if has_work || limit == Some(Duration::ZERO) || self.queue.borrow().has_backlog() {
             return Some(Duration::ZERO);
         }
@@ -180,23 +185,21 @@ impl Core {
         [limit, until_due].into_iter().flatten().min()
     }
 
-    /// Deals with what other threads sent.
+    /// Deals with what other threads sent: wakes and cancels all, jobs within the budget.
     fn take_arrived(&self) {
-        if !self.inbox.has_arrived() {
-            return;
+        if self.inbox.has_arrived() {
+            let mut arrived = self.arrived.take();
+            self.inbox.take(&mut arrived);
+            for key in arrived.wakes.drain(..) {
+                self.ready.push(Ready::Task(key));
+            }
+            for request in arrived.cancels.drain(..) {
+                self.cancel(request);
+            }
+            self.arrived.replace(arrived);
         }
-        let mut arrived = self.arrived.take();
-        self.inbox.take(&mut arrived);
-        for key in arrived.wakes.drain(..) {
-            self.ready.push(Ready::Task(key));
-        }
-        for request in arrived.cancels.drain(..) {
-            self.cancel(request);
-        }
-        let jobs = std::mem::take(&mut arrived.jobs);
-        self.arrived.replace(arrived);
-        let mut jobs = Jobs { core: self, jobs };
-        while let Some(job) = jobs.jobs.pop_front() {
+        for _ in 0..self.budgets.tasks_per_turn {
+            let Some(job) = self.arrived.borrow_mut().jobs.pop_front() else { break };
             let _inside = Inside::enter(&self.inside);
             self.refill_budget();
             job(&self.io());
@@ -207,7 +210,8 @@ impl Core {
     fn run_ready(&self) {
         for _ in 0..self.ready.len().min(self.budgets.tasks_per_turn) {
             match self.ready.pop() {
-                Some(Ready::Task(ROOT)) => self.root_is_ready.set(true),
+                // A waker of a `block_on` that is over wakes nobody.
+                Some(Ready::Task(ROOT)) => self.root_is_ready.set(self.root_is_driven.get()),
                 Some(Ready::Task(key)) => self.poll_task(key),
                 Some(Ready::Callback(request)) => self.run_callback(request),
                 None => break,
@@ -398,6 +402,7 @@ impl Core {
             && self.ready.is_empty()
             && self.direct.borrow().is_empty()
             && !self.inbox.has_arrived()
+            && self.arrived.borrow().jobs.is_empty()
             && {
                 let queue = self.queue.borrow();
                 queue.unsettled() == 0 && !queue.has_backlog()
@@ -405,11 +410,18 @@ impl Core {
     }
 
     fn has_work(&self) -> bool {
+        if self.is_foreign() {
+            return false;
+        }
         if !self.ready.is_empty() || self.inbox.has_arrived() || self.root_is_ready.get() {
             return true;
         }
         let mut queue = self.queue.borrow_mut();
-        if queue.backend.has_completions() || queue.has_backlog() || !self.direct.borrow().is_empty() {
+        if queue.backend.has_completions()
+            || queue.has_backlog()
+            || !self.direct.borrow().is_empty()
+            || !self.arrived.borrow().jobs.is_empty()
+        {
             return true;
         }
         // The clock is dear, so timers are looked at every so many calls.
@@ -417,36 +429,6 @@ impl Core {
         let looks = self.looks.get().wrapping_add(1);
         self.looks.set(looks);
         looks.is_multiple_of(LOOK_AT_CLOCK_EVERY) && queue.next_due().is_some_and(|due| due <= self.now())
-    }
-}
-
-/// Jobs from other threads; what a panic leaves over goes back to the front.
-struct Jobs<'a> {
-    core: &'a Core,
-    jobs: VecDeque<remote::Job>,
-}
-
-impl Drop for Jobs<'_> {
-    fn drop(&mut self) {
-        let mut arrived = self.core.arrived.borrow_mut();
-        if self.jobs.is_empty() {
-            arrived.jobs = std::mem::take(&mut self.jobs);
-            return;
-        }
-        for job in self.jobs.drain(..) {
-            self.core.ready_job(job);
-        }
-    }
-}
-
-impl Core {
-    /// Puts a job that could not run yet in line as a task.
-    fn ready_job(&self, job: remote::Job) {
-        let io = self.io();
-        let state = JoinState::new();
-        let future = Box::pin(async move { job(&io) });
-        let key = self.tasks.borrow_mut().insert(future, state as Rc<JoinState<()>>, &self.inbox);
-        self.ready.push(Ready::Task(key));
     }
 }
 
@@ -553,6 +535,7 @@ impl Scheduler {
         let state = TaskWaker::new(ROOT, Arc::clone(&core.inbox));
         let waker = Waker::from(Arc::clone(&state));
         let mut future = pin!(future);
+        let _driven = Inside::enter(&core.root_is_driven);
         core.root_is_ready.set(true);
         loop {
             if core.root_is_ready.replace(false) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Io;
 use super::tasks::TaskKey;
-use crate::backend::Wakeup;
+use crate::backend::{Wakeup, fork};
 use crate::error::{Error, ErrorKind};
 use crate::queue::slots::RequestId;
 
@@ -44,6 +44,8 @@ pub(crate) struct Inbox {
     sleeping: AtomicBool,
     wakeup: Wakeup,
     jobs_max: usize,
+    /// A forked child has a copy of this inbox, and of the way to wake its parent.
+    fork_generation: u64,
 }
 
 impl Inbox {
@@ -55,6 +57,7 @@ impl Inbox {
             sleeping: AtomicBool::new(false),
             wakeup,
             jobs_max,
+            fork_generation: fork::generation(),
         }
     }
 
@@ -65,6 +68,9 @@ impl Inbox {
 
     /// Lets the scheduler look inside. At most one system call, and none while it is awake.
     pub(crate) fn notify(&self) {
+        if self.is_foreign() {
+            return;
+        }
         // The store comes before the look at `sleeping`, and the scheduler stores `sleeping` before it looks at
         // `pending`: in the one order of these four, one of the two sees the other's.
         self.pending.store(true, Ordering::SeqCst);
@@ -83,7 +89,14 @@ impl Inbox {
         self.notify();
     }
 
+    fn is_foreign(&self) -> bool {
+        self.fork_generation != fork::generation()
+    }
+
     fn push_job(&self, job: Job) -> Result<(), (Job, ErrorKind)> {
+        if self.is_foreign() {
+            return Err((job, ErrorKind::WrongProcess));
+        }
         let mut state = self.lock();
         if state.ended {
             return Err((job, ErrorKind::SchedulerGone));
@@ -110,7 +123,12 @@ impl Inbox {
         let mut state = self.lock();
         std::mem::swap(&mut state.wakes, &mut arrived.wakes);
         std::mem::swap(&mut state.cancels, &mut arrived.cancels);
-        std::mem::swap(&mut state.jobs, &mut arrived.jobs);
+        if arrived.jobs.is_empty() {
+            std::mem::swap(&mut state.jobs, &mut arrived.jobs);
+        } else if !state.jobs.is_empty() {
+            // Fetched once those are done, so that the limit of the inbox holds.
+            self.pending.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Announces a wait. False: something came in, so there must be none.
@@ -173,7 +191,7 @@ impl Remote {
     }
 
     /// Runs `work` on the scheduler's thread, as a task. `Rejected` when the inbox is full, `SchedulerGone` after the
-    /// scheduler's end; then `work` is dropped here.
+    /// scheduler's end, `WrongProcess` in a forked child; then `work` is dropped here.
     pub fn send(&self, work: impl FnOnce(&Io) + Send + 'static) -> Result<(), Error> {
         self.inbox.push_job(Box::new(work)).map_err(|(_, kind)| Error::new(kind, "send to scheduler", ""))
     }

@@ -84,11 +84,14 @@ impl Core {
     }
 
     fn kill_all_tasks(&self) {
-        loop {
-            let Some(key) = self.tasks.borrow().any() else { return };
-            let task = self.tasks.borrow_mut().remove(key);
-            if let Some(task) = task {
-                task.end(ErrorKind::Killed);
+        // A task's values may, as they are dropped, end others.
+        while self.tasks.borrow().len() > 0 {
+            let keys = self.tasks.borrow().keys();
+            for key in keys {
+                let task = self.tasks.borrow_mut().remove(key);
+                if let Some(task) = task {
+                    task.end(ErrorKind::Killed);
+                }
             }
         }
     }
@@ -123,15 +126,12 @@ impl Core {
     fn drop_ready(&self) {
         self.direct.borrow_mut().clear();
         while self.ready.pop().is_some() {}
-        loop {
-            let mut queue = self.queue.borrow_mut();
-            let Some(id) = queue.undelivered() else { break };
-            if let Some((payload, _, ending)) = queue.take(id) {
-                queue.leftovers.push((payload, ending));
-            }
-            drop(queue);
-            self.drop_leftovers();
+        let undelivered = self.queue.borrow().undelivered();
+        for id in undelivered {
+            let taken = self.queue.borrow_mut().take(id);
+            drop(taken);
         }
+        self.drop_leftovers();
     }
 
     /// Wakes those who wait for a settled request and keep its outcome alive; drops what nobody will take.

@@ -218,12 +218,14 @@ impl Tasks {
         self.remove(key)
     }
 
-    /// Any task that is left.
-    pub(crate) fn any(&self) -> Option<TaskKey> {
-        self.entries.iter().enumerate().find_map(|(index, entry)| match entry {
+    /// All tasks there are.
+    pub(crate) fn keys(&self) -> Vec<TaskKey> {
+        let entries = self.entries.iter().enumerate();
+        let used = entries.filter_map(|(index, entry)| match entry {
             Entry::Used(task) => Some(TaskKey { index: index as u32, generation: task.generation }),
             Entry::Free { .. } => None,
-        })
+        });
+        used.collect()
     }
 }
 
