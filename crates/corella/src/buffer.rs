@@ -50,6 +50,11 @@ impl Parts {
         self.total
     }
 
+    /// How many runs there are.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
     /// Appends to `list` what is left after the first `skip` bytes, at most `limit` runs.
     pub(crate) fn append_remaining(&self, mut skip: u64, limit: usize, list: &mut Vec<Part>) {
         for part in self.first.iter().chain(&self.rest) {

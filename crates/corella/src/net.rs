@@ -394,6 +394,7 @@ impl RecvStream {
     /// The next bytes, in a buffer that returns to the pool when it is dropped; nothing at the peer's end.
     ///
     /// With all buffers out `await` and `wait` wait for one, `submit` and `then` answer `Rejected`.
+    #[expect(clippy::should_implement_trait, reason = "the name that streams give it")]
     pub fn next(&mut self) -> Operation<ReceivingPooled> {
         let action = ReceivingPooled { pool: self.pool.clone(), buffer: None };
         self.socket.handle.operation(Op::Recv { extent: Extent::Some, parts: Parts::default() }, action)

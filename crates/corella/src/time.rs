@@ -71,9 +71,10 @@ impl Interval {
             self.io.sleep(self.next - now).await?;
         }
         let late = Instant::now().saturating_duration_since(self.next);
-        let passed = 1 + (late.as_nanos() / self.period.as_nanos()) as u64;
-        self.next += Duration::from_nanos(u64::try_from(self.period.as_nanos()).unwrap_or(u64::MAX)) * passed as u32;
-        Ok(passed)
+        let passed = 1 + late.as_nanos() / self.period.as_nanos();
+        // As many periods as have passed are less than the time that has.
+        self.next += Duration::from_nanos((self.period.as_nanos() * passed).try_into().unwrap_or(u64::MAX));
+        Ok(passed.try_into().unwrap_or(u64::MAX))
     }
 }
 

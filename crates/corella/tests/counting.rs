@@ -375,7 +375,8 @@ fn main() {
     }
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    let counted: [(&str, fn(BackendKind)); 6] = [
+    type Test = fn(BackendKind);
+    let counted: [(&str, Test); 6] = [
         ("awaited_requests_allocate_nothing", awaited_requests_allocate_nothing),
         ("requests_with_callbacks_allocate_nothing", requests_with_callbacks_allocate_nothing),
         ("vectored_joined_and_pooled_requests_allocate_nothing", vectored_joined_and_pooled_requests_allocate_nothing),

@@ -80,6 +80,7 @@ pub(crate) struct Uring {
     kept: Vec<Kept>,
     kept_free: Option<u32>,
     kept_used: usize,
+    #[expect(clippy::vec_box, reason = "the kernel has their addresses, which must stay as the list grows")]
     messages: Vec<Box<Message>>,
     messages_used: usize,
     /// Completions taken out to make room, not yet reaped.

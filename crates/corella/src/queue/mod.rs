@@ -490,6 +490,9 @@ impl RequestQueue {
 
     /// What an outcome means for its request; counts the bytes.
     fn classify(&mut self, index: u32, outcome: &Outcome) -> Event {
+        let is_file = self.slots[index].handle.is_some_and(|key| {
+            matches!(self.handles[key.index].class, Class::File { .. } | Class::SharedFile)
+        });
         let slot = &mut self.slots[index];
         let count = match outcome {
             Err(Fault::Interrupted) => return Event::Interrupted,
@@ -506,6 +509,7 @@ impl RequestQueue {
         };
         slot.moved += count;
         let whole = slot.moved >= parts.total();
+        let was_cut = count >= TRANSFER_BYTES_MAX || parts.len() > TRANSFER_PARTS_MAX;
         match extent {
             Some(Extent::ToEnd) => {
                 if let Some(target) = slot.payload.get_mut::<ReadToEnd>() {
@@ -513,8 +517,9 @@ impl RequestQueue {
                 }
                 if count == 0 { Event::Done } else { Event::Short }
             }
-            // The OS takes so much in one call and no more; the program is not to notice.
-            Some(Extent::Some) if count >= TRANSFER_BYTES_MAX && !whole => Event::Short,
+            // One call takes so many bytes and parts and no more; on a file, which has an end, the program is not to
+            // notice. A stream's next bytes may be long in coming.
+            Some(Extent::Some) if is_file && was_cut && count > 0 && !whole => Event::Short,
             Some(Extent::Some) => Event::Done,
             _ if whole => Event::Done,
             _ if count == 0 => Event::Error,

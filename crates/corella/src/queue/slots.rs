@@ -177,6 +177,7 @@ impl Slot {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "a used slot is the ordinary case, and its place is allocated once")]
 enum Entry {
     Used(Slot),
     Free { generation: u32, next: u32 },
