@@ -336,7 +336,7 @@ impl File {
                     // A file that cannot seek has no cursor to move.
                     let _ = rustix::fs::seek(&descriptor, rustix::fs::SeekFrom::Start(handle.cursor));
                 }
-                let received = handle.pushback.map_or_else(Vec::new, |pushback| pushback.bytes.into());
+                let received = handle.pushback.map_or_else(Vec::new, |pushback| pushback.into_parts().0);
                 Ok((descriptor.into(), received))
             }
             Err(kind) => Err((self, Error::new(kind, "hand back", ""))),

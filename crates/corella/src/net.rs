@@ -280,8 +280,9 @@ impl HandleRef {
         let core = self.io.core("hand over")?;
         let given = core.queue.borrow_mut().give_away(self.key);
         let (descriptor, handle) = given.map_err(|kind| Error::new(kind, "hand over", ""))?;
-        let Pushback { bytes, connections } = handle.pushback.map_or_else(Pushback::default, |pushback| *pushback);
-        Ok(Detached { descriptor, received: bytes.into(), connections: connections.into() })
+        let pushback = handle.pushback.map_or_else(Pushback::default, |pushback| *pushback);
+        let (received, connections) = pushback.into_parts();
+        Ok(Detached { descriptor, received, connections })
     }
 
     fn descriptor_number(&self) -> Option<i32> {
@@ -606,7 +607,8 @@ impl Io {
         connections.iter().try_for_each(|connection| set(connection.as_fd()))?;
         let mut handle = Handle::new(descriptor, class, Target::Socket);
         if !received.is_empty() || !connections.is_empty() {
-            handle.pushback = Some(Box::new(Pushback { bytes: received.into(), connections: connections.into() }));
+            handle.received = received.len() as u64;
+            handle.pushback = Some(Box::new(Pushback::new(received, connections)));
         }
         let key = core.queue.borrow_mut().adopt(handle);
         Ok(HandleRef { io: self.clone(), key })

@@ -51,11 +51,45 @@ pub(crate) enum Broken {
     ForGood,
 }
 
-/// What the OS handed over for requests that nobody waits for any more.
+/// What the OS handed over for requests that nobody waits for any more: the next ones get it first.
 #[derive(Debug, Default)]
 pub(crate) struct Pushback {
-    pub(crate) bytes: VecDeque<u8>,
+    /// Bytes by their place in the stream, in order. Requests may be given up in any order.
+    segments: VecDeque<(u64, VecDeque<u8>)>,
     pub(crate) connections: VecDeque<Descriptor>,
+}
+
+impl Pushback {
+    pub(crate) fn new(bytes: Vec<u8>, connections: Vec<Descriptor>) -> Pushback {
+        let mut pushback = Pushback { segments: VecDeque::new(), connections: connections.into() };
+        pushback.insert(0, bytes);
+        pushback
+    }
+
+    /// Puts bytes back that were received from `place` on.
+    pub(crate) fn insert(&mut self, place: u64, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            let index = self.segments.partition_point(|(other, _)| *other < place);
+            self.segments.insert(index, (place, bytes.into()));
+        }
+    }
+
+    /// Has `take` remove bytes from the front, as many as it likes and says; gives their place and count.
+    pub(crate) fn take(&mut self, mut take: impl FnMut(&mut VecDeque<u8>) -> usize) -> Option<(u64, u64)> {
+        let (place, bytes) = self.segments.front_mut()?;
+        let first = *place;
+        let count = take(bytes) as u64;
+        *place += count;
+        if bytes.is_empty() {
+            self.segments.pop_front();
+        }
+        Some((first, count))
+    }
+
+    /// All of it, in order.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<Descriptor>) {
+        (self.segments.into_iter().flat_map(|(_, bytes)| bytes).collect(), self.connections.into())
+    }
 }
 
 #[derive(Debug)]
@@ -76,6 +110,8 @@ pub(crate) struct Handle {
     /// The least that the file's length is known to be.
     pub(crate) known_end: u64,
     pub(crate) pushback: Option<Box<Pushback>>,
+    /// How many bytes of a stream the OS has handed over.
+    pub(crate) received: u64,
     /// Somebody else made the description non-blocking.
     pub(crate) nonblocking: bool,
 }
@@ -95,6 +131,7 @@ impl Handle {
             cursor: 0,
             known_end: 0,
             pushback: None,
+            received: 0,
             nonblocking: false,
         }
     }

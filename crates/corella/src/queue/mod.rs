@@ -321,16 +321,18 @@ impl RequestQueue {
                 Some(Ok(Value::Descriptor(connection)))
             }
             Op::Recv { parts, .. } | Op::Read { parts, .. } => {
-                let bytes = &mut handle.pushback.as_mut()?.bytes;
-                if bytes.is_empty() {
-                    return None;
-                }
-                let count = match slot.payload.get_mut::<ReadToEnd>() {
+                let (payload, moved) = (&mut slot.payload, slot.moved);
+                let (place, count) = handle.pushback.as_mut()?.take(|bytes| match payload.get_mut::<ReadToEnd>() {
                     Some(target) if to_end => target.take_all(bytes),
-                    _ => fill_from(parts, slot.moved, bytes),
-                };
+                    _ => fill_from(parts, moved, bytes),
+                })?;
+                if moved == 0 {
+                    slot.origin = place;
+                }
                 slot.begun = true;
-                Some(Ok(Value::Count(count as u64)))
+                // They were counted when the OS handed them over.
+                handle.received -= count;
+                Some(Ok(Value::Count(count)))
             }
             _ => None,
         }
@@ -396,7 +398,8 @@ impl RequestQueue {
         if !slot.begun {
             slot.origin = match slot.op {
                 Op::Read { at: At::Offset(offset), .. } | Op::Write { at: At::Offset(offset), .. } => offset,
-                _ => handle.cursor,
+                _ if matches!(handle.class, Class::File { .. }) => handle.cursor,
+                _ => handle.received,
             };
         }
         let appends =
@@ -490,9 +493,9 @@ impl RequestQueue {
 
     /// What an outcome means for its request; counts the bytes.
     fn classify(&mut self, index: u32, outcome: &Outcome) -> Event {
-        let is_file = self.slots[index].handle.is_some_and(|key| {
-            matches!(self.handles[key.index].class, Class::File { .. } | Class::SharedFile)
-        });
+        let is_file = self.slots[index]
+            .handle
+            .is_some_and(|key| matches!(self.handles[key.index].class, Class::File { .. } | Class::SharedFile));
         let slot = &mut self.slots[index];
         let count = match outcome {
             Err(Fault::Interrupted) => return Event::Interrupted,
@@ -507,6 +510,9 @@ impl RequestQueue {
             }
             return Event::Done;
         };
+        if let (Some(_), Some(key)) = (extent, slot.handle) {
+            self.handles[key.index].received += count;
+        }
         slot.moved += count;
         let whole = slot.moved >= parts.total();
         let was_cut = count >= TRANSFER_BYTES_MAX || parts.len() > TRANSFER_PARTS_MAX;
@@ -981,7 +987,7 @@ fn push_back(slot: &mut Slot, handle: &mut Handle) {
                 None => slot.op.parts().map_or_else(Vec::new, |parts| copy_out(parts, count)),
             };
             let pushback: &mut Pushback = handle.pushback.get_or_insert_default();
-            pushback.bytes.extend(bytes);
+            pushback.insert(slot.origin, bytes);
         }
         _ => {}
     }

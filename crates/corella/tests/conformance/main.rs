@@ -17,6 +17,7 @@ mod memory;
 mod network;
 mod once;
 mod order;
+mod random;
 mod tasks;
 mod writes;
 
@@ -59,6 +60,7 @@ const POINTS: &[(&str, &[Promise])] = &[
     ("files", files::PROMISES),
     ("network", network::PROMISES),
     ("tasks", tasks::PROMISES),
+    ("random", random::PROMISES),
 ];
 
 /// Longer than any promise takes; what is not done by then hangs.
