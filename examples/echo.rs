@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use corella::{Scheduler, Socket};
+use corella::{Scheduler, SliceOf, Socket};
 
 /// Sends back whatever comes, until the peer ends.
 async fn echo(socket: Socket) -> std::io::Result<()> {
@@ -15,10 +15,8 @@ async fn echo(socket: Socket) -> std::io::Result<()> {
         if count == 0 {
             return Ok(());
         }
-        buffer = filled;
-        buffer.truncate(count);
-        (_, buffer) = socket.send(buffer).await?;
-        buffer.resize(16 * 1024, 0);
+        let (_, sent) = socket.send(filled.slice(..count)).await?;
+        buffer = sent.into_inner();
     }
 }
 

@@ -5,20 +5,16 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use corella::{Listener, Scheduler, Socket};
+use corella::{Listener, Scheduler, SliceOf, Socket};
 
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Receives, and goes on with [`send_back`].
-fn receive(socket: Socket, mut buffer: Vec<u8>) {
-    buffer.resize(BUFFER_BYTES, 0);
+fn receive(socket: Socket, buffer: Vec<u8>) {
     let next = socket.clone();
     let refused = socket.recv(buffer).then(move |outcome| match outcome {
         Ok((0, _)) => {}
-        Ok((count, mut buffer)) => {
-            buffer.truncate(count);
-            send_back(next, buffer);
-        }
+        Ok((count, buffer)) => send_back(next, buffer, count),
         Err(failed) => eprintln!("{failed}"),
     });
     if let Err(failed) = refused {
@@ -27,10 +23,10 @@ fn receive(socket: Socket, mut buffer: Vec<u8>) {
 }
 
 /// Sends, and goes on with [`receive`].
-fn send_back(socket: Socket, buffer: Vec<u8>) {
+fn send_back(socket: Socket, buffer: Vec<u8>, count: usize) {
     let next = socket.clone();
-    let refused = socket.send(buffer).then(move |outcome| match outcome {
-        Ok((_, buffer)) => receive(next, buffer),
+    let refused = socket.send(buffer.slice(..count)).then(move |outcome| match outcome {
+        Ok((_, sent)) => receive(next, sent.into_inner()),
         Err(failed) => eprintln!("{failed}"),
     });
     if let Err(failed) = refused {
@@ -43,7 +39,7 @@ fn accept(listener: Listener) {
     let next = listener.clone();
     let refused = listener.accept().then(move |outcome| {
         match outcome {
-            Ok(socket) => receive(socket, Vec::new()),
+            Ok(socket) => receive(socket, vec![0; BUFFER_BYTES]),
             Err(error) => eprintln!("{error}"),
         }
         accept(next);

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Bound, Deref, DerefMut, RangeBounds};
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -285,6 +285,89 @@ unsafe impl BufferMut for Spare<Vec<u8>> {
     }
 }
 
+/// A part of a buffer, to send or fill no more than that; the whole buffer comes back.
+///
+/// Made by [`SliceOf::slice`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slice<B> {
+    buffer: B,
+    start: usize,
+    end: usize,
+}
+
+impl<B> Slice<B> {
+    /// The whole buffer.
+    pub fn into_inner(self) -> B {
+        self.buffer
+    }
+
+    /// Pushes the part of `all` that lies within the range.
+    fn cut(&self, all: &Parts, parts: &mut Parts) {
+        let mut place = 0;
+        for part in all.first.iter().chain(&all.rest) {
+            let from = self.start.clamp(place, place + part.length);
+            let to = self.end.clamp(from, place + part.length.max(from - place));
+            parts.push(part.pointer.wrapping_add(from - place), to - from);
+            place += part.length;
+        }
+    }
+}
+
+/// Buffers of which a part can be sent or filled.
+pub trait SliceOf: Sized {
+    /// The bytes `range` of this buffer, as far as it has them.
+    ///
+    /// ```
+    /// use corella::SliceOf;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let scheduler = corella::Scheduler::new()?;
+    /// let path = std::env::temp_dir().join("corella-slice-example");
+    /// let file = scheduler.io().open(&path, corella::Mode::ReadWrite).wait()?;
+    /// let (count, slice) = file.write_at(vec![7; 100].slice(..10), 0).wait()?;
+    /// assert_eq!((count, slice.into_inner().len()), (10, 100));
+    /// # std::fs::remove_file(path)?; Ok(()) }
+    /// ```
+    fn slice(self, range: impl RangeBounds<usize>) -> Slice<Self> {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => usize::MAX,
+        };
+        Slice { buffer: self, start, end: end.max(start) }
+    }
+}
+
+impl<B: Buffer> SliceOf for B {}
+
+// SAFETY: the runs are parts of those of the buffer inside, which keeps the promise for them.
+unsafe impl<B: Buffer> Buffer for Slice<B> {
+    fn source_parts(&self, parts: &mut Parts) {
+        let mut all = Parts::default();
+        self.buffer.source_parts(&mut all);
+        self.cut(&all, parts);
+    }
+}
+
+macro_rules! fillable_slices {
+    ($($type:ty),*) => {$(
+        // SAFETY: as above; and these are initialised throughout, so that nothing is to be told of what was filled.
+        unsafe impl BufferMut for Slice<$type> {
+            fn target_parts(&mut self, parts: &mut Parts) {
+                let mut all = Parts::default();
+                self.buffer.target_parts(&mut all);
+                self.cut(&all, parts);
+            }
+        }
+    )*};
+}
+
+fillable_slices!(Vec<u8>, Box<[u8]>);
+
 /// A bounded pool of equal buffers, for receiving from many connections without allocating.
 ///
 /// ```
@@ -554,6 +637,22 @@ mod tests {
         }
         assert_eq!(buffers[0].0.len(), first_room);
         assert_eq!(buffers[1].0, [first_room as u8]);
+    }
+
+    #[test]
+    fn a_slice_is_the_part_of_the_runs_within_its_range() {
+        let buffers = vec![vec![1u8; 3], vec![2u8; 5], vec![3u8; 2]];
+        let lengths = |range: std::ops::Range<usize>| {
+            let mut parts = Parts::default();
+            buffers.clone().slice(range).source_parts(&mut parts);
+            parts.first.iter().chain(&parts.rest).map(|part| part.length).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(0..10), [3, 5, 2]);
+        assert_eq!(lengths(2..9), [1, 5, 1]);
+        assert_eq!(lengths(4..6), [2]);
+        assert_eq!(lengths(3..3), [0usize; 0]);
+        assert_eq!(lengths(9..100), [1]);
+        assert_eq!(lengths(50..100), [0usize; 0]);
     }
 
     #[test]

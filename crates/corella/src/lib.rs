@@ -49,7 +49,7 @@ mod scheduler;
 mod time;
 
 pub use backend::{BackendKind, BackendReason};
-pub use buffer::{Buffer, BufferMut, BufferPool, Parts, PooledBuffer, Spare, SpareCapacity};
+pub use buffer::{Buffer, BufferMut, BufferPool, Parts, PooledBuffer, Slice, SliceOf, Spare, SpareCapacity};
 pub use error::{Error, ErrorKind, Failed, Moved};
 pub use file::{File, Mode};
 pub use fs::{Directory, Entry, FileKind, Metadata};

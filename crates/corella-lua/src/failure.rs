@@ -1,0 +1,161 @@
+//! What a script gets when an operation fails: an object that names operation, target and reason.
+
+use corella::{Error, ErrorKind, Failed};
+use mlua::{IntoLua, Lua, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
+
+/// An operation that failed. In Lua an object with the fields `kind`, `code`, `operation`, `target`, `reason` and
+/// `moved`, which reads as a text where it is printed or joined to one.
+#[derive(Clone, Debug)]
+pub(crate) struct OperationError {
+    kind: ErrorKind,
+    /// The OS's code, where it gave one.
+    code: Option<i32>,
+    operation: String,
+    target: String,
+    reason: String,
+    /// Bytes that are known to have moved before it failed.
+    moved: u64,
+}
+
+impl OperationError {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        operation: impl Into<String>,
+        target: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> OperationError {
+        let (operation, target, reason) = (operation.into(), target.into(), reason.into());
+        OperationError { kind, code: None, operation, target, reason, moved: 0 }
+    }
+
+    /// A request that was stopped: cancelled, or out of time.
+    pub(crate) fn stopped(kind: ErrorKind, operation: impl Into<String>, target: impl Into<String>) -> OperationError {
+        let reason = match kind {
+            ErrorKind::TimedOut => "deadline passed",
+            ErrorKind::Killed => "the task was killed",
+            _ => "cancelled",
+        };
+        OperationError::new(kind, operation, target, reason)
+    }
+
+    pub(crate) fn closed(operation: impl Into<String>, target: impl Into<String>) -> OperationError {
+        OperationError::new(ErrorKind::Closed, operation, target, "the handle is closed")
+    }
+
+    pub(crate) fn invalid(
+        operation: impl Into<String>,
+        target: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> OperationError {
+        OperationError::new(ErrorKind::InvalidInput, operation, target, reason)
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl std::fmt::Display for OperationError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.operation)?;
+        if !self.target.is_empty() {
+            write!(formatter, " of {}", self.target)?;
+        }
+        write!(formatter, ": {}", self.reason)
+    }
+}
+
+impl UserData for OperationError {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field("__name", "OperationError");
+        fields.add_field_method_get("kind", |_, this| Ok(format!("{:?}", this.kind)));
+        fields.add_field_method_get("code", |_, this| Ok(this.code));
+        fields.add_field_method_get("operation", |_, this| Ok(this.operation.clone()));
+        fields.add_field_method_get("target", |_, this| Ok(this.target.clone()));
+        fields.add_field_method_get("reason", |_, this| Ok(this.reason.clone()));
+        fields.add_field_method_get("moved", |_, this| Ok(this.moved));
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(this.to_string()));
+        methods.add_meta_function(MetaMethod::Concat, |lua, (left, right): (Value, Value)| {
+            let mut text = text_of(&left)?;
+            text.extend(text_of(&right)?);
+            lua.create_string(text)
+        });
+    }
+}
+
+/// A value as it reads.
+fn text_of(value: &Value) -> mlua::Result<Vec<u8>> {
+    match value {
+        Value::String(text) => Ok(text.as_bytes().to_vec()),
+        other => Ok(other.to_string()?.into_bytes()),
+    }
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    Operation(OperationError),
+    /// A task raised an error.
+    Raised {
+        value: Value,
+        traceback: String,
+    },
+}
+
+impl Failure {
+    /// Whether it was stopped because nobody wanted it any more.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        matches!(self, Failure::Operation(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Killed))
+    }
+
+    /// How a report shows it.
+    pub(crate) fn report(&self) -> String {
+        match self {
+            Failure::Operation(error) => error.to_string(),
+            Failure::Raised { traceback, .. } => traceback.clone(),
+        }
+    }
+
+    /// The value that a script catches.
+    pub(crate) fn into_value(self, lua: &Lua) -> mlua::Result<Value> {
+        match self {
+            Failure::Operation(error) => error.into_lua(lua),
+            Failure::Raised { value, .. } => Ok(value),
+        }
+    }
+}
+
+impl From<OperationError> for Failure {
+    fn from(error: OperationError) -> Failure {
+        Failure::Operation(error)
+    }
+}
+
+impl From<Error> for OperationError {
+    fn from(error: Error) -> OperationError {
+        OperationError {
+            kind: error.kind(),
+            code: error.os_code(),
+            operation: error.operation().into(),
+            target: error.target().into(),
+            reason: error.reason(),
+            moved: 0,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Operation(error.into())
+    }
+}
+
+impl<B> From<Failed<B>> for Failure {
+    fn from(failed: Failed<B>) -> Failure {
+        let moved = failed.moved.bytes();
+        Failure::Operation(OperationError { moved, ..failed.error.into() })
+    }
+}

@@ -1,0 +1,279 @@
+//! Requests: what a call in a script asked for, from its submission until somebody has taken what came of it.
+//!
+//! A request settles once. Tasks that wait for it and callbacks that were given to it are then put among what is
+//! ready to run; nothing of Lua runs inside the settling.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use corella::{Entry, ErrorKind, Metadata, RequestId, Socket};
+use mlua::{AnyUserData, Function, Lua, MultiValue, Value};
+
+use crate::failure::{Failure, OperationError};
+use crate::runtime::{Ready, Runtime};
+use crate::tasks::TaskKey;
+use crate::{file_system, socket};
+
+/// Whether the end of the program waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// I/O and sleeps: the program ends after them.
+    Counted,
+    /// Accepts: a listener alone keeps no program alive.
+    Passive,
+    /// Joins and the like: what they wait for counts itself.
+    Internal,
+}
+
+/// What a request gives.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Nothing,
+    Bytes(Vec<u8>),
+    Count(u64),
+    Metadata(Box<Metadata>),
+    Entries(Vec<Entry>),
+    Connection(Socket),
+    /// Made of Lua's values already.
+    Values(MultiValue),
+}
+
+/// Who is told when it settles.
+pub(crate) enum Listener {
+    Task(TaskKey),
+    /// A function that is called with the Status.
+    Callback(Function, AnyUserData),
+    /// The same, only for a failure.
+    OnError(Function, AnyUserData),
+    /// Another request that settles the same.
+    Relay(Rc<Request>),
+}
+
+/// How a request is stopped.
+pub(crate) enum Stop {
+    /// It is on its way, or cannot be.
+    Not,
+    Engine(RequestId),
+    /// It settles as cancelled at once.
+    Settle(&'static str),
+    Call(Box<dyn Fn()>),
+}
+
+enum State {
+    Running(Vec<Listener>),
+    Done(Outcome),
+    Failed(Failure),
+}
+
+pub(crate) struct Request {
+    runtime: Rc<Runtime>,
+    class: Class,
+    state: RefCell<State>,
+    stop: RefCell<Stop>,
+    /// Somebody has asked how it went.
+    is_looked_at: Cell<bool>,
+    /// The script holds its Status, so a task that waits for it does not own it.
+    is_shared: Cell<bool>,
+    /// The sleep that will stop it.
+    timer: Cell<Option<RequestId>>,
+}
+
+impl Request {
+    pub(crate) fn new(runtime: &Rc<Runtime>, class: Class) -> Rc<Request> {
+        runtime.count(class, 1);
+        Rc::new(Request {
+            runtime: Rc::clone(runtime),
+            class,
+            state: RefCell::new(State::Running(Vec::new())),
+            stop: RefCell::new(Stop::Not),
+            is_looked_at: Cell::new(false),
+            is_shared: Cell::new(false),
+            timer: Cell::new(None),
+        })
+    }
+
+    /// A request that has settled before anybody asked.
+    pub(crate) fn settled(runtime: &Rc<Runtime>, result: Result<Outcome, Failure>) -> Rc<Request> {
+        let request = Request::new(runtime, Class::Internal);
+        request.settle(result);
+        request
+    }
+
+    pub(crate) fn set_stop(&self, stop: Stop) {
+        *self.stop.borrow_mut() = stop;
+    }
+
+    /// Settles it; only the first time counts.
+    pub(crate) fn settle(&self, result: Result<Outcome, Failure>) {
+        let mut state = self.state.borrow_mut();
+        let State::Running(listeners) = &mut *state else { return };
+        let listeners = std::mem::take(listeners);
+        let has_failed = result.is_err();
+        let relayed = match &result {
+            Ok(Outcome::Values(values)) => Ok(values.clone()),
+            Ok(_) => Ok(MultiValue::new()),
+            Err(failure) => Err(failure.clone()),
+        };
+        *state = result.map_or_else(State::Failed, State::Done);
+        drop(state);
+        self.runtime.count(self.class, -1);
+        if let Some(timer) = self.timer.take() {
+            self.runtime.io().cancel(timer);
+        }
+        let stop = self.stop.replace(Stop::Not);
+        drop(stop);
+        for listener in listeners {
+            self.tell(listener, has_failed, &relayed);
+        }
+        if has_failed && !self.is_looked_at.get() {
+            self.runtime.note_failure();
+        }
+    }
+
+    fn tell(&self, listener: Listener, has_failed: bool, relayed: &Result<MultiValue, Failure>) {
+        match listener {
+            Listener::Task(task) => {
+                self.is_looked_at.set(true);
+                self.runtime.make_ready(Ready::Resume(task));
+            }
+            Listener::Callback(function, status) => self.runtime.make_ready(Ready::Call(function, status)),
+            Listener::OnError(function, status) => {
+                self.is_looked_at.set(true);
+                if has_failed {
+                    self.runtime.make_ready(Ready::Call(function, status));
+                }
+            }
+            Listener::Relay(other) => {
+                self.is_looked_at.set(true);
+                other.settle(relayed.clone().map(Outcome::Values));
+            }
+        }
+    }
+
+    /// Has somebody told; at once if it has settled.
+    pub(crate) fn listen(&self, listener: Listener) {
+        let relayed = match &mut *self.state.borrow_mut() {
+            State::Running(listeners) => {
+                if matches!(listener, Listener::Relay(_)) {
+                    self.is_looked_at.set(true);
+                }
+                listeners.push(listener);
+                return;
+            }
+            State::Done(Outcome::Values(values)) => Ok(values.clone()),
+            State::Done(_) => Ok(MultiValue::new()),
+            State::Failed(failure) => Err(failure.clone()),
+        };
+        let has_failed = relayed.is_err();
+        self.tell(listener, has_failed, &relayed);
+    }
+
+    /// Has it fail when `limit` passes, and then calls `then`.
+    pub(crate) fn limit(self: &Rc<Self>, limit: Option<Duration>, operation: &'static str, then: impl Fn() + 'static) {
+        let (Some(limit), false) = (limit, self.is_settled()) else { return };
+        let request = Rc::clone(self);
+        let timer = self.runtime.io().sleep(limit).direct().then(move |outcome| {
+            if outcome.is_ok() && !request.is_settled() {
+                request.timer.set(None);
+                request.settle(Err(OperationError::stopped(ErrorKind::TimedOut, operation, "").into()));
+                then();
+            }
+        });
+        match timer {
+            Ok(timer) => self.timer.set(Some(timer)),
+            Err(error) => self.settle(Err(error.into())),
+        }
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        !matches!(*self.state.borrow(), State::Running(_))
+    }
+
+    /// Whether it has failed; nothing while it runs.
+    pub(crate) fn has_failed(&self) -> Option<bool> {
+        match *self.state.borrow() {
+            State::Running(_) => None,
+            State::Done(_) => Some(false),
+            State::Failed(_) => Some(true),
+        }
+    }
+
+    pub(crate) fn look(&self) {
+        self.is_looked_at.set(true);
+    }
+
+    pub(crate) fn share(&self) {
+        self.is_shared.set(true);
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared.get()
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn cancel(&self) {
+        if self.is_settled() {
+            return;
+        }
+        let stop = self.stop.replace(Stop::Not);
+        match &stop {
+            Stop::Not => {}
+            Stop::Engine(id) => self.runtime.io().cancel(*id),
+            Stop::Settle(operation) => {
+                self.settle(Err(OperationError::stopped(ErrorKind::Cancelled, *operation, "").into()));
+            }
+            Stop::Call(call) => call(),
+        }
+        if !self.is_settled() {
+            self.stop.replace(stop);
+        }
+    }
+
+    /// What it gives, as Lua's values; made once. Nothing unless it is done.
+    pub(crate) fn values(&self, lua: &Lua) -> mlua::Result<MultiValue> {
+        let mut state = self.state.borrow_mut();
+        let State::Done(outcome) = &mut *state else { return Ok(MultiValue::new()) };
+        let taken = std::mem::replace(outcome, Outcome::Nothing);
+        let values = self.convert(lua, taken)?;
+        *outcome = Outcome::Values(values.clone());
+        Ok(values)
+    }
+
+    fn convert(&self, lua: &Lua, outcome: Outcome) -> mlua::Result<MultiValue> {
+        let value = match outcome {
+            Outcome::Nothing => return Ok(MultiValue::new()),
+            Outcome::Values(values) => return Ok(values),
+            Outcome::Bytes(bytes) => Value::String(lua.create_string(bytes)?),
+            Outcome::Count(count) => Value::Integer(count as i64),
+            Outcome::Metadata(metadata) => Value::Table(file_system::metadata_table(lua, &metadata)?),
+            Outcome::Entries(entries) => Value::Table(file_system::entries_table(lua, &entries)?),
+            Outcome::Connection(connection) => socket::connection_value(lua, &self.runtime, connection)?,
+        };
+        Ok(MultiValue::from_vec(vec![value]))
+    }
+
+    /// Its failure; nothing unless it has failed.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        match &*self.state.borrow() {
+            State::Failed(failure) => Some(failure.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// A failure that nobody looked at is reported when nobody can any more.
+impl Drop for Request {
+    fn drop(&mut self) {
+        match self.state.get_mut() {
+            State::Running(_) => self.runtime.count(self.class, -1),
+            State::Failed(failure) if !self.is_looked_at.get() && !failure.is_unwanted() => {
+                match failure {
+                    Failure::Operation(error) => self.runtime.report(format!("nobody looked at a failure: {error}")),
+                    Failure::Raised { .. } => self.runtime.report_script_error(&failure.report()),
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One verb, three forms: waiting for it, a callback, or a Status to ask.
+
+use std::rc::Rc;
+
+use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
+
+use crate::arguments::Arguments;
+use crate::request::{Listener, Request};
+use crate::status::Status;
+
+/// Adds an operation to `table` under `name`. `submit` takes the arguments and starts the request.
+///
+/// The Lua side calls it with whether the caller can be suspended, and gets the Status and whether to return that, or
+/// nothing and a text that says what is wrong with the call.
+pub(crate) fn verb<F>(lua: &Lua, table: &Table, name: &'static str, submit: F) -> mlua::Result<()>
+where
+    F: Fn(&Lua, &mut Arguments) -> Result<Rc<Request>, String> + 'static,
+{
+    verb_with_functions(lua, table, name, 0, submit)
+}
+
+/// The same, for an operation that has `functions` among its own arguments.
+pub(crate) fn verb_with_functions<F>(
+    lua: &Lua,
+    table: &Table,
+    name: &'static str,
+    functions: usize,
+    submit: F,
+) -> mlua::Result<()>
+where
+    F: Fn(&Lua, &mut Arguments) -> Result<Rc<Request>, String> + 'static,
+{
+    let function = lua.create_function(move |lua, (can_wait, values): (bool, MultiValue)| {
+        match call(lua, name, functions, can_wait, values, &submit) {
+            Ok((request, is_async, callback)) => {
+                let status = lua.create_userdata(Status(Rc::clone(&request)))?;
+                if is_async {
+                    request.share();
+                }
+                if let Some(callback) = callback {
+                    request.listen(Listener::Callback(callback, status.clone()));
+                }
+                (status, is_async).into_lua_multi(lua)
+            }
+            Err(problem) => (Value::Nil, problem).into_lua_multi(lua),
+        }
+    })?;
+    table.set(name, function)
+}
+
+type Called = (Rc<Request>, bool, Option<mlua::Function>);
+
+fn call(
+    lua: &Lua,
+    name: &'static str,
+    functions: usize,
+    can_wait: bool,
+    values: MultiValue,
+    submit: &dyn Fn(&Lua, &mut Arguments) -> Result<Rc<Request>, String>,
+) -> Result<Called, String> {
+    let mut arguments = Arguments::new(name, values, functions)?;
+    let is_async = arguments.is_async();
+    if !is_async && !can_wait {
+        return Err(cannot_wait(name));
+    }
+    let request = submit(lua, &mut arguments)?;
+    Ok((request, is_async, arguments.callback.take()))
+}
+
+/// Why a call that would have to wait is refused.
+pub(crate) fn cannot_wait(name: &str) -> String {
+    format!(
+        "cannot wait here: '{name}' was called where Lua cannot suspend its caller (a table.sort comparator, a \
+         string.gsub replacement, a metamethod called from C, __gc); give it a callback as last argument"
+    )
+}
