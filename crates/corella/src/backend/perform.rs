@@ -250,15 +250,16 @@ pub(crate) enum Attempt {
 
 /// Tries one operation on a socket or pipe without blocking; nothing if it would.
 ///
-/// Pipes and listeners must be non-blocking; sockets need not be.
-pub(crate) fn attempt(submission: &Submission<'_>) -> Option<Outcome> {
+/// Pipes and listeners must be non-blocking; sockets need not be. `accepts_nonblocking` is the mode of a connection
+/// that is accepted.
+pub(crate) fn attempt(submission: &Submission<'_>, accepts_nonblocking: bool) -> Option<Outcome> {
     // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
     let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
     loop {
         let outcome = match submission.op {
             Op::Recv { .. } | Op::Send { .. } => message(submission, libc::MSG_DONTWAIT),
             Op::Read { .. } | Op::Write { .. } => transfer(submission),
-            Op::Accept => accept(descriptor, true),
+            Op::Accept => accept(descriptor, accepts_nonblocking),
             other => unreachable!("{other} is not tried without blocking"),
         };
         match outcome {

@@ -53,6 +53,8 @@ struct Source {
     registration: Registration,
     /// Calls on it never block.
     nonblocking: bool,
+    /// It serves another backend, for whose sake sockets are blocking.
+    is_fallback: bool,
     /// A direction is worth a try; cleared when one would have blocked.
     ready: [bool; 2],
     waiting: [Option<Waiting>; 2],
@@ -118,8 +120,10 @@ impl Portable {
         if source.registration == Registration::Unpollable {
             return self.pool.submit(submission);
         }
-        if source.nonblocking && source.ready[direction] {
-            match try_once(submission) {
+        // A connect is begun by its first try, whatever readiness was before.
+        let is_begun_by_trying = matches!(submission.op, Op::Connect { .. });
+        if source.nonblocking && (source.ready[direction] || is_begun_by_trying) {
+            match try_first(submission, is_fallback) {
                 Attempt::Ended(outcome) => return finish(submission.token, outcome, completions),
                 Attempt::WouldBlock => source.ready[direction] = false,
             }
@@ -240,13 +244,40 @@ fn finish(token: Token, outcome: Outcome, completions: &mut Completions) {
     completions.push_back(Completion { token, outcome });
 }
 
-/// A first try, or another after an event.
-fn try_once(submission: &Submission<'_>) -> Attempt {
-    if let Op::Connect { address } = submission.op {
-        // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
-        return start_connect(unsafe { BorrowedFd::borrow_raw(submission.descriptor) }, *address);
+/// A first try.
+fn try_first(submission: &Submission<'_>, is_fallback: bool) -> Attempt {
+    match submission.op {
+        Op::Connect { address } => {
+            // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
+            if let Err(error) = set_nonblocking(descriptor, true) {
+                return Attempt::Ended(Err(Fault::from_io(&error)));
+            }
+            after_connect(descriptor, start_connect(descriptor, *address), is_fallback)
+        }
+        _ => attempt(submission, !is_fallback).map_or(Attempt::WouldBlock, Attempt::Ended),
     }
-    attempt(submission).map_or(Attempt::WouldBlock, Attempt::Ended)
+}
+
+/// Another try, after an event.
+fn try_again(submission: &Submission<'_>, is_fallback: bool) -> Attempt {
+    match submission.op {
+        Op::Connect { .. } => {
+            // SAFETY: as above.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
+            after_connect(descriptor, finish_connect(descriptor), is_fallback)
+        }
+        _ => attempt(submission, !is_fallback).map_or(Attempt::WouldBlock, Attempt::Ended),
+    }
+}
+
+/// A socket that was made non-blocking to connect is given back as the other backend wants it.
+fn after_connect(descriptor: BorrowedFd<'_>, attempt: Attempt, is_fallback: bool) -> Attempt {
+    if is_fallback && matches!(attempt, Attempt::Ended(_)) {
+        // The mode was set before, so it can be set; a failure would show as EAGAIN at the next request.
+        let _ = set_nonblocking(descriptor, false);
+    }
+    attempt
 }
 
 impl Source {
@@ -254,9 +285,10 @@ impl Source {
         // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
         let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
         let nonblocking = match (submission.class, submission.op) {
-            // These calls have a flag for it; accept and connect have none, so their socket is made so.
-            (Class::Socket, Op::Recv { .. } | Op::Send { .. }) => true,
-            (Class::Socket | Class::Listener, _) => set_nonblocking(descriptor, true).is_ok(),
+            // Sends and receives have a flag for it, a connect sees to it itself; accept has none, so its socket is
+            // made so.
+            (Class::Socket, _) => true,
+            (Class::Listener, _) => set_nonblocking(descriptor, true).is_ok(),
             // The description may be shared with other programs: its mode is theirs.
             _ => rustix::fs::fcntl_getfl(descriptor).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK)),
         };
@@ -264,6 +296,7 @@ impl Source {
         Box::new(Source {
             registration: Registration::None,
             nonblocking,
+            is_fallback,
             // Where a try might block, only an event makes it worth one.
             ready: [nonblocking; 2],
             waiting: [None, None],
@@ -327,11 +360,7 @@ impl Source {
                 pool.submit(&submission);
                 continue;
             }
-            let result = match waiting.op {
-                // SAFETY: as in `arm`.
-                Op::Connect { .. } => finish_connect(unsafe { BorrowedFd::borrow_raw(descriptor) }),
-                _ => try_once(&submission),
-            };
+            let result = try_again(&submission, self.is_fallback);
             match result {
                 Attempt::Ended(outcome) => finish(waiting.token, outcome, completions),
                 Attempt::WouldBlock => {

@@ -379,7 +379,7 @@ impl RequestQueue {
             Submission { token, op: &self.slots[index].op, descriptor, class, parts: &self.parts, offset, nonblocking };
         let outcome = match (class, submission.op) {
             (Class::File { .. }, _) if bare => Some(perform(&submission)),
-            (Class::Socket, Op::Recv { .. } | Op::Send { .. }) if bare => attempt(&submission),
+            (Class::Socket, Op::Recv { .. } | Op::Send { .. }) if bare => attempt(&submission, false),
             _ => None,
         };
         match outcome {
