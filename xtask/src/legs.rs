@@ -73,6 +73,13 @@ pub const LEGS: &[Leg] = &[
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "conformance"])],
     },
     Leg {
+        name: "attack",
+        budget_seconds: 180,
+        purpose: "the rare, repeated until near certain: races, storms, signals, buffers of dropped schedulers",
+        needs: &[],
+        steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--release", "--test", "attack"])],
+    },
+    Leg {
         name: "docs",
         budget_seconds: 240,
         purpose: "the documentation builds without a warning and its examples run",

@@ -310,6 +310,14 @@ impl File {
         self.handle.is_open()
     }
 
+    /// Whether it has places to seek to and to read at: a regular file or block device that this process opened.
+    pub fn can_seek(&self) -> bool {
+        let Ok(core) = self.handle.io.try_core() else { return false };
+        let queue = core.queue.borrow();
+        let index = queue.handles.find(self.handle.key);
+        index.is_some_and(|index| matches!(queue.handles[index].class, Class::File { .. }))
+    }
+
     /// Where the next operation at the cursor goes, in bytes from the start, once those submitted have settled.
     /// Always zero on pipes and terminals.
     pub fn cursor(&self) -> Result<u64, Error> {

@@ -1,0 +1,289 @@
+//! A cancel that races the completion: settled once, and nothing received is lost.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use corella::{CancelToken, ErrorKind, Mode, Shutdown};
+
+use crate::promises;
+use crate::setup::Setup;
+
+promises![
+    a_hundred_thousand_receives_cancelled_as_bytes_arrive_lose_none,
+    accepts_cancelled_as_connections_arrive_lose_none,
+    reads_cancelled_as_they_finish_settle_once,
+    connects_cancelled_as_they_finish_settle_once,
+    a_hundred_thousand_timers_cancelled_as_they_fire_settle_once,
+    ten_thousand_sends_submitted_at_once_arrive_in_order_at_a_slow_reader,
+    a_storm_of_opens_and_closes_never_mixes_up_descriptors,
+];
+
+fn a_hundred_thousand_receives_cancelled_as_bytes_arrive_lose_none(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, mut peer) = setup.connection(&io);
+    let total = 400_000usize;
+    let writer = std::thread::spawn(move || {
+        let bytes: Vec<u8> = (0..total).map(|place| (place % 251) as u8).collect();
+        for part in bytes.chunks(7) {
+            peer.write_all(part).unwrap();
+            std::thread::yield_now();
+        }
+    });
+    let (mut received, mut cancelled, mut rounds) = (0usize, 0, 0u64);
+    scheduler
+        .block_on(async {
+            while received < total {
+                rounds += 1;
+                let status = socket.recv(vec![0; 64]).submit().unwrap();
+                match rounds % 4 {
+                    0 => status.cancel(),
+                    1 => {
+                        io.yield_now().await;
+                        status.cancel();
+                    }
+                    2 => {
+                        // Dropped where it stands: what it had got goes to the next.
+                        let mut future = socket.recv(vec![0; 64]);
+                        let polled = std::future::poll_fn(|context| {
+                            std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(context))
+                        })
+                        .await;
+                        status.cancel();
+                        count(status.await, &mut received, &mut cancelled);
+                        if let std::task::Poll::Ready(outcome) = polled {
+                            count(outcome, &mut received, &mut cancelled);
+                        }
+                        continue;
+                    }
+                    _ => {}
+                }
+                count(status.await, &mut received, &mut cancelled);
+            }
+        })
+        .unwrap();
+    writer.join().unwrap();
+    assert!(cancelled > 1000, "{cancelled} of {rounds} were cancelled: too few to say anything");
+}
+
+/// Checks the bytes against their places in the stream.
+fn count(
+    outcome: Result<(usize, Vec<u8>), corella::Failed<Vec<u8>>>,
+    received: &mut usize,
+    cancelled: &mut u64,
+) {
+    match outcome {
+        Ok((count, buffer)) => {
+            for byte in &buffer[..count] {
+                assert_eq!(*byte, (*received % 251) as u8, "at {received}");
+                *received += 1;
+            }
+        }
+        Err(failed) => {
+            assert_eq!((failed.error.kind(), failed.moved.bytes()), (ErrorKind::Cancelled, 0));
+            *cancelled += 1;
+        }
+    }
+}
+
+fn accepts_cancelled_as_connections_arrive_lose_none(setup: &Setup) {
+    const CONNECTIONS: usize = 3000;
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let listener = io.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_address().unwrap();
+    let client = std::thread::spawn(move || {
+        for number in 0..CONNECTIONS as u32 {
+            let mut connection = TcpStream::connect(address).unwrap();
+            connection.write_all(&number.to_le_bytes()).unwrap();
+            // Gone only when the other side has seen it, so that at most a few are waiting.
+            let mut end = [0; 1];
+            let _ = connection.read(&mut end).unwrap();
+        }
+    });
+    let mut expected = 0u32;
+    let (mut rounds, mut cancelled) = (0u64, 0);
+    scheduler
+        .block_on(async {
+            while (expected as usize) < CONNECTIONS {
+                rounds += 1;
+                let status = listener.accept().submit().unwrap();
+                if rounds % 3 != 0 {
+                    io.yield_now().await;
+                    status.cancel();
+                }
+                match status.await {
+                    Ok(connection) => {
+                        let (_, number) = connection.recv_exact(vec![0; 4]).await.unwrap();
+                        assert_eq!(number, expected.to_le_bytes());
+                        expected += 1;
+                        connection.send(vec![1]).await.unwrap();
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Cancelled);
+                        cancelled += 1;
+                    }
+                }
+            }
+        })
+        .unwrap();
+    client.join().unwrap();
+    assert!(cancelled > 100, "{cancelled} of {rounds}");
+}
+
+fn reads_cancelled_as_they_finish_settle_once(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let content: Vec<u8> = (0..1 << 16).map(|place: u32| (place % 251) as u8).collect();
+    let file = io.open(setup.file("data", &content), Mode::Read).wait().unwrap();
+    scheduler
+        .block_on(async {
+            for round in 0..20_000usize {
+                let offset = (round * 37) % 60_000;
+                let token = CancelToken::new();
+                let status = file.read_at(vec![0; 512], offset as u64).cancel_with(&token).submit().unwrap();
+                if round % 2 == 0 {
+                    io.yield_now().await;
+                }
+                token.cancel();
+                match status.await {
+                    Ok((count, buffer)) => assert_eq!(buffer[..count], content[offset..offset + count]),
+                    Err(failed) => assert_eq!(failed.error.kind(), ErrorKind::Cancelled),
+                }
+            }
+        })
+        .unwrap();
+}
+
+fn connects_cancelled_as_they_finish_settle_once(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    let accepting = std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut mark = [0; 1];
+            if connection.unwrap().read(&mut mark).is_ok_and(|count| count == 1) {
+                return;
+            }
+        }
+    });
+    let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    scheduler
+        .block_on(async {
+            for round in 0..3000 {
+                let status = io.connect(address).submit().unwrap();
+                if round % 2 == 0 {
+                    io.yield_now().await;
+                }
+                status.cancel();
+                match status.await {
+                    Ok(socket) => socket.close().await.unwrap(),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled),
+                }
+            }
+            let last = io.connect(address).await.unwrap();
+            last.send("x").await.unwrap();
+        })
+        .unwrap();
+    accepting.join().unwrap();
+    scheduler.run().unwrap();
+    let after = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    // Other tests of this process open and close theirs beside this one.
+    assert!(after < before + 200, "{before} descriptors before, {after} after");
+}
+
+fn a_hundred_thousand_timers_cancelled_as_they_fire_settle_once(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let settled = std::rc::Rc::new(std::cell::Cell::new(0u64));
+    for round in 0..100_000u64 {
+        let count = std::rc::Rc::clone(&settled);
+        let timer = io.sleep(Duration::from_nanos(round % 2000));
+        let id = timer.then(move |_| count.set(count.get() + 1)).unwrap();
+        if round % 3 == 0 {
+            scheduler.poll().unwrap();
+        }
+        io.cancel(id);
+        io.cancel(id);
+    }
+    scheduler.run().unwrap();
+    assert_eq!(settled.get(), 100_000);
+}
+
+fn ten_thousand_sends_submitted_at_once_arrive_in_order_at_a_slow_reader(setup: &Setup) {
+    const SENDS: u32 = 10_000;
+    let mut scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    socket.set_send_buffer(4096).unwrap();
+    for number in 0..SENDS {
+        let message = number.to_le_bytes().repeat(1 + number as usize % 50);
+        socket.send(message).then(|outcome| assert!(outcome.is_ok())).unwrap();
+    }
+    socket.shutdown(Shutdown::Write).then(|outcome| assert!(outcome.is_ok())).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 1000];
+        while let Ok(count) = peer.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            bytes.extend_from_slice(&buffer[..count]);
+            std::thread::yield_now();
+        }
+        bytes
+    });
+    scheduler.run().unwrap();
+    let bytes = reader.join().unwrap();
+    let mut place = 0;
+    for number in 0..SENDS {
+        for _ in 0..1 + number as usize % 50 {
+            assert_eq!(bytes[place..place + 4], number.to_le_bytes(), "at {place}");
+            place += 4;
+        }
+    }
+    assert_eq!(place, bytes.len());
+}
+
+fn a_storm_of_opens_and_closes_never_mixes_up_descriptors(setup: &Setup) {
+    const FILES: usize = 16;
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let paths: Vec<_> = (0..FILES).map(|number| setup.file(&format!("{number}"), &[number as u8; 64])).collect();
+    let wrong = Arc::new(AtomicUsize::new(0));
+    let is_over = AtomicBool::new(false);
+    scheduler
+        .block_on(async {
+            let mut workers = Vec::new();
+            for worker in 0..32 {
+                let (io, paths, wrong) = (io.clone(), paths.clone(), Arc::clone(&wrong));
+                workers.push(io.clone().spawn(async move {
+                    for round in 0..300usize {
+                        let number = (worker * 7 + round) % FILES;
+                        let file = io.open(&paths[number], Mode::Read).await.unwrap();
+                        // In flight while it closes, by a call or by a drop: its number is free at once.
+                        let read = file.read_at(vec![255; 64], 0).submit().unwrap();
+                        match round % 3 {
+                            0 => drop(file),
+                            1 => file.close().await.unwrap(),
+                            _ => file.close_now().await.unwrap(),
+                        }
+                        if let Ok((count, bytes)) = read.await {
+                            let is_right = count == 64 && bytes.iter().all(|byte| *byte == number as u8);
+                            wrong.fetch_add(usize::from(!is_right), Ordering::Relaxed);
+                        }
+                    }
+                }));
+            }
+            for worker in workers {
+                worker.unwrap().await.unwrap();
+            }
+            is_over.store(true, Ordering::Relaxed);
+        })
+        .unwrap();
+    assert!(is_over.load(Ordering::Relaxed));
+    assert_eq!(wrong.load(Ordering::Relaxed), 0);
+}
