@@ -60,7 +60,15 @@ impl MaskedOpcodes {
 #[derive(Debug)]
 enum Kept {
     Free { next: Option<u32> },
-    Used { token: Token, op: Op, statx: Option<Box<libc::statx>>, address: Option<Box<SockAddr>> },
+    Used {
+        token: Token,
+        op: Op,
+        statx: Option<Box<libc::statx>>,
+        address: Option<Box<SockAddr>>,
+        /// A FIFO as the ring opens it first, until it is open as it should be.
+        hasty: Option<OwnedFd>,
+        is_second_try: bool,
+    },
 }
 
 /// The header and parts of one vectored message, until the kernel has read them.
@@ -333,7 +341,14 @@ impl Uring {
             Op::Connect { address } => Some(Box::new(SockAddr::from(*address))),
             _ => None,
         };
-        let used = Kept::Used { token: submission.token, op: submission.op.without_parts(), statx, address };
+        let used = Kept::Used {
+            token: submission.token,
+            op: submission.op.without_parts(),
+            statx,
+            address,
+            hasty: None,
+            is_second_try: false,
+        };
         self.kept_used += 1;
         let index = match self.kept_free {
             Some(index) => {
@@ -356,6 +371,39 @@ impl Uring {
         self.kept_used -= 1;
         let free = Kept::Free { next: self.kept_free.replace(index) };
         std::mem::replace(&mut self.kept[index as usize], free)
+    }
+
+    /// Has a FIFO opened once more, as open(2) does it.
+    ///
+    /// The ring tries an open without blocking first, and then a FIFO is open for reading before there is a writer,
+    /// and one without a reader is refused to a writer (ENXIO). So it is opened again by a thread of the kernel's,
+    /// which waits for the other side; the first descriptor stays open until then.
+    fn opens_again(&mut self, index: u32, result: i32) -> bool {
+        let Kept::Used { op: Op::Open { path, options }, hasty, is_second_try, .. } = &mut self.kept[index as usize]
+        else {
+            return false;
+        };
+        let is_open = result >= 0;
+        if *is_second_try || !(is_open || result == -libc::ENXIO) {
+            return false;
+        }
+        if is_open {
+            let descriptor = adopt_descriptor(result);
+            let is_fifo = rustix::fs::fstat(&descriptor)
+                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo());
+            if !is_fifo || (options.read && options.write) {
+                // It goes on as the number that it is.
+                let _ = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
+                return false;
+            }
+            *hasty = Some(descriptor);
+        }
+        *is_second_try = true;
+        let flags = open_flags(options).bits() as i32 | libc::O_LARGEFILE;
+        let open = opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(options.permissions);
+        let entry = open.build().flags(io_uring::squeue::Flags::ASYNC).user_data(KEPT | u64::from(index));
+        self.push(entry);
+        true
     }
 
     fn push(&mut self, entry: Entry) {
@@ -479,6 +527,9 @@ impl Uring {
                 let makes_descriptor = user_data & ACCEPT != 0;
                 (Token(user_data & !ACCEPT), value_of(entry.result(), makes_descriptor, None))
             } else if user_data & KEPT == KEPT {
+                if self.opens_again(user_data as u32, entry.result()) {
+                    continue;
+                }
                 let Kept::Used { token, op, statx, .. } = self.release(user_data as u32) else {
                     unreachable!("one completion for each submission")
                 };

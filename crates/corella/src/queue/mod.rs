@@ -466,6 +466,11 @@ impl RequestQueue {
         let step = decide(self.slots[index].state, self.sort(index), event);
         let moved = self.slots[index].moved;
         match (step, outcome) {
+            (Step::Succeed, _) if matches!(self.slots[index].op, Op::Close) && self.slots[index].cause.is_some() => {
+                // It is closed, but not all that was before it has been done.
+                let error = self.stop_error(index);
+                self.settle(index, Err(error));
+            }
             (Step::Succeed, Ok(Value::Count(_))) => {
                 let count = match &self.slots[index].op {
                     Op::Seek { .. } => self.slots[index].origin,

@@ -319,7 +319,8 @@ impl Core {
     }
 
     fn run_direct(&self) {
-        for _ in 0..self.direct.borrow().len() {
+        let count = self.direct.borrow().len();
+        for _ in 0..count {
             let next = self.direct.borrow_mut().pop_front();
             match next {
                 Some(request) => self.run_callback(request),

@@ -12,8 +12,10 @@ mod callbacks;
 mod cancel;
 mod close;
 mod errors;
+mod ends;
 mod fairness;
 mod files;
+mod lanes;
 mod memory;
 mod network;
 mod once;
@@ -41,6 +43,8 @@ const POINTS: &[runner::Point] = &[
     ("files", files::PROMISES),
     ("network", network::PROMISES),
     ("tasks", tasks::PROMISES),
+    ("lanes", lanes::PROMISES),
+    ("ends", ends::PROMISES),
     ("random", random::PROMISES),
 ];
 
