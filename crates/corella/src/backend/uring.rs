@@ -68,6 +68,7 @@ enum Kept {
         /// A FIFO as the ring opens it first, until it is open as it should be.
         hasty: Option<OwnedFd>,
         is_second_try: bool,
+        is_cancelled: bool,
     },
 }
 
@@ -348,6 +349,7 @@ impl Uring {
             address,
             hasty: None,
             is_second_try: false,
+            is_cancelled: false,
         };
         self.kept_used += 1;
         let index = match self.kept_free {
@@ -379,12 +381,13 @@ impl Uring {
     /// and one without a reader is refused to a writer (ENXIO). So it is opened again by a thread of the kernel's,
     /// which waits for the other side; the first descriptor stays open until then.
     fn opens_again(&mut self, index: u32, result: i32) -> bool {
-        let Kept::Used { op: Op::Open { path, options }, hasty, is_second_try, .. } = &mut self.kept[index as usize]
+        let Kept::Used { op: Op::Open { path, options }, hasty, is_second_try, is_cancelled, .. } =
+            &mut self.kept[index as usize]
         else {
             return false;
         };
         let is_open = result >= 0;
-        if *is_second_try || !(is_open || result == -libc::ENXIO) {
+        if *is_second_try || *is_cancelled || !(is_open || result == -libc::ENXIO) {
             return false;
         }
         if is_open {
@@ -449,12 +452,15 @@ impl Uring {
 
     pub(crate) fn cancel(&mut self, token: Token, op: &Op, descriptor: RawDescriptor, completions: &mut Completions) {
         let is_it = |kept: &Kept| matches!(kept, Kept::Used { token: other, .. } if *other == token);
-        let user_data = match self.kept_used {
-            0 => user_data(token, op),
-            _ => match self.kept.iter().position(is_it) {
-                Some(index) => KEPT | index as u64,
-                None => user_data(token, op),
-            },
+        let kept = if self.kept_used == 0 { None } else { self.kept.iter().position(is_it) };
+        let user_data = match kept {
+            Some(index) => {
+                if let Kept::Used { is_cancelled, .. } = &mut self.kept[index] {
+                    *is_cancelled = true;
+                }
+                KEPT | index as u64
+            }
+            None => user_data(token, op),
         };
         if let Some(fallback) = &mut self.fallback {
             let before = completions.len();

@@ -16,11 +16,13 @@ mod ends;
 mod fairness;
 mod files;
 mod lanes;
+mod lifetimes;
 mod memory;
 mod network;
 mod once;
 mod order;
 mod random;
+mod stops;
 mod tasks;
 mod writes;
 
@@ -45,6 +47,8 @@ const POINTS: &[runner::Point] = &[
     ("tasks", tasks::PROMISES),
     ("lanes", lanes::PROMISES),
     ("ends", ends::PROMISES),
+    ("stops", stops::PROMISES),
+    ("lifetimes", lifetimes::PROMISES),
     ("random", random::PROMISES),
 ];
 

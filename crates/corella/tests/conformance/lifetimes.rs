@@ -1,0 +1,215 @@
+//! Point 6: memory, the end of a scheduler, and forked children.
+
+use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use corella::{ErrorKind, Mode, Status};
+
+use crate::lanes::make_fifo;
+use crate::promises;
+use crate::setup::Setup;
+
+promises![
+    a_dropped_scheduler_lets_go_of_everything_and_gives_buffers_back,
+    futures_and_handles_answer_after_the_scheduler,
+    a_task_that_holds_requests_is_dropped_with_the_scheduler,
+    a_callback_never_runs_after_a_drop_and_its_values_are_dropped,
+    a_shutdown_runs_the_callbacks_with_what_came,
+    a_shutdown_of_what_never_ends_returns_in_time,
+    a_forgotten_scheduler_keeps_what_is_in_flight,
+    handles_dropped_with_requests_in_flight_leave_no_descriptor,
+    in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on,
+];
+
+fn a_dropped_scheduler_lets_go_of_everything_and_gives_buffers_back(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, _peer) = setup.connection(&io);
+    let listener = io.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let file = io.open(setup.file("data", &[1; 1 << 20]), Mode::Read).wait().unwrap();
+    let receives: Vec<_> = (0..10).map(|_| socket.recv(vec![7; 10]).submit().unwrap()).collect();
+    let reads: Vec<_> = (0..10).map(|_| file.read_at(vec![0; 1 << 20], 0).submit().unwrap()).collect();
+    let accept = listener.accept().submit().unwrap();
+    let open = io.open(make_fifo(setup), Mode::Read).submit().unwrap();
+    drop(scheduler);
+    for receive in receives {
+        let failed = receive.wait().unwrap_err();
+        assert_eq!((failed.error.kind(), failed.buffer), (ErrorKind::Cancelled, vec![7; 10]));
+    }
+    for read in reads {
+        match read.wait() {
+            Ok((count, _)) => assert_eq!(count, 1 << 20),
+            Err(failed) => assert_eq!((failed.error.kind(), failed.buffer.len()), (ErrorKind::Cancelled, 1 << 20)),
+        }
+    }
+    assert_eq!(accept.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(open.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+fn futures_and_handles_answer_after_the_scheduler(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let remote = scheduler.remote();
+    let (socket, _peer) = setup.connection(&io);
+    let mut future = socket.recv(vec![0; 3]);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut future).poll(&mut context).is_pending());
+    drop(scheduler);
+    match Pin::new(&mut future).poll(&mut context) {
+        Poll::Ready(Err(failed)) => assert_eq!(failed.buffer, [0; 3]),
+        other => panic!("{other:?}"),
+    }
+    assert!(io.is_gone() && remote.is_gone() && !socket.is_open());
+    assert_eq!(socket.send("x").wait().unwrap_err().error.kind(), ErrorKind::SchedulerGone);
+    assert_eq!(io.sleep(Duration::ZERO).submit().unwrap_err().kind(), ErrorKind::SchedulerGone);
+    assert_eq!(io.spawn(async {}).unwrap_err().kind(), ErrorKind::SchedulerGone);
+    assert_eq!(remote.send(|_| {}).unwrap_err().kind(), ErrorKind::SchedulerGone);
+    assert_eq!(io.listen("127.0.0.1:0".parse().unwrap()).unwrap_err().kind(), ErrorKind::SchedulerGone);
+    remote.wake();
+    drop(socket.clone());
+}
+
+fn a_task_that_holds_requests_is_dropped_with_the_scheduler(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, _peer) = setup.connection(&io);
+    let held = std::rc::Rc::new(());
+    let inside = std::rc::Rc::clone(&held);
+    let task = io
+        .spawn(async move {
+            let _inside = inside;
+            let _ = socket.recv(vec![0; 1]).await;
+        })
+        .unwrap();
+    scheduler.poll().unwrap();
+    assert_eq!(std::rc::Rc::strong_count(&held), 2);
+    drop(scheduler);
+    assert_eq!(std::rc::Rc::strong_count(&held), 1);
+    assert!(task.is_finished());
+    assert_eq!(task.wait().unwrap_err().kind(), ErrorKind::Killed);
+}
+
+fn a_callback_never_runs_after_a_drop_and_its_values_are_dropped(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let held = std::rc::Rc::new(());
+    for _ in 0..100 {
+        let inside = std::rc::Rc::clone(&held);
+        let sleep = scheduler.io().sleep(Duration::from_secs(100));
+        sleep.then(move |_| panic!("{inside:?}")).unwrap();
+    }
+    drop(scheduler);
+    assert_eq!(std::rc::Rc::strong_count(&held), 1);
+}
+
+fn a_shutdown_runs_the_callbacks_with_what_came(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, _peer) = setup.connection(&io);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    for direct in [false, true] {
+        let sender = sender.clone();
+        let receive = socket.recv(vec![0; 1]);
+        let receive = if direct { receive.direct() } else { receive };
+        let io = io.clone();
+        receive
+            .then(move |outcome| {
+                // No more requests now.
+                assert_eq!(io.sleep(Duration::ZERO).submit().unwrap_err().kind(), ErrorKind::SchedulerGone);
+                sender.send(outcome.unwrap_err().error.kind()).unwrap();
+            })
+            .unwrap();
+    }
+    scheduler.shutdown(Duration::from_secs(10)).unwrap();
+    assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [ErrorKind::Cancelled; 2]);
+}
+
+fn a_shutdown_of_what_never_ends_returns_in_time(setup: &Setup) {
+    // A pipe that blocks, whose bytes another reader takes: on the portable backend a thread then waits in read(2).
+    let scheduler = setup.scheduler();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let pipe = scheduler.io().adopt_file(reader, "pipe").unwrap();
+    let read = pipe.read(vec![0; 10]).submit().unwrap();
+    let start = Instant::now();
+    let result = scheduler.shutdown(Duration::from_millis(300));
+    assert!(start.elapsed() < Duration::from_secs(20));
+    if let Err(leaked) = result {
+        assert_eq!(leaked.requests.len(), 1, "{leaked:?}");
+        assert_eq!((leaked.requests[0].operation.as_str(), leaked.requests[0].target.as_str()), ("read 10 bytes", "pipe"));
+        writer.write_all(b"x").unwrap();
+        std::mem::forget(read);
+    } else {
+        assert_eq!(read.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
+    }
+}
+
+fn a_forgotten_scheduler_keeps_what_is_in_flight(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    let status: Status<_> = socket.recv(vec![0; 4]).submit().unwrap();
+    scheduler.poll().unwrap();
+    std::mem::forget(scheduler);
+    peer.write_all(b"late").unwrap();
+    assert!(!status.is_settled());
+    // Still alive, only driven by nobody; a wait drives it.
+    assert_eq!(status.wait().unwrap().1, b"late");
+}
+
+fn handles_dropped_with_requests_in_flight_leave_no_descriptor(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let path = setup.file("data", &[1; 100]);
+    for _ in 0..100 {
+        let file = io.open(&path, Mode::Read).wait().unwrap();
+        let read = file.read_at(vec![0; 100], 0).submit().unwrap();
+        drop(file);
+        drop(read);
+    }
+    scheduler.run().unwrap();
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open = entries.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|to| to == path));
+    assert_eq!(open.count(), 0);
+}
+
+fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let remote = scheduler.remote();
+    let (socket, mut peer) = setup.connection(&io);
+    let file = io.open(setup.file("data", b"content"), Mode::Read).wait().unwrap();
+    let receive = socket.recv_exact(vec![0; 4]).submit().unwrap();
+    scheduler.poll().unwrap();
+    // SAFETY: the child only looks at its copy and leaves by _exit; it takes no lock that another thread may hold.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let wrong = |kind: ErrorKind| kind == ErrorKind::WrongProcess;
+        let all = [
+            wrong(file.read_at(vec![0; 1], 0).wait().unwrap_err().error.kind()),
+            wrong(socket.send("x").submit().unwrap_err().error.kind()),
+            wrong(io.sleep(Duration::ZERO).wait().unwrap_err().kind()),
+            wrong(scheduler.run().unwrap_err().kind()),
+            wrong(scheduler.poll().unwrap_err().kind()),
+            wrong(scheduler.block_on(async {}).unwrap_err().kind()),
+            wrong(scheduler.prepare_wait().unwrap_err().kind()),
+            wrong(remote.send(|_| {}).unwrap_err().kind()),
+            wrong(io.spawn(async {}).unwrap_err().kind()),
+            wrong(socket.close().wait().unwrap_err().kind()),
+            wrong(receive.wait().unwrap_err().error.kind()),
+            !scheduler.has_work(),
+        ];
+        remote.wake();
+        drop((file, socket, scheduler));
+        let code = all.iter().position(|is_right| !is_right).map_or(0, |place| place as i32 + 1);
+        // SAFETY: ends the child without running the parent's clean-up.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+    peer.write_all(b"unha").unwrap();
+    assert_eq!(receive.wait().unwrap().1, b"unha");
+    assert_eq!(file.read_at(vec![0; 7], 0).wait().unwrap().1, b"content");
+    scheduler.run().unwrap();
+}
