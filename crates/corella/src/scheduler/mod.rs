@@ -137,9 +137,9 @@ impl Core {
     /// One turn. Waits at most `limit` for something to happen (`None`: as long as it takes), and not at all once
     /// `is_done`, which what it runs may bring about.
     fn turn(&self, limit: Option<Duration>, is_done: impl Fn() -> bool) -> Result<(), Error> {
-        self.take_arrived();
+        let was_called = self.take_arrived();
         self.run_ready();
-        let timeout = if is_done() { Some(Duration::ZERO) } else { self.may_wait(limit) };
+        let timeout = if was_called || is_done() { Some(Duration::ZERO) } else { self.may_wait(limit) };
         let result = self.queue.borrow_mut().wait(timeout);
         self.inbox.is_awake();
         if let Err(error) = result {
@@ -185,9 +185,11 @@ impl Core {
         [limit, until_due].into_iter().flatten().min()
     }
 
-    /// Deals with what other threads sent: wakes and cancels all, jobs within the budget.
-    fn take_arrived(&self) {
-        if self.inbox.has_arrived() {
+    /// Deals with what other threads sent: wakes and cancels all, jobs within the budget. Says whether anybody called,
+    /// if only to end the next wait.
+    fn take_arrived(&self) -> bool {
+        let was_called = self.inbox.has_arrived();
+        if was_called {
             let mut arrived = self.arrived.take();
             self.inbox.take(&mut arrived);
             for key in arrived.wakes.drain(..) {
@@ -204,6 +206,7 @@ impl Core {
             self.refill_budget();
             job(&self.io());
         }
+        was_called
     }
 
     /// Runs what was ready when this turn began, within the budget.
@@ -598,8 +601,8 @@ impl Scheduler {
     /// as it likes, zero is not at all.
     pub fn prepare_wait(&mut self) -> Result<Option<Duration>, Error> {
         self.core.check_outside("prepare_wait")?;
-        self.core.take_arrived();
-        let timeout = self.core.may_wait(None);
+        let was_called = self.core.take_arrived();
+        let timeout = if was_called { Some(Duration::ZERO) } else { self.core.may_wait(None) };
         if timeout != Some(Duration::ZERO) {
             let result = self.core.queue.borrow_mut().backend.flush();
             result.map_err(|error| Error::from_io(&error, "flush", "the scheduler's backend"))?;

@@ -12,11 +12,13 @@ mod callbacks;
 mod cancel;
 mod close;
 mod errors;
+mod delivery;
 mod ends;
 mod fairness;
 mod files;
 mod lanes;
 mod lifetimes;
+mod limits;
 mod memory;
 mod network;
 mod once;
@@ -49,6 +51,8 @@ const POINTS: &[runner::Point] = &[
     ("ends", ends::PROMISES),
     ("stops", stops::PROMISES),
     ("lifetimes", lifetimes::PROMISES),
+    ("delivery", delivery::PROMISES),
+    ("limits", limits::PROMISES),
     ("random", random::PROMISES),
 ];
 

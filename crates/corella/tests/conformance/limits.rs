@@ -1,0 +1,382 @@
+//! Points 8 and 9: bounds, and that nobody starves.
+
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use corella::{BackendKind, BufferPool, ErrorKind, Mode};
+
+use crate::promises;
+use crate::setup::{Setup, Variant};
+
+promises![
+    at_its_depth_the_queue_rejects_submits_and_callbacks_and_lets_waits_and_awaits_wait_their_turn,
+    cancel_close_and_wake_need_no_free_slot,
+    a_request_given_up_makes_room_for_the_next,
+    the_inbox_and_the_tasks_have_limits,
+    a_receive_stream_without_free_buffers_receives_nothing,
+    ten_thousand_requests_in_flight_all_settle,
+    rings_of_one_two_and_four_entries_lose_nothing,
+    every_opcode_of_the_ring_has_a_fallback,
+    every_set_of_ring_flags_works,
+    a_full_pool_delays_no_timer_and_no_socket,
+    a_task_that_always_yields_starves_nobody,
+    a_task_that_reads_only_what_is_there_starves_nobody,
+    a_connection_that_never_stops_sending_starves_nobody,
+    callbacks_that_submit_more_starve_nobody,
+];
+
+fn at_its_depth_the_queue_rejects_submits_and_callbacks_and_lets_waits_and_awaits_wait_their_turn(setup: &Setup) {
+    let mut scheduler = setup.builder().queue_depth(2).build().unwrap();
+    let io = scheduler.io();
+    let (busy, mut busy_peer) = setup.connection(&io);
+    let (socket, mut peer) = setup.connection(&io);
+    let full = [0, 1].map(|_| busy.recv_exact(vec![0; 1]).submit().unwrap());
+    let rejected = socket.send("no").submit().unwrap_err();
+    assert_eq!((rejected.error.kind(), rejected.buffer), (ErrorKind::Rejected, "no"));
+    let ran = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&ran);
+    let rejected = socket.send("no").then(move |_| flag.set(true)).unwrap_err();
+    assert_eq!((rejected.error.kind(), rejected.buffer), (ErrorKind::Rejected, "no"));
+    // Awaits wait in line, and keep their order.
+    let order = Rc::new(RefCell::new(Vec::new()));
+    let tasks: Vec<_> = (0..20u8)
+        .map(|number| {
+            let (socket, list) = (socket.clone(), Rc::clone(&order));
+            io.spawn(async move {
+                socket.send(vec![number]).await.unwrap();
+                list.borrow_mut().push(number);
+            })
+            .unwrap()
+        })
+        .collect();
+    for _ in 0..50 {
+        scheduler.poll().unwrap();
+    }
+    busy_peer.write_all(b"xy").unwrap();
+    for task in tasks {
+        scheduler.block_on(task).unwrap().unwrap();
+    }
+    assert_eq!(*order.borrow(), (0..20).collect::<Vec<u8>>());
+    let mut bytes = [0; 20];
+    peer.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes.to_vec(), (0..20).collect::<Vec<u8>>());
+    assert!(!ran.get());
+    full.into_iter().for_each(|status| drop(status.wait().unwrap()));
+    socket.send("room again").submit().unwrap().wait().unwrap();
+}
+
+fn cancel_close_and_wake_need_no_free_slot(setup: &Setup) {
+    let mut scheduler = setup.builder().queue_depth(1).build().unwrap();
+    let io = scheduler.io();
+    let (socket, _peer) = setup.connection(&io);
+    let (other, mut other_peer) = setup.connection(&io);
+    let only = socket.recv(vec![0; 1]).submit().unwrap();
+    scheduler.poll().unwrap();
+    other.close().wait().unwrap();
+    assert_eq!(other_peer.read(&mut [0; 1]).unwrap(), 0);
+    let start = Instant::now();
+    scheduler.remote().wake();
+    scheduler.turn(Duration::from_secs(20)).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(10), "a wake before the wait ends it too");
+    only.cancel();
+    assert_eq!(only.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
+}
+
+fn a_request_given_up_makes_room_for_the_next(setup: &Setup) {
+    let scheduler = setup.builder().queue_depth(1).build().unwrap();
+    let io = scheduler.io();
+    let open = io.open(crate::lanes::make_fifo(setup), Mode::Read).submit().unwrap();
+    let path = setup.file("data", b"content");
+    // In line behind the only place there is; the open that nobody waits for any more leaves it.
+    open.cancel();
+    let file = io.open(path, Mode::Read).wait().unwrap();
+    assert_eq!(file.read_at(vec![0; 7], 0).deadline(Duration::from_secs(30)).wait().unwrap().1, b"content");
+}
+
+fn the_inbox_and_the_tasks_have_limits(setup: &Setup) {
+    let mut scheduler = setup.builder().inbox_jobs(3).tasks(2).build().unwrap();
+    let io = scheduler.io();
+    let remote = scheduler.remote();
+    let sent = (0..5).map(|_| remote.send(|_| {})).filter(Result::is_ok).count();
+    assert_eq!(sent, 3);
+    assert_eq!(remote.send(|_| {}).unwrap_err().kind(), ErrorKind::Rejected);
+    scheduler.run().unwrap();
+    remote.send(|_| {}).unwrap();
+    for _ in 0..2 {
+        drop(io.spawn(std::future::pending::<()>()).unwrap());
+    }
+    assert_eq!(io.spawn(async {}).unwrap_err().kind(), ErrorKind::Rejected);
+}
+
+fn a_receive_stream_without_free_buffers_receives_nothing(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    let pool = BufferPool::new(1, 4);
+    let mut stream = socket.recv_stream(&pool);
+    peer.write_all(b"abcdefgh").unwrap();
+    let first = stream.next().wait().unwrap().unwrap();
+    assert_eq!(&first[..], b"abcd");
+    assert_eq!(stream.next().submit().unwrap_err().kind(), ErrorKind::Rejected);
+    assert!(scheduler.outstanding().is_empty());
+    let io = scheduler.io();
+    let task = io.spawn(async move { stream.next().await.unwrap().unwrap().to_vec() }).unwrap();
+    for _ in 0..10 {
+        scheduler.poll().unwrap();
+    }
+    assert!(!task.is_finished());
+    drop(first);
+    assert_eq!(scheduler.block_on(task).unwrap().unwrap(), b"efgh");
+}
+
+fn ten_thousand_requests_in_flight_all_settle(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, mut peer) = setup.connection(&io);
+    let file = io.open(setup.file("data", &[9; 4096]), Mode::Read).wait().unwrap();
+    let settled = Rc::new(Cell::new(0));
+    for number in 0..10_000u64 {
+        let (one, other, last) = (Rc::clone(&settled), Rc::clone(&settled), Rc::clone(&settled));
+        socket.recv_exact(vec![0; 1]).then(move |outcome| one.set(one.get() + outcome.unwrap().0)).unwrap();
+        let read = file.read_at(vec![0; 1], number % 4096);
+        read.then(move |outcome| other.set(other.get() + outcome.unwrap().0)).unwrap();
+        io.sleep(Duration::from_micros(number)).then(move |_| last.set(last.get() + 1)).unwrap();
+    }
+    peer.write_all(&[1; 10_000]).unwrap();
+    scheduler.run().unwrap();
+    assert_eq!(settled.get(), 30_000);
+}
+
+/// Files, names and connections, a little of each.
+fn mixed_program(setup: &Setup, builder: corella::SchedulerBuilder, name: &str) {
+    let mut scheduler = builder.build().unwrap();
+    let io = scheduler.io();
+    let (path, moved) = (setup.path(name), setup.path(format!("{name}-moved")));
+    let folder = setup.path(format!("{name}-folder"));
+    let end = io.sleep(Duration::from_secs(50)).submit().unwrap();
+    let inner = io.clone();
+    let program = async move {
+        let io = inner;
+        let file = io.open(&path, Mode::ReadWrite).await?;
+        let parts = vec![b"hello ".to_vec(), b"world".to_vec()];
+        file.write_at(parts, 0).await?;
+        file.write("H").await?;
+        file.sync().await?;
+        file.truncate(8).await?;
+        let (_, buffers) = file.read_at(vec![vec![0; 4], vec![0; 4]], 0).await?;
+        assert_eq!(buffers.concat(), b"Hello wo");
+        assert_eq!(file.read_at(vec![0; 8], 4).await?.0, 4);
+        assert_eq!(file.stat().await?.size, 8);
+        file.close().await?;
+        io.rename(&path, &moved).await?;
+        assert_eq!(io.stat(&moved).await?.size, 8);
+        io.hard_link(&moved, &path).await?;
+        io.unlink(&path).await?;
+        io.symbolic_link(&moved, &path).await?;
+        assert_eq!(io.read_link(&path).await?, moved);
+        io.make_directory(&folder).await?;
+        io.remove_directory(&folder).await?;
+        let listener = io.listen("127.0.0.1:0".parse().unwrap())?;
+        let address = listener.local_address()?;
+        let client = io.connect(address);
+        let server = io.spawn(async move {
+            let socket = listener.accept().await?;
+            let (_, bytes) = socket.recv_exact(vec![0; 5]).await?;
+            socket.send(vec![bytes, b"!".to_vec()]).await?;
+            socket.shutdown(corella::Shutdown::Write).await?;
+            Ok::<_, std::io::Error>(())
+        })?;
+        let socket = client.await?;
+        socket.send("hello").await?;
+        let (_, bytes) = socket.recv_to_end(Vec::new()).await?;
+        assert_eq!(bytes, b"hello!");
+        let mut idle = socket.recv(vec![0; 1]).deadline(Duration::from_millis(1)).await;
+        if let Ok((count, _)) = &mut idle {
+            assert_eq!(*count, 0);
+        }
+        server.await??;
+        Ok::<_, std::io::Error>(())
+    };
+    scheduler.block_on(program).unwrap().unwrap();
+    assert!(!end.is_settled(), "{name} took the time limit");
+}
+
+fn rings_of_one_two_and_four_entries_lose_nothing(setup: &Setup) {
+    for entries in [1, 2, 4] {
+        mixed_program(setup, setup.builder().ring_entries(entries), &format!("ring-{entries}"));
+        let mut scheduler = setup.builder().ring_entries(entries).build().unwrap();
+        let io = scheduler.io();
+        let file = io.open(setup.file("data", &[9; 4096]), Mode::Read).wait().unwrap();
+        let settled = Rc::new(Cell::new(0));
+        // Many more than the completion queue holds, before any is fetched.
+        for number in 0..5000 {
+            let count = Rc::clone(&settled);
+            file.read_at(vec![0; 1], number % 4096).then(move |_| count.set(count.get() + 1)).unwrap();
+        }
+        scheduler.run().unwrap();
+        assert_eq!(settled.get(), 5000);
+    }
+}
+
+fn every_opcode_of_the_ring_has_a_fallback(setup: &Setup) {
+    if setup.variant != Variant::Uring {
+        // Nothing to mask; the portable backend is what all of them fall back to.
+        return mixed_program(setup, setup.builder(), "plain");
+    }
+    for opcode in 0..64u8 {
+        let builder = corella::Scheduler::builder().mask_opcode(opcode);
+        let kind = builder.clone().build().unwrap().backend();
+        // Readiness and cancel are what the ring cannot be without; all the others fall back one by one.
+        let is_essential = [io_uring::opcode::PollAdd::CODE, io_uring::opcode::AsyncCancel::CODE].contains(&opcode);
+        assert_eq!(kind, if is_essential { BackendKind::Portable } else { BackendKind::Uring }, "opcode {opcode}");
+        mixed_program(setup, builder, &format!("opcode-{opcode}"));
+    }
+    let all = (0..64u8).filter(|code| ![io_uring::opcode::PollAdd::CODE, io_uring::opcode::AsyncCancel::CODE].contains(code));
+    let builder = all.fold(corella::Scheduler::builder(), corella::SchedulerBuilder::mask_opcode);
+    assert_eq!(builder.clone().build().unwrap().backend(), BackendKind::Uring);
+    mixed_program(setup, builder, "all-opcodes");
+}
+
+fn every_set_of_ring_flags_works(setup: &Setup) {
+    for sets in 0..=3 {
+        let builder = match setup.variant {
+            // With all refused the ring is, and the scheduler says why.
+            Variant::Uring => corella::Scheduler::builder().refuse_setup_flags(sets),
+            _ => setup.builder().refuse_setup_flags(sets),
+        };
+        let kind = builder.clone().build().unwrap().backend();
+        let is_ring = setup.variant == Variant::Uring && sets < 3;
+        assert_eq!(kind == BackendKind::Uring, is_ring);
+        mixed_program(setup, builder, &format!("flags-{sets}"));
+    }
+}
+
+/// How late a timer of a millisecond and an echo are while `disturb` is going on; it ends with the flag.
+fn is_served_beside(setup: &Setup, scheduler: &mut corella::Scheduler, is_over: Rc<Cell<bool>>) {
+    let io = scheduler.io();
+    let (socket, mut peer) = setup.connection(&io);
+    let echo = std::thread::spawn(move || {
+        let mut buffer = [0; 8];
+        while peer.read_exact(&mut buffer).is_ok() {
+            peer.write_all(&buffer).unwrap();
+        }
+    });
+    let worst = Rc::new(Cell::new(Duration::ZERO));
+    let seen = Rc::clone(&worst);
+    let observer = io.clone();
+    let task = io
+        .spawn(async move {
+            for _ in 0..20 {
+                let start = Instant::now();
+                observer.sleep(Duration::from_millis(1)).await.unwrap();
+                socket.send(vec![1; 8]).await.unwrap();
+                socket.recv_exact(vec![0; 8]).await.unwrap();
+                seen.set(seen.get().max(start.elapsed()));
+            }
+            is_over.set(true);
+        })
+        .unwrap();
+    scheduler.block_on(task).unwrap().unwrap();
+    echo.join().unwrap();
+    // Starved it would wait for ever; a busy machine may take its time.
+    assert!(worst.get() < Duration::from_millis(500), "{:?}", worst.get());
+}
+
+fn a_full_pool_delays_no_timer_and_no_socket(setup: &Setup) {
+    let mut scheduler = setup.builder().pool_threads(2).build().unwrap();
+    let io = scheduler.io();
+    let fifo = crate::lanes::make_fifo(setup);
+    // Each takes a thread of the pool, or of the kernel's, for good.
+    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    is_served_beside(setup, &mut scheduler, Rc::default());
+    assert!(opens.iter().all(|open| !open.is_settled()));
+    // Both ends at once: whoever waits goes on, one after the other.
+    let other = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    for open in opens {
+        scheduler.block_on(open).unwrap().unwrap();
+    }
+    drop(other);
+}
+
+fn a_task_that_always_yields_starves_nobody(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let is_over = Rc::new(Cell::new(false));
+    for _ in 0..10 {
+        let (yielding, flag) = (io.clone(), Rc::clone(&is_over));
+        let task = io.spawn(async move {
+            while !flag.get() {
+                yielding.yield_now().await;
+            }
+        });
+        drop(task.unwrap());
+    }
+    is_served_beside(setup, &mut scheduler, is_over);
+}
+
+fn a_task_that_reads_only_what_is_there_starves_nobody(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let is_over = Rc::new(Cell::new(false));
+    let file = io.open(setup.file("data", &[1; 4096]), Mode::Read).wait().unwrap();
+    let (socket, _peer) = setup.connection(&io);
+    let flag = Rc::clone(&is_over);
+    let task = io.spawn(async move {
+        let mut buffer = vec![0; 512];
+        while !flag.get() {
+            (_, buffer) = file.read_at(buffer, 0).await.unwrap();
+            // Done as it is submitted: it would never yield of itself.
+            for _ in 0..100 {
+                socket.barrier().await.unwrap();
+            }
+        }
+    });
+    drop(task.unwrap());
+    is_served_beside(setup, &mut scheduler, is_over);
+}
+
+fn a_connection_that_never_stops_sending_starves_nobody(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let is_over = Rc::new(Cell::new(false));
+    let (flood, mut source) = setup.connection(&io);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::spawn(move || {
+        let bytes = vec![1; 1 << 16];
+        while !stopped.load(Ordering::Relaxed) && source.write_all(&bytes).is_ok() {}
+    });
+    let flag = Rc::clone(&is_over);
+    let task = io.spawn(async move {
+        let mut buffer = vec![0; 4096];
+        while !flag.get() {
+            (_, buffer) = flood.recv(buffer).await.unwrap();
+        }
+    });
+    drop(task.unwrap());
+    is_served_beside(setup, &mut scheduler, is_over);
+    stop.store(true, Ordering::Relaxed);
+    drop(scheduler);
+    thread.join().unwrap();
+}
+
+fn callbacks_that_submit_more_starve_nobody(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let is_over = Rc::new(Cell::new(false));
+    let (socket, _peer) = setup.connection(&io);
+    fn again(socket: corella::Socket, direct: bool, is_over: Rc<Cell<bool>>) {
+        if !is_over.get() {
+            let next = socket.clone();
+            let barrier = socket.barrier();
+            let barrier = if direct { barrier.direct() } else { barrier };
+            barrier.then(move |_| again(next, direct, is_over)).unwrap();
+        }
+    }
+    again(socket.clone(), false, Rc::clone(&is_over));
+    again(socket, true, Rc::clone(&is_over));
+    is_served_beside(setup, &mut scheduler, is_over);
+}
