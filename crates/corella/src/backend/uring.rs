@@ -59,7 +59,9 @@ impl MaskedOpcodes {
 /// What the kernel may touch after a submission, besides the request's own buffer.
 #[derive(Debug)]
 enum Kept {
-    Free { next: Option<u32> },
+    Free {
+        next: Option<u32>,
+    },
     Used {
         token: Token,
         op: Op,

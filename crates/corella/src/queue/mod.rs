@@ -314,6 +314,12 @@ impl RequestQueue {
             return Some(Ok(Value::Count(0)));
         }
         match &mut slot.op {
+            // io_uring would read on, whatever the place; pread(2) refuses, and so do all backends.
+            Op::Read { at: At::Offset(_), .. } | Op::Write { at: At::Offset(_), .. }
+                if handle.class == Class::Stream =>
+            {
+                Some(Err(Fault::Os(libc::ESPIPE)))
+            }
             Op::Barrier => Some(Ok(Value::Count(0))),
             Op::Seek { to } => Some(seek(*to, handle)),
             Op::Accept => {

@@ -70,11 +70,7 @@ fn a_hundred_thousand_receives_cancelled_as_bytes_arrive_lose_none(setup: &Setup
 }
 
 /// Checks the bytes against their places in the stream.
-fn count(
-    outcome: Result<(usize, Vec<u8>), corella::Failed<Vec<u8>>>,
-    received: &mut usize,
-    cancelled: &mut u64,
-) {
+fn count(outcome: Result<(usize, Vec<u8>), corella::Failed<Vec<u8>>>, received: &mut usize, cancelled: &mut u64) {
     match outcome {
         Ok((count, buffer)) => {
             for byte in &buffer[..count] {

@@ -136,7 +136,10 @@ fn a_shutdown_of_what_never_ends_returns_in_time(setup: &Setup) {
     assert!(start.elapsed() < Duration::from_secs(20));
     if let Err(leaked) = result {
         assert_eq!(leaked.requests.len(), 1, "{leaked:?}");
-        assert_eq!((leaked.requests[0].operation.as_str(), leaked.requests[0].target.as_str()), ("read 10 bytes", "pipe"));
+        assert_eq!(
+            (leaked.requests[0].operation.as_str(), leaked.requests[0].target.as_str()),
+            ("read 10 bytes", "pipe")
+        );
         writer.write_all(b"x").unwrap();
         std::mem::forget(read);
     } else {

@@ -234,7 +234,8 @@ fn every_opcode_of_the_ring_has_a_fallback(setup: &Setup) {
         assert_eq!(kind, if is_essential { BackendKind::Portable } else { BackendKind::Uring }, "opcode {opcode}");
         mixed_program(setup, builder, &format!("opcode-{opcode}"));
     }
-    let all = (0..64u8).filter(|code| ![io_uring::opcode::PollAdd::CODE, io_uring::opcode::AsyncCancel::CODE].contains(code));
+    let all =
+        (0..64u8).filter(|code| ![io_uring::opcode::PollAdd::CODE, io_uring::opcode::AsyncCancel::CODE].contains(code));
     let builder = all.fold(corella::Scheduler::builder(), corella::SchedulerBuilder::mask_opcode);
     assert_eq!(builder.clone().build().unwrap().backend(), BackendKind::Uring);
     mixed_program(setup, builder, "all-opcodes");

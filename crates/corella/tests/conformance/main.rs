@@ -11,21 +11,24 @@ mod bounds;
 mod callbacks;
 mod cancel;
 mod close;
-mod errors;
 mod delivery;
 mod ends;
+mod errors;
 mod fairness;
 mod files;
 mod lanes;
 mod lifetimes;
 mod limits;
+mod loops;
 mod memory;
 mod network;
 mod once;
 mod order;
 mod random;
 mod stops;
+mod surface;
 mod tasks;
+mod words;
 mod writes;
 
 use std::time::Duration;
@@ -53,9 +56,15 @@ const POINTS: &[runner::Point] = &[
     ("lifetimes", lifetimes::PROMISES),
     ("delivery", delivery::PROMISES),
     ("limits", limits::PROMISES),
+    ("words", words::PROMISES),
+    ("surface", surface::PROMISES),
+    ("loops", loops::PROMISES),
     ("random", random::PROMISES),
 ];
 
 fn main() {
+    if let Ok(variant) = std::env::var("CORELLA_CHILD") {
+        return surface::run_child(&variant);
+    }
     runner::run_all(POINTS, Duration::from_secs(60));
 }

@@ -27,12 +27,7 @@ macro_rules! promises {
 /// A point of the contract, with its promises.
 pub type Point = (&'static str, &'static [Promise]);
 
-fn run(
-    point: &'static str,
-    promise: &'static Promise,
-    variant: Variant,
-    time_limit: Duration,
-) -> Result<(), Failed> {
+fn run(point: &'static str, promise: &'static Promise, variant: Variant, time_limit: Duration) -> Result<(), Failed> {
     let (sender, receiver) = mpsc::channel();
     let name = format!("{}-{point}-{}", variant.name(), promise.name);
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {

@@ -97,7 +97,10 @@ fn a_cancel_says_how_many_bytes_had_moved(setup: &Setup) {
     }
     receive.cancel();
     let failed = receive.wait().unwrap_err();
-    assert_eq!((failed.error.kind(), failed.moved, &failed.buffer[..3]), (ErrorKind::Cancelled, Moved::Bytes(3), &b"abc"[..]));
+    assert_eq!(
+        (failed.error.kind(), failed.moved, &failed.buffer[..3]),
+        (ErrorKind::Cancelled, Moved::Bytes(3), &b"abc"[..])
+    );
     peer.write_all(b"d").unwrap();
     assert_eq!(follower.wait().unwrap().1, b"d");
 }
@@ -166,8 +169,7 @@ fn a_token_cancels_from_another_thread(setup: &Setup) {
     let scheduler = setup.scheduler();
     let (socket, _peer) = setup.connection(&scheduler.io());
     let token = CancelToken::new();
-    let requests: Vec<_> =
-        (0..10).map(|_| socket.recv(vec![0; 1]).cancel_with(&token).submit().unwrap()).collect();
+    let requests: Vec<_> = (0..10).map(|_| socket.recv(vec![0; 1]).cancel_with(&token).submit().unwrap()).collect();
     let other = token.clone();
     let thread = std::thread::spawn(move || other.cancel());
     for request in requests {

@@ -1,0 +1,300 @@
+//! Tasks, timers, other threads, and foreign event loops.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use corella::{CancelToken, ErrorKind, Mode, Scheduler};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::promises;
+use crate::setup::Setup;
+
+promises![
+    tasks_are_spawned_joined_and_killed,
+    a_killed_task_lets_go_of_what_it_awaited,
+    sleeps_end_in_order_and_never_early,
+    an_interval_ticks_and_counts_what_it_missed,
+    a_timeout_drops_what_takes_too_long,
+    run_ends_when_nothing_is_left_and_when_it_is_told_to,
+    other_threads_send_spawn_cancel_and_wake,
+    a_foreign_executor_may_poll_an_operation,
+    has_work_says_true_in_time,
+    a_foreign_event_loop_drives_the_scheduler,
+    two_schedulers_on_one_thread_do_not_disturb_each_other,
+    a_status_takes_a_callback_late,
+    a_program_that_talks_to_itself_does_not_hang_when_it_blocks,
+];
+
+fn tasks_are_spawned_joined_and_killed(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let inner = io.clone();
+    let task = scheduler.spawn(async move { inner.spawn(async { 20 }).unwrap().await.unwrap() + 1 }).unwrap();
+    assert_eq!(scheduler.active_tasks(), 1);
+    assert_eq!(task.wait().unwrap(), 21);
+    let endless = io.spawn(std::future::pending::<()>()).unwrap();
+    scheduler.poll().unwrap();
+    assert!(!endless.is_finished());
+    endless.kill();
+    endless.kill();
+    assert_eq!(scheduler.block_on(endless).unwrap().unwrap_err().kind(), ErrorKind::Killed);
+    assert_eq!(scheduler.active_tasks(), 0);
+}
+
+fn a_killed_task_lets_go_of_what_it_awaited(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, _peer) = setup.connection(&io);
+    let task = io.spawn(async move { socket.recv(vec![0; 1]).await.is_ok() }).unwrap();
+    scheduler.poll().unwrap();
+    assert_eq!(scheduler.outstanding().len(), 1);
+    task.kill();
+    scheduler.run().unwrap();
+    assert!(scheduler.outstanding().is_empty());
+}
+
+fn sleeps_end_in_order_and_never_early(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let order = Rc::new(RefCell::new(Vec::new()));
+    for micros in [9000u64, 100, 5000, 0, 2500, 700] {
+        let (io, list) = (io.clone(), Rc::clone(&order));
+        let task = scheduler.spawn(async move {
+            let start = Instant::now();
+            io.sleep(Duration::from_micros(micros)).await.unwrap();
+            assert!(start.elapsed() >= Duration::from_micros(micros));
+            list.borrow_mut().push(micros);
+        });
+        drop(task.unwrap());
+    }
+    scheduler.run().unwrap();
+    assert_eq!(*order.borrow(), [0, 100, 700, 2500, 5000, 9000]);
+}
+
+fn an_interval_ticks_and_counts_what_it_missed(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let mut interval = scheduler.io().interval(Duration::from_millis(2));
+    let start = Instant::now();
+    let mut ticks = 0;
+    scheduler
+        .block_on(async {
+            for round in 0..5 {
+                if round == 2 {
+                    std::thread::sleep(Duration::from_millis(9));
+                }
+                ticks += interval.tick().await.unwrap();
+            }
+        })
+        .unwrap();
+    assert!(ticks >= 8, "{ticks}");
+    assert!(start.elapsed() >= Duration::from_millis(2) * ticks as u32);
+}
+
+fn a_timeout_drops_what_takes_too_long(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, _peer) = setup.connection(&io);
+    let outcome = scheduler.block_on(io.timeout(Duration::from_millis(2), socket.recv(vec![0; 1]))).unwrap();
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(scheduler.block_on(io.timeout(Duration::from_secs(50), async { 5 })).unwrap().unwrap(), 5);
+    scheduler.run().unwrap();
+}
+
+fn run_ends_when_nothing_is_left_and_when_it_is_told_to(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    scheduler.run().unwrap();
+    let listener = io.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    listener.accept().then(|outcome| drop(outcome)).unwrap();
+    let inner = io.clone();
+    io.sleep(Duration::from_millis(1)).then(move |_| inner.stop()).unwrap();
+    scheduler.run().unwrap();
+    assert_eq!(scheduler.outstanding().len(), 1);
+    listener.close().then(|outcome| outcome.unwrap()).unwrap();
+    scheduler.run().unwrap();
+    assert!(scheduler.outstanding().is_empty());
+}
+
+fn other_threads_send_spawn_cancel_and_wake(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, _peer) = setup.connection(&io);
+    let pending = socket.recv(vec![0; 1]).submit().unwrap();
+    let (id, remote) = (pending.id(), scheduler.remote());
+    let sum = Arc::new(AtomicU64::new(0));
+    let total = Arc::clone(&sum);
+    let thread = std::thread::spawn(move || {
+        for number in 1..=100 {
+            let total = Arc::clone(&total);
+            let add = move |_: &corella::Io| {
+                total.fetch_add(number, Ordering::SeqCst);
+            };
+            remote.send(add).unwrap();
+        }
+        remote
+            .spawn(move |io| {
+                let sleep = io.sleep(Duration::from_millis(1));
+                async move {
+                    sleep.await.unwrap();
+                    total.fetch_add(10_000, Ordering::SeqCst);
+                }
+            })
+            .unwrap();
+        remote.cancel(id);
+    });
+    assert_eq!(pending.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
+    thread.join().unwrap();
+    scheduler.run().unwrap();
+    assert_eq!(sum.load(Ordering::SeqCst), 15_050);
+}
+
+struct Counting(AtomicU64);
+
+impl Wake for Counting {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn a_foreign_executor_may_poll_an_operation(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let mut sleep = scheduler.io().sleep(Duration::from_millis(1));
+    let (first, second) = (Arc::new(Counting(AtomicU64::new(0))), Arc::new(Counting(AtomicU64::new(0))));
+    for counting in [&first, &second] {
+        let waker = Waker::from(Arc::clone(counting));
+        assert!(Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    scheduler.run().unwrap();
+    // The last waker is the one that counts.
+    assert_eq!((first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst)), (0, 1));
+    let polled = Pin::new(&mut sleep).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Ready(Ok(()))));
+}
+
+fn has_work_says_true_in_time(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let file = io.open(setup.file("data", b"x"), Mode::Read).wait().unwrap();
+    for round in 0..100 {
+        let done = Rc::new(Cell::new(false));
+        let flag = Rc::clone(&done);
+        match round % 3 {
+            0 => drop(io.sleep(Duration::ZERO).then(move |_| flag.set(true)).unwrap()),
+            1 => drop(file.read_at(vec![0; 1], 0).then(move |_| flag.set(true)).unwrap()),
+            _ => drop(io.spawn(async move { flag.set(true) }).unwrap()),
+        }
+        scheduler.prepare_wait().unwrap();
+        // The OS may take its time; a safe point asks again and again.
+        let start = Instant::now();
+        while !done.get() {
+            if (0..16).any(|_| scheduler.has_work()) {
+                scheduler.poll().unwrap();
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "round {round}");
+        }
+    }
+}
+
+fn a_foreign_event_loop_drives_the_scheduler(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let remote = scheduler.remote();
+    let (socket, mut peer) = setup.connection(&io);
+    let done = Rc::new(Cell::new(0));
+    let counts = [0, 1, 2].map(|_| Rc::clone(&done));
+    let [one, two, three] = counts;
+    socket.recv_exact(vec![0; 4]).then(move |outcome| one.set(one.get() + outcome.unwrap().0)).unwrap();
+    io.sleep(Duration::from_millis(3)).then(move |_| two.set(two.get() + 10)).unwrap();
+    let file = io.open(setup.file("data", b"0123456789"), Mode::Read).wait().unwrap();
+    file.read_at(vec![0; 10], 0).then(move |outcome| three.set(three.get() + outcome.unwrap().0)).unwrap();
+    let called = Arc::new(AtomicU64::new(0));
+    let call = Arc::clone(&called);
+    let thread = std::thread::spawn(move || {
+        use std::io::Write;
+        peer.write_all(b"data").unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+        remote.send(move |_| call.store(1, Ordering::SeqCst)).unwrap();
+    });
+    let start = Instant::now();
+    while done.get() < 24 || called.load(Ordering::SeqCst) == 0 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{} {}", done.get(), called.load(Ordering::SeqCst));
+        let timeout = scheduler.prepare_wait().unwrap().unwrap_or(Duration::from_secs(20));
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        {
+            let handle = scheduler.os_handle();
+            let mut list = [PollFd::from_borrowed_fd(handle.as_fd(), PollFlags::IN)];
+            poll(&mut list, Some(&timeout)).unwrap();
+        }
+        scheduler.poll().unwrap();
+    }
+    thread.join().unwrap();
+}
+
+fn two_schedulers_on_one_thread_do_not_disturb_each_other(setup: &Setup) {
+    let (mut one, mut other) = (setup.scheduler(), setup.scheduler());
+    let (io, token) = (other.io(), CancelToken::new());
+    let far = io.sleep(Duration::from_secs(100)).cancel_with(&token).submit().unwrap();
+    let (sender, receiver) = (Rc::new(Cell::new(None::<Waker>)), Rc::new(Cell::new(false)));
+    let (waker, flag) = (Rc::clone(&sender), Rc::clone(&receiver));
+    let task = io.spawn(std::future::poll_fn(move |context| {
+        waker.set(Some(context.waker().clone()));
+        if flag.get() { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    drop(task.unwrap());
+    other.poll().unwrap();
+    let (waker, flag) = (Rc::clone(&sender), Rc::clone(&receiver));
+    one.block_on(async move {
+        flag.set(true);
+        // A task of the other scheduler, woken from a task of this one.
+        waker.take().unwrap().wake();
+        token.cancel();
+    })
+    .unwrap();
+    assert_eq!(far.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    other.run().unwrap();
+    assert_eq!((one.active_tasks(), other.active_tasks()), (0, 0));
+    drop(one);
+    let last: Scheduler = other;
+    last.io().sleep(Duration::ZERO).wait().unwrap();
+}
+
+fn a_status_takes_a_callback_late(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let file = scheduler.io().open(setup.file("data", b"abc"), Mode::Read).wait().unwrap();
+    for settle_first in [false, true] {
+        let status = file.read_at(vec![0; 3], 0).submit().unwrap();
+        while settle_first && !status.is_settled() {
+            scheduler.turn(Duration::from_secs(1)).unwrap();
+        }
+        let seen = Rc::new(Cell::new(0));
+        let count = Rc::clone(&seen);
+        status.then(move |outcome| count.set(outcome.unwrap().0));
+        assert_eq!(seen.get(), 0);
+        scheduler.run().unwrap();
+        assert_eq!(seen.get(), 3);
+    }
+}
+
+fn a_program_that_talks_to_itself_does_not_hang_when_it_blocks(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let listener = io.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_address().unwrap();
+    let task = io.spawn(async move {
+        let socket = listener.accept().await.unwrap();
+        let (_, bytes) = socket.recv_exact(vec![0; 4]).await.unwrap();
+        socket.send(bytes).await.unwrap();
+    });
+    drop(task.unwrap());
+    // Blocking calls all of them; the task that answers runs meanwhile.
+    let socket = io.connect(address).wait().unwrap();
+    socket.send("self").wait().unwrap();
+    assert_eq!(socket.recv_exact(vec![0; 4]).wait().unwrap().1, b"self");
+}

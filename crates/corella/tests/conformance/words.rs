@@ -1,0 +1,135 @@
+//! Point 10, and bad input: errors name operation, target and the OS's code; what is in flight can be listed.
+
+use std::time::Duration;
+
+use corella::{ErrorKind, Mode, OpenOptions, Shutdown};
+
+use crate::promises;
+use crate::setup::Setup;
+
+promises![
+    an_error_reads_operation_numbers_target_reason_and_code,
+    an_error_keeps_its_parts_and_converts_to_the_standard_librarys,
+    bad_input_is_answered_and_never_panics,
+    a_name_that_does_not_resolve_is_an_error_that_names_it,
+    outstanding_lists_operation_target_and_age,
+];
+
+fn an_error_reads_operation_numbers_target_reason_and_code(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let path = setup.file("data", b"0123");
+    let name = path.display();
+    let file = io.open(&path, Mode::Read).wait().unwrap();
+    let missing = setup.path("missing");
+    let expected = [
+        (
+            file.write_at(vec![0; 4096], 8192).wait().unwrap_err().error,
+            format!("write_at 4096 bytes at 8192 of {name}: Bad file descriptor (os error 9)"),
+        ),
+        (
+            file.write("abc").wait().unwrap_err().error,
+            format!("write 3 bytes of {name}: Bad file descriptor (os error 9)"),
+        ),
+        (
+            file.read_exact_at(vec![0; 9], 1).wait().unwrap_err().error,
+            format!("read_exact 9 bytes at 1 of {name}: the end came too early: after 3 bytes"),
+        ),
+        (
+            io.open(&missing, Mode::Read).wait().unwrap_err(),
+            format!("open for reading of {}: No such file or directory (os error 2)", missing.display()),
+        ),
+        (
+            io.rename(&missing, "elsewhere").wait().unwrap_err(),
+            format!("rename to elsewhere of {}: No such file or directory (os error 2)", missing.display()),
+        ),
+        (io.make_directory(&path).wait().unwrap_err(), format!("mkdir of {name}: File exists (os error 17)")),
+        (io.remove_directory(&path).wait().unwrap_err(), format!("rmdir of {name}: Not a directory (os error 20)")),
+        (io.read_link(&path).wait().unwrap_err(), format!("readlink of {name}: Invalid argument (os error 22)")),
+        (io.read_directory(&path).wait().unwrap_err(), format!("opendir of {name}: Not a directory (os error 20)")),
+        (
+            io.open(path.parent().unwrap(), Mode::Read).wait().unwrap_err(),
+            format!("open for reading of {}: Is a directory (os error 21)", path.parent().unwrap().display()),
+        ),
+    ];
+    for (error, text) in expected {
+        assert_eq!(error.to_string(), text);
+    }
+    let (socket, peer) = setup.connection(&io);
+    let address = peer.local_addr().unwrap();
+    let error = socket.recv(vec![0; 7]).deadline(Duration::from_millis(1)).wait().unwrap_err().error;
+    assert_eq!(error.to_string(), format!("recv 7 bytes of {address}: deadline passed"));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = io.connect(closed).wait().unwrap_err();
+    assert!(error.to_string().starts_with(&format!("connect to {closed}")), "{error}");
+    assert_eq!(error.os_code(), Some(libc::ECONNREFUSED));
+}
+
+fn an_error_keeps_its_parts_and_converts_to_the_standard_librarys(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let missing = setup.path("missing");
+    let error = scheduler.io().stat(&missing).wait().unwrap_err();
+    assert_eq!((error.kind(), error.os_code(), error.operation()), (ErrorKind::Os, Some(libc::ENOENT), "stat"));
+    assert_eq!(error.target(), missing.to_str().unwrap());
+    assert_eq!(error.reason(), "No such file or directory (os error 2)");
+    let text = error.to_string();
+    let standard: std::io::Error = error.into();
+    assert_eq!((standard.kind(), standard.to_string()), (std::io::ErrorKind::NotFound, text));
+}
+
+fn bad_input_is_answered_and_never_panics(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let invalid = |error: corella::Error| assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    invalid(io.open("a\0b", Mode::Read).wait().unwrap_err());
+    invalid(io.stat("a\0b").wait().unwrap_err());
+    invalid(io.rename("a", "b\0").wait().unwrap_err());
+    invalid(io.resolve("", 1).wait().unwrap_err());
+    invalid(io.resolve("a\0b", 1).wait().unwrap_err());
+    assert!(io.open("a\0b", Mode::Read).wait().unwrap_err().to_string().contains("a\\0b"));
+    let file = io.open(setup.file("data", b"x"), Mode::ReadWrite).wait().unwrap();
+    invalid(file.read_at(vec![0; 1], u64::MAX).wait().unwrap_err().error);
+    invalid(file.write_at(vec![0; 1], 1 << 63).wait().unwrap_err().error);
+    assert!(file.truncate(u64::MAX).wait().is_err());
+    assert!(file.allocate(u64::MAX, u64::MAX).wait().is_err());
+    assert!(file.seek(std::io::SeekFrom::Current(-1)).wait().is_err());
+    assert!(file.seek(std::io::SeekFrom::End(i64::MIN)).wait().is_err());
+    assert!(io.open(setup.path("never"), OpenOptions::new()).wait().is_err());
+    assert!(io.open("", Mode::Read).wait().is_err());
+    let long = "x".repeat(5000);
+    assert_eq!(io.open(&long, Mode::Read).wait().unwrap_err().os_code(), Some(libc::ENAMETOOLONG));
+    assert!(io.listen("203.0.113.1:1".parse().unwrap()).is_err());
+    let socket = io.socket("127.0.0.1:1".parse().unwrap()).unwrap();
+    assert!(socket.send("nowhere").wait().is_err());
+    assert!(socket.recv(vec![0; 1]).wait().is_err());
+    assert!(socket.shutdown(Shutdown::Both).wait().is_err());
+    // A file is no socket, and says so when it is adopted.
+    assert!(io.adopt_socket(std::os::fd::OwnedFd::from(std::fs::File::open("/").unwrap())).is_err());
+}
+
+fn a_name_that_does_not_resolve_is_an_error_that_names_it(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    for error in [
+        io.resolve("no-such-host.invalid", 80).wait().unwrap_err(),
+        io.connect_name("no-such-host.invalid", 80).wait().unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NameNotResolved);
+        assert!(error.to_string().starts_with("resolve of no-such-host.invalid:80: "), "{error}");
+    }
+}
+
+fn outstanding_lists_operation_target_and_age(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, peer) = setup.connection(&io);
+    let first = socket.recv(vec![0; 10]).submit().unwrap();
+    io.sleep(Duration::from_millis(5)).wait().unwrap();
+    let second = socket.recv(vec![0; 20]).submit().unwrap();
+    let list = scheduler.outstanding();
+    assert_eq!(list.len(), 2);
+    assert_eq!((list[0].operation.as_str(), list[0].at_os, list[0].id), ("recv 10 bytes", true, first.id()));
+    assert_eq!((list[1].operation.as_str(), list[1].at_os, list[1].id), ("recv 20 bytes", false, second.id()));
+    assert!(list.iter().all(|request| request.target == peer.local_addr().unwrap().to_string()));
+    assert!(list[0].age >= Duration::from_millis(5) && list[0].age > list[1].age);
+}
