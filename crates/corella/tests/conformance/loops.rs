@@ -112,7 +112,7 @@ fn run_ends_when_nothing_is_left_and_when_it_is_told_to(setup: &Setup) {
     let io = scheduler.io();
     scheduler.run().unwrap();
     let listener = io.listen("127.0.0.1:0".parse().unwrap()).unwrap();
-    listener.accept().then(|outcome| drop(outcome)).unwrap();
+    listener.accept().then(drop).unwrap();
     let inner = io.clone();
     io.sleep(Duration::from_millis(1)).then(move |_| inner.stop()).unwrap();
     scheduler.run().unwrap();

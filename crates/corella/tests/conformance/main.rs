@@ -7,29 +7,17 @@
 mod runner;
 mod setup;
 
-mod bounds;
-mod callbacks;
-mod cancel;
-mod close;
 mod delivery;
 mod ends;
-mod errors;
-mod fairness;
-mod files;
 mod lanes;
 mod lifetimes;
 mod limits;
 mod loops;
-mod memory;
-mod network;
 mod once;
-mod order;
 mod random;
 mod stops;
 mod surface;
-mod tasks;
 mod words;
-mod writes;
 
 use std::time::Duration;
 
@@ -38,18 +26,6 @@ pub use runner::Promise;
 /// Every point of the contract, with its promises.
 const POINTS: &[runner::Point] = &[
     ("once", once::PROMISES),
-    ("order", order::PROMISES),
-    ("close", close::PROMISES),
-    ("writes", writes::PROMISES),
-    ("cancel", cancel::PROMISES),
-    ("memory", memory::PROMISES),
-    ("callbacks", callbacks::PROMISES),
-    ("bounds", bounds::PROMISES),
-    ("fairness", fairness::PROMISES),
-    ("errors", errors::PROMISES),
-    ("files", files::PROMISES),
-    ("network", network::PROMISES),
-    ("tasks", tasks::PROMISES),
     ("lanes", lanes::PROMISES),
     ("ends", ends::PROMISES),
     ("stops", stops::PROMISES),

@@ -1,5 +1,0 @@
-//! Point 8: bounds.
-
-use crate::promises;
-
-promises![];

@@ -1,5 +1,0 @@
-//! Point 7: callbacks.
-
-use crate::promises;
-
-promises![];

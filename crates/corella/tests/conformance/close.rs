@@ -1,5 +1,0 @@
-//! Point 3: barriers and close.
-
-use crate::promises;
-
-promises![];

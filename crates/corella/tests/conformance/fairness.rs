@@ -1,5 +1,0 @@
-//! Point 9: fairness.
-
-use crate::promises;
-
-promises![];

@@ -1,5 +1,0 @@
-//! The surface of files and the file system.
-
-use crate::promises;
-
-promises![];

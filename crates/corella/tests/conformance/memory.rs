@@ -1,5 +1,0 @@
-//! Point 6: memory, shutdown and fork.
-
-use crate::promises;
-
-promises![];

@@ -1,5 +1,0 @@
-//! The surface of sockets, names and adoption.
-
-use crate::promises;
-
-promises![];

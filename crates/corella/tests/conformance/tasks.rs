@@ -1,5 +1,0 @@
-//! Tasks, timers, remotes and foreign event loops.
-
-use crate::promises;
-
-promises![];
