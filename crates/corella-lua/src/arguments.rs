@@ -48,6 +48,22 @@ impl Arguments {
         Ok(arguments)
     }
 
+    /// Arguments without options and callback.
+    pub(crate) fn plain(name: &'static str, values: MultiValue) -> Arguments {
+        let values = values.into_vec().into_iter();
+        Arguments { name, values, taken: 0, options: Options::default(), callback: None }
+    }
+
+    /// Whether there are more.
+    pub(crate) fn has_more(&self) -> bool {
+        self.values.len() > 0
+    }
+
+    /// All that are left.
+    pub(crate) fn rest(&mut self) -> MultiValue {
+        self.values.by_ref().collect()
+    }
+
     fn read_options(&self, table: &Table) -> Result<Options, String> {
         let mut options = Options::default();
         for pair in table.pairs::<Value, Value>() {

@@ -50,6 +50,11 @@ impl OperationError {
         OperationError::new(ErrorKind::InvalidInput, operation, target, reason)
     }
 
+    /// The same failure, told of another operation and target: those that the script named.
+    pub(crate) fn told_of(error: Error, operation: &str, target: impl Into<String>) -> OperationError {
+        OperationError { operation: operation.into(), target: target.into(), ..error.into() }
+    }
+
     pub(crate) fn kind(&self) -> ErrorKind {
         self.kind
     }

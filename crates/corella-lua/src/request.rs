@@ -48,6 +48,8 @@ pub(crate) enum Listener {
     OnError(Function, AnyUserData),
     /// Another request that settles the same.
     Relay(Rc<Request>),
+    /// The host's own: called with a failure.
+    Failure(Box<dyn FnOnce(Failure)>),
 }
 
 /// How a request is stopped.
@@ -148,6 +150,12 @@ impl Request {
                 self.is_looked_at.set(true);
                 other.settle(relayed.clone().map(Outcome::Values));
             }
+            Listener::Failure(call) => {
+                if let Err(failure) = relayed {
+                    self.is_looked_at.set(true);
+                    call(failure.clone());
+                }
+            }
         }
     }
 
@@ -167,6 +175,11 @@ impl Request {
         };
         let has_failed = relayed.is_err();
         self.tell(listener, has_failed, &relayed);
+    }
+
+    /// Has `call` called if it fails.
+    pub(crate) fn on_failure(&self, call: impl FnOnce(Failure) + 'static) {
+        self.listen(Listener::Failure(Box::new(call)));
     }
 
     /// Has it fail when `limit` passes, and then calls `then`.
@@ -267,12 +280,10 @@ impl Drop for Request {
     fn drop(&mut self) {
         match self.state.get_mut() {
             State::Running(_) => self.runtime.count(self.class, -1),
-            State::Failed(failure) if !self.is_looked_at.get() && !failure.is_unwanted() => {
-                match failure {
-                    Failure::Operation(error) => self.runtime.report(format!("nobody looked at a failure: {error}")),
-                    Failure::Raised { .. } => self.runtime.report_script_error(&failure.report()),
-                }
-            }
+            State::Failed(failure) if !self.is_looked_at.get() && !failure.is_unwanted() => match failure {
+                Failure::Operation(error) => self.runtime.report(format!("nobody looked at a failure: {error}")),
+                Failure::Raised { .. } => self.runtime.report_script_error(&failure.report()),
+            },
             _ => {}
         }
     }

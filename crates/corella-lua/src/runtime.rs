@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use corella::actions::Plain;
 use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Scheduler};
-use mlua::{AnyUserData, Function, MultiValue};
+use mlua::{AnyUserData, Function, MultiValue, Thread};
 
 use crate::failure::Failure;
 use crate::request::{Class, Outcome, Request, Stop};
@@ -20,6 +20,8 @@ pub(crate) enum Ready {
     Resume(TaskKey),
     /// A task that has not begun: its function and arguments.
     Begin(TaskKey, Function, MultiValue),
+    /// A task that was killed; its variables are to be closed.
+    Close(Thread),
     /// A callback with its Status.
     Call(Function, AnyUserData),
     /// A callback with a Status that is yet to be made.
@@ -49,6 +51,7 @@ pub(crate) struct Runtime {
     has_failed: Cell<bool>,
     /// A request has failed that nobody has looked at yet; only the collector knows whether somebody still may.
     has_unseen_failure: Cell<bool>,
+    is_ending: Cell<bool>,
     /// `os.exit` was called.
     pub(crate) exit_code: Cell<Option<i32>>,
     /// Standard output, buffered.
@@ -57,7 +60,7 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     pub(crate) fn new(mut scheduler: Scheduler, reporter: Reporter) -> Rc<Runtime> {
-        let runtime = Rc::new_cyclic(|weak: &std::rc::Weak<Runtime>| {
+        Rc::new_cyclic(|weak: &std::rc::Weak<Runtime>| {
             let weak = weak.clone();
             scheduler.on_unobserved(move |unobserved| {
                 if let Some(runtime) = weak.upgrade() {
@@ -77,11 +80,11 @@ impl Runtime {
                 reporter: RefCell::new(reporter),
                 has_failed: Cell::new(false),
                 has_unseen_failure: Cell::new(false),
+                is_ending: Cell::new(false),
                 exit_code: Cell::new(None),
                 output: RefCell::new(None),
             }
-        });
-        runtime
+        })
     }
 
     pub(crate) fn io(&self) -> &Io {
@@ -100,12 +103,6 @@ impl Runtime {
 
     pub(crate) fn ready_count(&self) -> usize {
         self.ready.borrow().len()
-    }
-
-    /// Forgets what was ready to run.
-    pub(crate) fn drop_ready(&self) {
-        let ready = self.ready.take();
-        drop(ready);
     }
 
     pub(crate) fn count(&self, class: Class, change: isize) {
@@ -180,8 +177,24 @@ impl Runtime {
         self.scheduler.borrow().as_ref().map(|scheduler| (scheduler.backend(), scheduler.backend_reason().clone()))
     }
 
+    /// Whether the program is over and what is left is being settled.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.get()
+    }
+
+    /// Stops accepting: from now on listeners keep nothing alive.
+    pub(crate) fn stop_accepting(&self) {
+        self.is_ending.set(true);
+        for request in self.outstanding() {
+            if request.operation == "accept" {
+                self.io.cancel(request.id);
+            }
+        }
+    }
+
     /// Turns until the engine has nothing left to do, and ends it.
     pub(crate) fn end(&self) {
+        self.stop_accepting();
         let result = match &mut *self.scheduler.borrow_mut() {
             Some(scheduler) => scheduler.run(),
             None => Ok(()),
@@ -201,8 +214,18 @@ impl Runtime {
 
     /// Reports an error of the script's that nobody took: the exit code will say so too.
     pub(crate) fn report_script_error(&self, text: &str) {
+        if self.exit_code.get().is_some() {
+            // What os.exit cut short.
+            return;
+        }
         self.has_failed.set(true);
         self.report(text.to_string());
+    }
+
+    /// Reports output that was lost when nobody could be told any more: the exit code says so too.
+    pub(crate) fn report_lost_output(&self, failure: &Failure) {
+        self.has_failed.set(true);
+        self.report(format!("output is lost: {}", failure.report()));
     }
 
     pub(crate) fn has_reports(&self) -> bool {
@@ -223,6 +246,10 @@ impl Runtime {
 
     pub(crate) fn note_failure(&self) {
         self.has_unseen_failure.set(true);
+    }
+
+    pub(crate) fn has_unseen_failure(&self) -> bool {
+        self.has_unseen_failure.get()
     }
 
     /// Whether a request has failed, since the last call, that nobody had looked at.

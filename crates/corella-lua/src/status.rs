@@ -3,10 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{AnyUserData, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value};
 
+use crate::arguments::Arguments;
 use crate::request::{Listener, Request};
 use crate::runtime::Runtime;
+use crate::verb::{Problem, direct};
 
 /// What a script holds of a request.
 pub(crate) struct Status(pub(crate) Rc<Request>);
@@ -28,25 +30,29 @@ impl UserData for Status {
     }
 }
 
-fn request_of(value: &Value) -> mlua::Result<Rc<Request>> {
-    match value {
-        Value::UserData(object) if object.is::<Status>() => Ok(Rc::clone(&object.borrow::<Status>()?.0)),
-        _ => Err(mlua::Error::runtime("a Status is expected: call it as a method, with a colon")),
-    }
+fn request_of(arguments: &mut Arguments) -> Result<(AnyUserData, Rc<Request>), Problem> {
+    let status = arguments.object::<Status>("Status")?;
+    let request = Rc::clone(&status.borrow::<Status>()?.0);
+    Ok((status, request))
 }
 
 /// How a request stands, after a look at what has come in meanwhile: a loop that asks a Status gets to its end.
-fn progress(runtime: &Runtime, request: &Request) -> Option<bool> {
+fn asked(runtime: &Runtime, request: &Request) -> Option<bool> {
     if !request.is_settled()
         && let Err(error) = runtime.turn(Duration::ZERO)
     {
         runtime.report(error.to_string());
     }
-    request.has_failed()
+    let has_failed = request.has_failed();
+    if has_failed.is_some() {
+        request.look();
+    }
+    has_failed
 }
 
 /// `nil` while it runs, `true` and what it gave, or `false` and why it failed.
-fn take(lua: &Lua, request: &Request) -> mlua::Result<MultiValue> {
+fn take(lua: &Lua, status: AnyUserData) -> mlua::Result<MultiValue> {
+    let request = Rc::clone(&status.borrow::<Status>()?.0);
     request.look();
     match request.failure() {
         Some(failure) => (false, failure.into_value(lua)?).into_lua_multi(lua),
@@ -59,50 +65,63 @@ fn take(lua: &Lua, request: &Request) -> mlua::Result<MultiValue> {
     }
 }
 
-/// Adds the functions behind Status's methods to `direct`.
-pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, direct: &Table) -> mlua::Result<()> {
-    direct.set("take", lua.create_function(|lua, status: Value| take(lua, &*request_of(&status)?))?)?;
+/// The call behind the Lua side's waiting: it always gets a Status.
+pub(crate) fn install_take(lua: &Lua, raw: &Table) -> mlua::Result<()> {
+    raw.set("take", lua.create_function(take)?)
+}
+
+/// Adds Status's methods that finish at once to `methods`.
+pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua::Result<()> {
     let shared = Rc::clone(runtime);
-    let get_integer = move |_: &Lua, status: Value| {
-        let request = request_of(&status)?;
-        let integer = match progress(&shared, &request) {
+    direct(lua, methods, "get_integer", move |_, arguments| {
+        let (_, request) = request_of(arguments)?;
+        Ok(match asked(&shared, &request) {
             None => 0,
             Some(false) => 1,
             Some(true) => -1,
-        };
-        if integer != 0 {
-            request.look();
-        }
-        Ok(integer)
-    };
-    direct.set("get_integer", lua.create_function(get_integer)?)?;
+        })
+    })?;
     let shared = Rc::clone(runtime);
-    let get_bool = move |_: &Lua, status: Value| {
-        let request = request_of(&status)?;
-        let has_failed = progress(&shared, &request);
-        if has_failed.is_some() {
-            request.look();
+    direct(lua, methods, "get_bool", move |_, arguments| {
+        let (_, request) = request_of(arguments)?;
+        Ok(asked(&shared, &request) != Some(true))
+    })?;
+    // The Lua side does the waiting.
+    direct(lua, methods, "wait", |_, arguments| {
+        request_of(arguments)?;
+        Ok(())
+    })?;
+    direct(lua, methods, "result", |lua, arguments| {
+        let (_, request) = request_of(arguments)?;
+        request.look();
+        match request.failure() {
+            Some(failure) => Err(Problem::Failure(failure)),
+            None if request.is_settled() => Ok(request.values(lua)?),
+            None => Err(Problem::Text("result: the request is still running; wait() for it".into())),
         }
-        Ok(has_failed != Some(true))
-    };
-    direct.set("get_bool", lua.create_function(get_bool)?)?;
-    let cancel = |_: &Lua, status: Value| {
-        request_of(&status)?.cancel();
+    })?;
+    direct(lua, methods, "error", |lua, arguments| {
+        let (_, request) = request_of(arguments)?;
+        request.look();
+        Ok(request.failure().map(|failure| failure.into_value(lua)).transpose()?)
+    })?;
+    direct(lua, methods, "throw", |_, arguments| {
+        let (_, request) = request_of(arguments)?;
+        request.look();
+        request.failure().map_or(Ok(()), |failure| Err(Problem::Failure(failure)))
+    })?;
+    direct(lua, methods, "cancel", |_, arguments| {
+        request_of(arguments)?.1.cancel();
         Ok(())
-    };
-    direct.set("cancel", lua.create_function(cancel)?)?;
-    let on = |_: &Lua, (status, callback, only_errors): (AnyUserData, Function, bool)| {
-        let request = request_of(&Value::UserData(status.clone()))?;
-        request.listen(match only_errors {
-            true => Listener::OnError(callback, status),
-            false => Listener::Callback(callback, status),
-        });
-        Ok(())
-    };
-    direct.set("on", lua.create_function(on)?)?;
-    let share = |_: &Lua, status: Value| {
-        request_of(&status)?.share();
-        Ok(())
-    };
-    direct.set("share", lua.create_function(share)?)
+    })?;
+    direct(lua, methods, "on", |_, arguments| {
+        let (status, request) = request_of(arguments)?;
+        request.listen(Listener::Callback(arguments.function("callback")?, status.clone()));
+        Ok(status)
+    })?;
+    direct(lua, methods, "on_error", |_, arguments| {
+        let (status, request) = request_of(arguments)?;
+        request.listen(Listener::OnError(arguments.function("callback")?, status.clone()));
+        Ok(status)
+    })
 }

@@ -1,10 +1,12 @@
-//! One verb, three forms: waiting for it, a callback, or a Status to ask.
+//! How Rust functions become Lua's: operations in their three forms (waiting, a callback, a Status to ask), and calls
+//! that finish at once.
 
 use std::rc::Rc;
 
-use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
+use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
 use crate::arguments::Arguments;
+use crate::failure::{Failure, OperationError};
 use crate::request::{Listener, Request};
 use crate::status::Status;
 
@@ -48,7 +50,10 @@ where
     table.set(name, function)
 }
 
+/// The request, whether its Status is returned at once, and the callback.
 type Called = (Rc<Request>, bool, Option<mlua::Function>);
+/// Starts a request, or says what is wrong with the call.
+type Submit<'a> = &'a dyn Fn(&Lua, &mut Arguments) -> Result<Rc<Request>, String>;
 
 fn call(
     lua: &Lua,
@@ -56,7 +61,7 @@ fn call(
     functions: usize,
     can_wait: bool,
     values: MultiValue,
-    submit: &dyn Fn(&Lua, &mut Arguments) -> Result<Rc<Request>, String>,
+    submit: Submit<'_>,
 ) -> Result<Called, String> {
     let mut arguments = Arguments::new(name, values, functions)?;
     let is_async = arguments.is_async();
@@ -73,4 +78,55 @@ pub(crate) fn cannot_wait(name: &str) -> String {
         "cannot wait here: '{name}' was called where Lua cannot suspend its caller (a table.sort comparator, a \
          string.gsub replacement, a metamethod called from C, __gc); give it a callback as last argument"
     )
+}
+
+/// What is wrong with a call that finishes at once.
+pub(crate) enum Problem {
+    /// The call itself is wrong; the Lua side adds where it is.
+    Text(String),
+    Failure(Failure),
+}
+
+impl From<String> for Problem {
+    fn from(text: String) -> Problem {
+        Problem::Text(text)
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Problem {
+        Problem::Failure(error.into())
+    }
+}
+
+impl From<corella::Error> for Problem {
+    fn from(error: corella::Error) -> Problem {
+        Problem::Failure(error.into())
+    }
+}
+
+impl From<mlua::Error> for Problem {
+    fn from(error: mlua::Error) -> Problem {
+        Problem::Text(error.to_string())
+    }
+}
+
+/// Adds a call that finishes at once to `table` under `name`. The Lua side gets what is wrong, or false and the
+/// results.
+pub(crate) fn direct<R, F>(lua: &Lua, table: &Table, name: &'static str, call: F) -> mlua::Result<()>
+where
+    R: IntoLuaMulti,
+    F: Fn(&Lua, &mut Arguments) -> Result<R, Problem> + 'static,
+{
+    let function =
+        lua.create_function(move |lua, values: MultiValue| match call(lua, &mut Arguments::plain(name, values)) {
+            Ok(results) => {
+                let mut results = results.into_lua_multi(lua)?;
+                results.push_front(Value::Boolean(false));
+                Ok(results)
+            }
+            Err(Problem::Text(text)) => text.into_lua_multi(lua),
+            Err(Problem::Failure(failure)) => failure.into_value(lua)?.into_lua(lua)?.into_lua_multi(lua),
+        })?;
+    table.set(name, function)
 }

@@ -1,0 +1,183 @@
+//! The host's loop: resumes what is ready, turns the scheduler, and knows when the program is over.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mlua::{Function, Lua, MultiValue, Value};
+
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::request::{Listener, Outcome};
+use crate::runtime::Ready;
+use crate::status::Status;
+use crate::tasks::{self, TaskHandle, TaskKey};
+
+/// Tasks and callbacks resumed before I/O has its turn.
+const RESUMED_PER_TURN: usize = 256;
+/// The longest sleep of one turn; a turn ends sooner when anything happens.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// Full collections for the sake of failures that nobody looked at are this far apart.
+const COLLECT_EVERY: Duration = Duration::from_secs(1);
+
+impl Host {
+    /// Resumes what is ready and turns, until the program is over.
+    pub(crate) fn drive(&mut self, lua: &Lua, main: &TaskHandle) {
+        loop {
+            for _ in 0..self.runtime.ready_count().min(RESUMED_PER_TURN) {
+                let Some(ready) = self.runtime.next_ready() else { break };
+                if let Err(error) = self.run_ready(lua, ready) {
+                    self.runtime.report_script_error(&error.to_string());
+                }
+                if self.runtime.exit_code.get().is_some() {
+                    return;
+                }
+            }
+            let is_idle = self.runtime.ready_count() == 0;
+            if main.ending.has_failed() == Some(true) {
+                return;
+            }
+            if is_idle && self.is_over(main) {
+                return;
+            }
+            self.before_turn(lua, is_idle);
+            let limit = match self.runtime.ready_count() {
+                0 if self.runtime.has_unseen_failure() => COLLECT_EVERY,
+                0 => SLEEP_MAX,
+                _ => Duration::ZERO,
+            };
+            if let Err(error) = self.runtime.turn(limit) {
+                return self.runtime.report_script_error(&error.to_string());
+            }
+        }
+    }
+
+    /// Nothing is ready. Whether nothing ever will be.
+    fn is_over(&self, main: &TaskHandle) -> bool {
+        let runtime = &self.runtime;
+        if runtime.counted() > 0 {
+            return false;
+        }
+        if main.ending.is_settled() {
+            return true;
+        }
+        if runtime.passive() > 0 {
+            return false;
+        }
+        let idle = runtime.idle.take();
+        let waits = idle.iter().any(|request| !request.is_settled());
+        idle.iter().for_each(|request| request.settle(Ok(Outcome::Nothing)));
+        if !waits {
+            let why = "deadlock: the main program waits for a task that can never end, and nothing is in flight";
+            runtime.report_script_error(why);
+        }
+        !waits
+    }
+
+    /// Before the program sleeps: what it printed is to be seen, and what went wrong too.
+    fn before_turn(&mut self, lua: &Lua, is_idle: bool) {
+        let output = self.runtime.output.borrow().clone();
+        let has_output = output.as_ref().is_some_and(|output| output.has_output());
+        if is_idle && has_output {
+            output.into_iter().for_each(|output| output.flush_behind());
+        } else if !has_output && self.runtime.has_reports() {
+            self.runtime.write_reports();
+        }
+        if is_idle && self.last_collection.elapsed() >= COLLECT_EVERY && self.runtime.take_unseen_failure() {
+            // Only the collector knows whether anybody can still look.
+            self.last_collection = Instant::now();
+            if let Err(error) = lua.gc_collect() {
+                self.runtime.report(error.to_string());
+            }
+        }
+    }
+
+    fn run_ready(&self, lua: &Lua, ready: Ready) -> mlua::Result<()> {
+        match ready {
+            Ready::Resume(key) => self.resume(lua, key, MultiValue::new()),
+            Ready::Begin(key, function, mut arguments) => {
+                arguments.push_front(Value::Function(function));
+                self.resume(lua, key, arguments)
+            }
+            Ready::Close(thread) => tasks::close(lua, &self.runtime, thread),
+            Ready::Call(callback, status) => self.call(lua, callback, Value::UserData(status)),
+            Ready::Announce(callback, request) => {
+                let status = lua.create_userdata(Status(request))?;
+                self.call(lua, callback, Value::UserData(status))
+            }
+        }
+    }
+
+    /// Runs a callback as a task of its own.
+    fn call(&self, lua: &Lua, callback: Function, argument: Value) -> mlua::Result<()> {
+        let task = tasks::make(lua, &self.runtime)?;
+        let arguments = MultiValue::from_vec(vec![Value::Function(callback), argument]);
+        self.resume(lua, task.key, arguments)
+    }
+
+    /// Runs a task until it waits, gives way or ends.
+    fn resume(&self, lua: &Lua, key: TaskKey, arguments: MultiValue) -> mlua::Result<()> {
+        let thread = match self.runtime.tasks.borrow_mut().get_mut(key) {
+            Some(task) => {
+                task.awaits = None;
+                task.thread.clone()
+            }
+            None => return Ok(()),
+        };
+        self.runtime.current.set(Some(key));
+        let outcome = thread.resume::<MultiValue>(arguments);
+        self.runtime.current.set(None);
+        match outcome {
+            Ok(yielded) if thread.is_resumable() => self.suspended(key, &yielded),
+            Ok(results) => self.ended(key, results),
+            Err(error) => {
+                let value = Value::String(lua.create_string(error.to_string())?);
+                let traceback = error.to_string();
+                self.finish(key, Err(Failure::Raised { value, traceback }));
+                Ok(())
+            }
+        }
+    }
+
+    fn suspended(&self, key: TaskKey, yielded: &MultiValue) -> mlua::Result<()> {
+        match (yielded.front(), yielded.get(1)) {
+            (Some(Value::Table(first)), Some(Value::UserData(status)))
+                if first.to_pointer() == self.marker.to_pointer() =>
+            {
+                let request = Rc::clone(&status.borrow::<Status>()?.0);
+                request.listen(Listener::Task(key));
+                if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
+                    task.awaits = Some(request);
+                }
+            }
+            // Leaving for good, through os.exit.
+            (Some(Value::Table(first)), None) if first.to_pointer() == self.marker.to_pointer() => {}
+            // The task itself yields: the others have their turn.
+            _ => self.runtime.make_ready(Ready::Resume(key)),
+        }
+        Ok(())
+    }
+
+    fn ended(&self, key: TaskKey, mut results: MultiValue) -> mlua::Result<()> {
+        let result = match (results.pop_front(), results.front()) {
+            (Some(Value::Boolean(true)), _) => Ok(Outcome::Values(results)),
+            (_, Some(Value::Table(caught))) => {
+                Err(Failure::Raised { value: caught.get("value")?, traceback: caught.get("traceback")? })
+            }
+            (_, value) => {
+                // An error in the handling of an error.
+                let value = value.cloned().unwrap_or(Value::Nil);
+                let traceback = value.to_string()?;
+                Err(Failure::Raised { value, traceback })
+            }
+        };
+        self.finish(key, result);
+        Ok(())
+    }
+
+    fn finish(&self, key: TaskKey, result: Result<Outcome, Failure>) {
+        let task = self.runtime.tasks.borrow_mut().remove(key);
+        if let Some(task) = task {
+            task.ending.settle(result);
+        }
+    }
+}

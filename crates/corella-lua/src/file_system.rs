@@ -1,0 +1,164 @@
+//! The file system: operations on paths.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use corella::actions::Plain;
+use corella::{Directory, Entry, FileKind, Io, Metadata, Operation};
+use mlua::{Lua, Table};
+
+use crate::request::{Class, Outcome, Request, Stop};
+use crate::runtime::Runtime;
+use crate::verb::verb;
+
+fn kind_name(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Directory => "directory",
+        FileKind::SymbolicLink => "link",
+        FileKind::Pipe => "pipe",
+        FileKind::Socket => "socket",
+        FileKind::CharacterDevice => "character device",
+        FileKind::BlockDevice => "block device",
+        _ => "other",
+    }
+}
+
+/// Seconds since 1970, as `os.time` counts.
+fn seconds(time: SystemTime) -> f64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+/// What `fs.stat` gives.
+pub(crate) fn metadata_table(lua: &Lua, metadata: &Metadata) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    table.set("kind", kind_name(metadata.kind))?;
+    table.set("size", metadata.size)?;
+    table.set("permissions", metadata.permissions)?;
+    table.set("modified", seconds(metadata.modified))?;
+    table.set("accessed", seconds(metadata.accessed))?;
+    table.set("created", metadata.created.map(seconds))?;
+    table.set("links", metadata.links)?;
+    table.set("inode", metadata.inode)?;
+    table.set("device", metadata.device)?;
+    table.set("user", metadata.user)?;
+    table.set("group", metadata.group)?;
+    table.set("allocated", metadata.allocated)?;
+    Ok(table)
+}
+
+/// What `fs.readdir` gives.
+pub(crate) fn entries_table(lua: &Lua, entries: &[Entry]) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(entries.len(), 0)?;
+    for entry in entries {
+        let one = lua.create_table_with_capacity(0, 2)?;
+        one.set("name", lua.create_string(entry.name.as_bytes())?)?;
+        one.set("kind", kind_name(entry.kind))?;
+        table.push(one)?;
+    }
+    Ok(table)
+}
+
+/// Reads a directory batch by batch into one request.
+struct Listing {
+    runtime: Rc<Runtime>,
+    directory: Directory,
+    entries: Vec<Entry>,
+    request: Rc<Request>,
+}
+
+impl Listing {
+    fn read_next(mut self) {
+        let runtime = Rc::clone(&self.runtime);
+        let request = Rc::clone(&self.request);
+        let submitted = self.directory.next_entries().direct().then(move |outcome| match outcome {
+            Ok(batch) if batch.is_empty() => self.request.settle(Ok(Outcome::Entries(self.entries))),
+            Ok(batch) => {
+                self.entries.extend(batch);
+                self.read_next();
+            }
+            Err(error) => self.request.settle(Err(error.into())),
+        });
+        drop(runtime);
+        match submitted {
+            Ok(id) => request.set_stop(Stop::Engine(id)),
+            Err(error) => request.settle(Err(error.into())),
+        }
+    }
+}
+
+fn read_directory(runtime: &Rc<Runtime>, path: &Path, deadline: Option<Duration>) -> Rc<Request> {
+    let request = Request::new(runtime, Class::Counted);
+    let (shared, settles) = (Rc::clone(runtime), Rc::clone(&request));
+    let submitted = runtime.io().read_directory(path).direct().then(move |outcome| match outcome {
+        Ok(directory) => {
+            Listing { runtime: shared, directory, entries: Vec::new(), request: settles }.read_next();
+        }
+        Err(error) => settles.settle(Err(error.into())),
+    });
+    match submitted {
+        Ok(id) => request.set_stop(Stop::Engine(id)),
+        Err(error) => request.settle(Err(error.into())),
+    }
+    request.limit(deadline, "readdir", || {});
+    request
+}
+
+/// An operation on one path that gives nothing.
+fn plain(
+    lua: &Lua,
+    runtime: &Rc<Runtime>,
+    verbs: &Table,
+    name: &'static str,
+    operation: fn(&Io, PathBuf) -> Operation<Plain>,
+) -> mlua::Result<()> {
+    let shared = Rc::clone(runtime);
+    verb(lua, verbs, name, move |_, arguments| {
+        let path = arguments.path("path")?;
+        Ok(shared.begin_plain(arguments.options.deadline, operation(shared.io(), path)))
+    })
+}
+
+/// Adds the operations on paths to `verbs`.
+pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {
+    plain(lua, runtime, verbs, "unlink", |io, path| io.unlink(path))?;
+    plain(lua, runtime, verbs, "mkdir", |io, path| io.make_directory(path))?;
+    plain(lua, runtime, verbs, "rmdir", |io, path| io.remove_directory(path))?;
+    let shared = Rc::clone(runtime);
+    verb(lua, verbs, "rename", move |_, arguments| {
+        let (from, to) = (arguments.path("from")?, arguments.path("to")?);
+        Ok(shared.begin_plain(arguments.options.deadline, shared.io().rename(from, to)))
+    })?;
+    let shared = Rc::clone(runtime);
+    verb(lua, verbs, "readlink", move |_, arguments| {
+        let operation = shared.io().read_link(arguments.path("path")?);
+        Ok(shared.begin(Class::Counted, arguments.options.deadline, operation, |outcome| {
+            let content: PathBuf = outcome?;
+            Ok(Outcome::Bytes(<OsStr as OsStrExt>::as_bytes(content.as_os_str()).to_vec()))
+        }))
+    })?;
+    let shared = Rc::clone(runtime);
+    verb(lua, verbs, "stat", move |_, arguments| {
+        let path = arguments.path("path")?;
+        Ok(shared.begin(Class::Counted, arguments.options.deadline, shared.io().stat(path), |outcome| {
+            Ok(Outcome::Metadata(Box::new(outcome?)))
+        }))
+    })?;
+    let shared = Rc::clone(runtime);
+    verb(lua, verbs, "lstat", move |_, arguments| {
+        let path = arguments.path("path")?;
+        Ok(shared.begin(Class::Counted, arguments.options.deadline, shared.io().stat_link(path), |outcome| {
+            Ok(Outcome::Metadata(Box::new(outcome?)))
+        }))
+    })?;
+    let shared = Rc::clone(runtime);
+    verb(lua, verbs, "readdir", move |_, arguments| {
+        Ok(read_directory(&shared, &arguments.path("path")?, arguments.options.deadline))
+    })
+}

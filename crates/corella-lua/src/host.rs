@@ -1,0 +1,211 @@
+//! The host: a Lua state whose main program, tasks and callbacks are coroutines, driven from here.
+//!
+//! Lua runs outside the scheduler's turns only. A turn settles requests; those put tasks and callbacks among what is
+//! ready, and when the turn is over the host resumes them.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+use std::time::Instant;
+
+use corella::{Scheduler, SchedulerBuilder};
+use mlua::chunk::ChunkMode;
+use mlua::state::{GcIncParams, GcMode};
+use mlua::{Lua, MultiValue, Table, Value};
+
+use crate::runtime::{Ready, Reporter, Runtime};
+use crate::tasks::{self, TaskHandle};
+
+/// A collection begins when the heap has grown to this much of what the last one left, and runs at this speed.
+const GC_PAUSE_PERCENT: i32 = 150;
+const GC_SPEED_PERCENT: i32 = 200;
+/// Requests at once.
+const QUEUE_DEPTH: usize = 1 << 20;
+
+/// A Lua 5.4 state on a Corella scheduler of its own.
+///
+/// ```
+/// let mut host = corella_lua::Host::new()?;
+/// let code = host.run("hello.lua", b"local n = 6 * 7; assert(n == 42)", &[]);
+/// assert_eq!(code, 0);
+/// # Ok::<(), corella_lua::StartError>(())
+/// ```
+pub struct Host {
+    /// Gone once the program has ended.
+    lua: Option<Lua>,
+    pub(crate) runtime: Rc<Runtime>,
+    /// What a task yields first when it waits for the Status that it yields second.
+    pub(crate) marker: Table,
+    pub(crate) last_collection: Instant,
+}
+
+/// Why a host could not be made.
+#[derive(Debug)]
+pub enum StartError {
+    /// The scheduler has no backend: `CORELLA_BACKEND` names none, or the one that it names is not to be had.
+    Scheduler(corella::Error),
+    /// The Lua state could not be made.
+    Lua(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Scheduler(error) => error.fmt(formatter),
+            StartError::Lua(text) => text.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<mlua::Error> for StartError {
+    fn from(error: mlua::Error) -> StartError {
+        StartError::Lua(error.to_string())
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Host(tasks: {})", self.runtime.tasks.borrow().len())
+    }
+}
+
+impl Host {
+    /// A host that writes its reports to the standard error output.
+    pub fn new() -> Result<Host, StartError> {
+        Host::with_reporter(|report| {
+            use std::io::Write;
+            // With nowhere to write to there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "corella: {report}");
+        })
+    }
+
+    /// A host that gives its reports to `reporter`: errors with their tracebacks, failures that nobody looked at.
+    pub fn with_reporter(reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
+        Host::build(Scheduler::builder(), reporter)
+    }
+
+    pub(crate) fn build(builder: SchedulerBuilder, reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
+        let scheduler = builder.queue_depth(QUEUE_DEPTH).build().map_err(StartError::Scheduler)?;
+        let runtime = Runtime::new(scheduler, Box::new(reporter) as Reporter);
+        let lua = Lua::new();
+        // Buffers are strings, which soon are garbage: not to wait until the heap has doubled keeps it small.
+        let pace = GcIncParams::default().pause(GC_PAUSE_PERCENT).step_multiplier(GC_SPEED_PERCENT);
+        lua.gc_set_mode(GcMode::Incremental(pace));
+        let marker = lua.create_table()?;
+        crate::install::install(&lua, &runtime, &marker)?;
+        Ok(Host { lua: Some(lua), runtime, marker, last_collection: Instant::now() })
+    }
+
+    /// Runs a program to its end and gives its exit code: what it gave to `os.exit`, 1 if it or one of its tasks
+    /// failed, else 0.
+    ///
+    /// `name` is what errors call it, `source` its text; `arguments` become the `arg` table and the main program's
+    /// `...`. All requests are settled before this returns; only accepts are not waited for. A host runs one program.
+    pub fn run(&mut self, name: &str, source: &[u8], arguments: &[OsString]) -> i32 {
+        let Some(lua) = self.lua.clone() else {
+            self.runtime.report("a host runs one program".into());
+            self.runtime.write_reports();
+            return 1;
+        };
+        let main = match start_main(&lua, &self.runtime, name, source, arguments) {
+            Ok(main) => Some(main),
+            Err(error) => {
+                self.runtime.report_script_error(&load_error(&error));
+                None
+            }
+        };
+        if let Some(main) = main {
+            self.drive(&lua, &main);
+        }
+        drop(lua);
+        self.end();
+        match self.runtime.exit_code.get() {
+            Some(code) => code,
+            None => i32::from(self.runtime.has_failed()),
+        }
+    }
+
+    /// Ends tasks, the Lua state and the scheduler, in this order; everything in flight settles.
+    fn end(&mut self) {
+        let keys = self.runtime.tasks.borrow().keys();
+        for key in keys {
+            tasks::kill(&self.runtime, key);
+        }
+        self.runtime.idle.take();
+        while let Some(ready) = self.runtime.next_ready() {
+            if let (Ready::Close(thread), Some(lua)) = (ready, &self.lua)
+                && let Err(error) = tasks::close(lua, &self.runtime, thread)
+            {
+                self.runtime.report_script_error(&error.to_string());
+            }
+        }
+        // Finalizers run, and handles that are still open close in the background.
+        self.lua = None;
+        let output = self.runtime.output.take();
+        if let Some(output) = &output {
+            output.flush_behind();
+        }
+        drop(output);
+        self.runtime.end();
+        while self.runtime.next_ready().is_some() {}
+        self.runtime.write_reports();
+    }
+}
+
+/// A host that was never run, or whose program is over.
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.lua.is_some() {
+            self.end();
+        }
+    }
+}
+
+fn load_error(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::SyntaxError { message, .. } => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The text of a script without the first line if that is for the shell.
+fn without_shebang(source: &[u8]) -> Vec<u8> {
+    match source.first() {
+        Some(b'#') => {
+            let end = source.iter().position(|byte| *byte == b'\n').unwrap_or(source.len());
+            source[end..].to_vec()
+        }
+        _ => source.to_vec(),
+    }
+}
+
+fn start_main(
+    lua: &Lua,
+    runtime: &Rc<Runtime>,
+    name: &str,
+    source: &[u8],
+    arguments: &[OsString],
+) -> mlua::Result<TaskHandle> {
+    let table = lua.create_table()?;
+    table.set(0, name)?;
+    let mut values = MultiValue::new();
+    for (index, argument) in arguments.iter().enumerate() {
+        let text = lua.create_string(argument.as_bytes())?;
+        table.set(index + 1, &text)?;
+        values.push_back(Value::String(text));
+    }
+    lua.globals().set("arg", table)?;
+    let chunk = lua.load(without_shebang(source)).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
+    let task = tasks::make(lua, runtime)?;
+    let function = match chunk.into_function() {
+        Ok(function) => function,
+        Err(error) => {
+            tasks::kill(runtime, task.key);
+            return Err(error);
+        }
+    };
+    runtime.make_ready(Ready::Begin(task.key, function, values));
+    Ok(task)
+}

@@ -1,0 +1,298 @@
+//! A stream: a file or connection with its buffers, whose requests are carried out one after the other.
+//!
+//! Reads, lines, prints and seeks share buffers and a position, so they queue here; each may take several requests of
+//! the engine. Positioned requests wait here only for what was asked before them, and then the engine orders them.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use corella::{Action, ErrorKind, File, OpenOptions, Operation, RequestId, Socket};
+
+use mlua::AnyUserData;
+
+use crate::failure::{Failure, OperationError};
+use crate::input::Input;
+use crate::request::{Class, Outcome, Request, Stop};
+use crate::runtime::Runtime;
+use crate::work::{Buffers, Entry, Life, Step, Work};
+
+/// What moves the bytes.
+#[derive(Clone)]
+pub(crate) enum Transport {
+    None,
+    File(File),
+    Socket(Socket),
+}
+
+/// What the engine's answer means for the front entry.
+pub(crate) type Finish<A> = fn(&Rc<Stream>, Result<<A as Action>::Output, <A as Action>::Error>);
+
+pub(crate) struct State {
+    pub(crate) transport: Transport,
+    pub(crate) buffers: Buffers,
+    /// The engine's request for the front entry.
+    at_engine: Option<RequestId>,
+}
+
+pub(crate) struct Stream {
+    pub(crate) runtime: Rc<Runtime>,
+    pub(crate) state: RefCell<State>,
+}
+
+/// What a stream is open for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rights {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) append: bool,
+}
+
+impl Stream {
+    /// A stream that is not open yet, or one of what is open already.
+    pub(crate) fn new(runtime: &Rc<Runtime>, transport: Transport, name: &str, rights: Rights) -> Rc<Stream> {
+        let buffers = Buffers {
+            life: if matches!(transport, Transport::None) { Life::New } else { Life::Open },
+            name: name.into(),
+            can_read: rights.read,
+            can_write: rights.write,
+            appends: rights.append,
+            can_seek: false,
+            queue: VecDeque::new(),
+            input: Input::default(),
+            output: Vec::new(),
+            is_unbuffered: false,
+            position: 0,
+            eof: false,
+            deferred: None,
+        };
+        let state = RefCell::new(State { transport, buffers, at_engine: None });
+        Rc::new(Stream { runtime: Rc::clone(runtime), state })
+    }
+
+    /// What can be asked at once.
+    pub(crate) fn with_buffers<R>(&self, look: impl FnOnce(&mut Buffers) -> R) -> R {
+        look(&mut self.state.borrow_mut().buffers)
+    }
+
+    /// Opens it and gives `handle`, the script's. An open one refuses.
+    pub(crate) fn open(
+        self: &Rc<Self>,
+        path: PathBuf,
+        options: OpenOptions,
+        rights: Rights,
+        handle: AnyUserData,
+        deadline: Option<Duration>,
+    ) -> Rc<Request> {
+        let is_free = self.with_buffers(|buffers| {
+            let is_free = matches!(buffers.life, Life::New | Life::Closed) && buffers.queue.is_empty();
+            if is_free {
+                buffers.life = Life::Opening;
+                buffers.name = path.to_string_lossy().into();
+                (buffers.can_read, buffers.can_write) = (rights.read, rights.write);
+                buffers.appends = rights.append;
+            }
+            is_free
+        });
+        if !is_free {
+            let error = OperationError::invalid("open", path.to_string_lossy(), "the handle is already open");
+            return Request::settled(&self.runtime, Err(error.into()));
+        }
+        self.enqueue(Work::Open { path, options, handle }, deadline)
+    }
+
+    /// Asks for something; it is done in its turn.
+    pub(crate) fn submit(self: &Rc<Self>, work: Work, deadline: Option<Duration>) -> Rc<Request> {
+        let refusal = self.with_buffers(|buffers| {
+            let name = &*buffers.name;
+            if matches!(buffers.life, Life::New | Life::Closing | Life::Closed) {
+                return Some(OperationError::closed(work.name(), name));
+            }
+            let why = match () {
+                () if work.reads() && !buffers.can_read => "the handle is open for writing only",
+                () if work.writes() && !buffers.can_write => "the handle is open for reading only",
+                () => return None,
+            };
+            Some(OperationError::invalid(work.name(), name, why))
+        });
+        match refusal {
+            Some(error) => Request::settled(&self.runtime, Err(error.into())),
+            None => self.enqueue(work, deadline),
+        }
+    }
+
+    /// Closes it: output goes out first, reads that wait are cancelled.
+    pub(crate) fn close(self: &Rc<Self>, deadline: Option<Duration>) -> Rc<Request> {
+        let waiting: Vec<_> = self.with_buffers(|buffers| {
+            let reads = buffers.queue.iter().filter(|entry| entry.work.reads());
+            reads.map(|entry| Rc::clone(&entry.request)).collect()
+        });
+        let request = self.submit(Work::Close, deadline);
+        if !request.is_settled() {
+            self.with_buffers(|buffers| buffers.life = Life::Closing);
+        }
+        for read in waiting {
+            self.interrupt(&read, ErrorKind::Cancelled);
+        }
+        request
+    }
+
+    /// Forgets the transport: the reads that wait are cancelled. For a connection, whose close is the engine's.
+    pub(crate) fn cut_off(self: &Rc<Self>) {
+        let waiting: Vec<_> = self.with_buffers(|buffers| {
+            buffers.life = Life::Closing;
+            buffers.queue.iter().map(|entry| Rc::clone(&entry.request)).collect()
+        });
+        for request in waiting {
+            self.interrupt(&request, ErrorKind::Cancelled);
+        }
+    }
+
+    /// Writes out what is buffered; the next to write is told of a failure.
+    pub(crate) fn flush_behind(self: &Rc<Self>) {
+        let is_needed = self.with_buffers(|buffers| !buffers.output.is_empty() && buffers.queue.is_empty());
+        if !is_needed {
+            return;
+        }
+        let request = self.enqueue(Work::Flush, None);
+        let stream = Rc::clone(self);
+        request.on_failure(move |failure| stream.with_buffers(|buffers| buffers.deferred = Some(failure)));
+    }
+
+    /// Whether output waits to be written out.
+    pub(crate) fn has_output(&self) -> bool {
+        self.with_buffers(|buffers| !buffers.output.is_empty())
+    }
+
+    fn enqueue(self: &Rc<Self>, work: Work, deadline: Option<Duration>) -> Rc<Request> {
+        let request = Request::new(&self.runtime, Class::Counted);
+        let (stream, stopped) = (Rc::downgrade(self), Rc::downgrade(&request));
+        request.set_stop(Stop::Call(Box::new(move || {
+            if let (Some(stream), Some(request)) = (stream.upgrade(), stopped.upgrade()) {
+                stream.interrupt(&request, ErrorKind::Cancelled);
+            }
+        })));
+        self.with_buffers(|buffers| buffers.queue.push_back(Entry::new(&request, work, deadline)));
+        self.advance();
+        if let (Some(deadline), false) = (deadline, request.is_settled()) {
+            self.start_timer(&request, deadline);
+        }
+        request
+    }
+
+    fn start_timer(self: &Rc<Self>, request: &Rc<Request>, deadline: Duration) {
+        let mut state = self.state.borrow_mut();
+        let Some(entry) = state.buffers.queue.iter_mut().find(|entry| Rc::ptr_eq(&entry.request, request)) else {
+            return;
+        };
+        let (stream, late) = (Rc::clone(self), Rc::clone(request));
+        let timer = self.runtime.io().sleep(deadline).direct().then(move |outcome| {
+            if outcome.is_ok() {
+                stream.interrupt(&late, ErrorKind::TimedOut);
+            }
+        });
+        // Without a place for a timer it goes on without one: a late answer is better than none.
+        entry.timer = timer.ok();
+    }
+
+    /// Stops a request: at once if it has not begun, else when the OS lets go.
+    fn interrupt(self: &Rc<Self>, request: &Rc<Request>, kind: ErrorKind) {
+        let mut state = self.state.borrow_mut();
+        let place = state.buffers.queue.iter().position(|entry| Rc::ptr_eq(&entry.request, request));
+        let Some(place) = place else { return };
+        if place == 0 && state.at_engine.is_some() {
+            state.buffers.queue[0].stopped.get_or_insert(kind);
+            let at_engine = state.at_engine;
+            drop(state);
+            at_engine.into_iter().for_each(|id| self.runtime.io().cancel(id));
+            return;
+        }
+        let Some(entry) = state.buffers.queue.remove(place) else { return };
+        if let Work::Close = entry.work {
+            state.buffers.life = Life::Open;
+        }
+        let failure = state.buffers.stopped(&entry, kind);
+        drop(state);
+        self.settle(entry, Err(failure));
+    }
+
+    fn settle(&self, entry: Entry, result: Result<Outcome, Failure>) {
+        if let Some(timer) = entry.timer {
+            self.runtime.io().cancel(timer);
+        }
+        entry.request.settle(result);
+    }
+
+    /// Takes steps until one has to be waited for.
+    fn advance(self: &Rc<Self>) {
+        loop {
+            let (step, transport) = {
+                let mut state = self.state.borrow_mut();
+                if state.at_engine.is_some() {
+                    return;
+                }
+                (state.buffers.next_step(), state.transport.clone())
+            };
+            match step {
+                Step::Rest => return,
+                Step::Settle(result) => self.settle_front(result),
+                Step::Open(path, options) => self.launch(self.runtime.io().open(path, options), Self::opened),
+                Step::Fill(room) => self.fill(&transport, room),
+                Step::WriteOut(bytes) => self.write_out(&transport, bytes),
+                Step::FindEnd => self.on_file(&transport, |file| file.stat(), Self::end_found),
+                Step::SeekEngine(to) => self.on_file(&transport, |file| file.seek(to), Self::seeked),
+                Step::Close => self.on_file(&transport, File::close, Self::closed),
+                Step::PassOn => self.pass_on(&transport),
+            }
+        }
+    }
+
+    pub(crate) fn settle_front(&self, result: Result<Outcome, Failure>) {
+        let entry = self.with_buffers(|buffers| buffers.queue.pop_front());
+        if let Some(entry) = entry {
+            self.settle(entry, result);
+        }
+    }
+
+    /// Submits a request of the engine for the front entry.
+    pub(crate) fn launch<A: Action>(self: &Rc<Self>, operation: Operation<A>, finish: Finish<A>) {
+        let stream = Rc::clone(self);
+        let submitted = operation.direct().then(move |outcome| {
+            stream.state.borrow_mut().at_engine = None;
+            finish(&stream, outcome);
+            stream.advance();
+        });
+        match submitted {
+            Ok(id) => self.state.borrow_mut().at_engine = Some(id),
+            Err(error) => finish(self, Err(error)),
+        }
+    }
+}
+
+/// What the script still had buffered goes out when it lets go of its handle; the engine closes after it.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        if let Some(failure) = state.buffers.deferred.take() {
+            self.runtime.report_lost_output(&failure);
+        }
+        let output = std::mem::take(&mut state.buffers.output);
+        if output.is_empty() {
+            return;
+        }
+        if let Transport::File(file) = &state.transport {
+            let operation = match state.buffers.place_of_output(output.len()) {
+                Some(place) => file.write_at(output, place),
+                None => file.write(output),
+            };
+            let request = self.runtime.begin(Class::Counted, None, operation, |outcome| match outcome {
+                Ok(_) => Ok(Outcome::Nothing),
+                Err(failed) => Err(failed.into()),
+            });
+            let runtime = Rc::clone(&self.runtime);
+            request.on_failure(move |failure| runtime.report_lost_output(&failure));
+        }
+    }
+}

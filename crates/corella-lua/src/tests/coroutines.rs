@@ -1,0 +1,146 @@
+//! Coroutines of the script's own, and places where Lua cannot be suspended.
+
+use super::{ended, passes};
+
+#[test]
+fn a_generator_may_do_io() {
+    passes(
+        r#"
+        local file = FileHandle.open(path, "rw")
+        file:write_at("abc", 0)
+        local function letters()
+            return coroutine.wrap(function()
+                for place = 0, 2 do
+                    Scheduler.sleep(0.001)
+                    coroutine.yield(place, (file:read_at(1, place)))
+                end
+            end)
+        end
+        local seen = ""
+        for place, letter in letters() do seen = seen .. place .. letter end
+        assert(seen == "0a1b2c")
+        "#,
+    );
+}
+
+#[test]
+fn coroutines_in_coroutines_may_do_io_and_others_run_meanwhile() {
+    passes(
+        r#"
+        local ticks = 0
+        local ticker = Scheduler.spawn(function() while true do Scheduler.sleep(0.001) ticks = ticks + 1 end end)
+        local inner = coroutine.create(function(first)
+            assert(first == "first")
+            local second = coroutine.yield("yielded")
+            Scheduler.sleep(0.02)
+            assert(second == "second")
+            return "inner", nil, "result"
+        end)
+        local outer = coroutine.wrap(function()
+            assert(select(2, coroutine.resume(inner, "first")) == "yielded")
+            Scheduler.sleep(0.01)
+            coroutine.yield("out")
+            return coroutine.resume(inner, "second")
+        end)
+        assert(outer() == "out")
+        local results = table.pack(outer())
+        assert(results.n == 4 and results[1] and results[2] == "inner" and results[4] == "result")
+        assert(ticks > 3, "nobody else was stopped")
+        ticker:kill()
+        "#,
+    );
+}
+
+#[test]
+fn errors_pass_through_coroutines_as_ever() {
+    passes(
+        r#"
+        local broken = coroutine.create(function() fs.stat(path) end)
+        local ok, problem = coroutine.resume(broken)
+        assert(not ok and problem.code == 2 and coroutine.status(broken) == "dead")
+        local generator = coroutine.wrap(function() Scheduler.sleep(0.001) error("here") end)
+        assert(fails("test.lua:", generator):find("here"))
+        fails("cannot resume dead coroutine", generator)
+        local ok, problem = pcall(function()
+            Scheduler.sleep(0.001)
+            local _ <close> = setmetatable({}, { __close = function() Scheduler.sleep(0.001) end })
+            error({ code = 7 })
+        end)
+        assert(not ok and problem.code == 7)
+        "#,
+    );
+}
+
+#[test]
+fn a_coroutine_that_waits_cannot_be_resumed_by_others() {
+    passes(
+        r#"
+        local thread = coroutine.create(function() Scheduler.sleep(0.02) return "done" end)
+        local task = Scheduler.spawn(function() return select(2, coroutine.resume(thread)) end)
+        Scheduler.sleep(0.001)
+        assert(coroutine.status(thread) == "normal")
+        local ok, problem = coroutine.resume(thread)
+        assert(not ok and problem == "cannot resume non-suspended coroutine")
+        fails("cannot close a normal coroutine", coroutine.close, thread)
+        assert(task:join() == "done" and coroutine.status(thread) == "dead")
+        "#,
+    );
+}
+
+#[test]
+fn where_lua_cannot_be_suspended_a_call_that_waits_is_an_error() {
+    passes(
+        r#"
+        local file = FileHandle.open(path, "rw")
+        file:write_at("x", 0)
+        local function reads() return file:read_at(1, 0) == "x" end
+        fails("cannot wait here: 'read_at'", table.sort, { 3, 2, 1 }, reads)
+        fails("cannot wait here: 'read_at'", string.gsub, "a", "a", reads)
+        fails("cannot wait here", table.sort, { 3, 2, 1 }, function()
+            return coroutine.wrap(reads)()
+        end)
+        fails("cannot wait here: 'sleep'", table.concat, setmetatable({}, {
+            __len = function() return 1 end,
+            __index = function() Scheduler.sleep(0) end,
+        }))
+        table.sort({ 3, 2, 1 }, function(left, right)
+            local numbers = coroutine.wrap(function() coroutine.yield(left < right) end)
+            file:read_at(1, 0, function(status) assert(status:result() == "x") end)
+            return numbers()
+        end)
+        local refused
+        setmetatable({}, { __gc = function() refused = select(2, pcall(reads)) end })
+        collectgarbage()
+        assert(refused:find("cannot wait here"))
+        assert(reads(), "and afterwards it can")
+        "#,
+    );
+}
+
+#[test]
+fn a_wait_in_a_required_module_is_a_named_error() {
+    ended(
+        r#"
+        package.preload.waits = function() Scheduler.sleep(0) end
+        fails("cannot wait here: 'sleep'", require, "waits")
+        "#,
+        |ended| assert_eq!(ended.code, 0, "{:?}", ended.reports),
+    );
+}
+
+#[test]
+fn a_task_that_yields_gives_way() {
+    passes(
+        r#"
+        local order = {}
+        local task = Scheduler.spawn(function()
+            for number = 1, 3 do order[#order + 1] = "a" .. number coroutine.yield() end
+        end)
+        local other = Scheduler.spawn(function()
+            for number = 1, 3 do order[#order + 1] = "b" .. number coroutine.yield() end
+        end)
+        task:join() other:join()
+        assert(table.concat(order, " ") == "a1 b1 a2 b2 a3 b3")
+        "#,
+    );
+}

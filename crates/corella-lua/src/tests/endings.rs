@@ -1,0 +1,127 @@
+//! How programs end: errors, exit codes, and what is still in flight.
+
+use super::{ended, passes};
+
+#[test]
+fn an_error_in_the_main_program_is_reported_with_its_place() {
+    ended("local function inner()\n  local nothing\n  nothing.field = 1\nend\ninner()", |ended| {
+        assert_eq!(ended.code, 1);
+        let report = &ended.reports[0];
+        assert!(report.starts_with("test.lua:3: attempt to index a nil value (local 'nothing')\n"), "{report}");
+        assert!(
+            report.contains("stack traceback:\n\ttest.lua:3: in local 'inner'\n\ttest.lua:5: in main chunk"),
+            "{report}"
+        );
+    });
+}
+
+#[test]
+fn an_operation_that_fails_in_the_main_program_is_reported_with_its_place() {
+    ended("\nFileHandle.open('/nonexistent')", |ended| {
+        assert_eq!(ended.code, 1);
+        let report = &ended.reports[0];
+        assert!(
+            report.starts_with("open for reading of /nonexistent: No such file or directory (os error 2)\n"),
+            "{report}"
+        );
+        assert!(report.contains("test.lua:2: in main chunk") && !report.contains("[corella]"), "{report}");
+    });
+}
+
+#[test]
+fn a_syntax_error_is_reported_and_nothing_runs() {
+    ended("local = 5", |ended| {
+        assert_eq!(ended.code, 1);
+        assert_eq!(ended.reports.len(), 1);
+        assert!(ended.reports[0].starts_with("test.lua:1: <name> expected near '='"), "{:?}", ended.reports);
+    });
+}
+
+#[test]
+fn an_error_in_a_task_or_callback_is_reported_and_the_others_go_on() {
+    ended(
+        r#"
+        Scheduler.spawn(function() error("in a task") end)
+        Scheduler.sleep(0.001, function() error("in a callback") end)
+        Scheduler.sleep(0.02)
+        FileHandle.open(path, "w"):print("went on")
+        assert(#arg == 1 and arg[0] == "test.lua")
+        "#,
+        |ended| {
+            assert_eq!(ended.code, 1);
+            assert_eq!(ended.reports.len(), 2, "{:?}", ended.reports);
+            assert!(ended.reports.iter().any(|report| report.contains("in a task\nstack traceback:")));
+            assert!(ended.reports.iter().any(|report| report.contains("in a callback\nstack traceback:")));
+        },
+    );
+}
+
+#[test]
+fn everything_in_flight_settles_before_the_end_but_accepts() {
+    ended(
+        r#"
+        local listener = Socket.listen("127.0.0.1", 0)
+        listener:accept(function() end)
+        Scheduler.spawn(function() listener:accept() end)
+        Scheduler.sleep(0.02, function()
+            Scheduler.sleep(0.01)
+            FileHandle.open(path, "w"):print("late")
+            fs.stat(path .. ".none")
+        end)
+        "#,
+        |ended| {
+            assert_eq!(ended.code, 1);
+            assert_eq!(ended.reports.len(), 1, "the callback came to its last line: {:?}", ended.reports);
+        },
+    );
+}
+
+#[test]
+fn buffered_output_goes_out_at_the_end() {
+    passes(
+        r#"
+        kept = FileHandle.open(path, "w")
+        kept:print("still buffered")
+        "#,
+    );
+    ended("kept = FileHandle.open('/dev/full', 'w') kept:print('lost')", |ended| {
+        assert_eq!((ended.code, ended.reports.len()), (1, 1));
+        assert!(ended.reports[0].contains("output is lost: "), "{:?}", ended.reports);
+        assert!(ended.reports[0].contains("No space left on device"), "{:?}", ended.reports);
+    });
+}
+
+#[test]
+fn os_exit_ends_it_with_its_code() {
+    for (script, code) in [
+        ("os.exit(3)", 3),
+        ("os.exit(true)", 0),
+        ("os.exit(false)", 1),
+        ("Scheduler.spawn(function() os.exit(4) end) Scheduler.sleep(60)", 4),
+        ("coroutine.wrap(function() os.exit(5) end)() error('not reached')", 5),
+        ("table.sort({ 2, 1 }, function() os.exit(6) end)", 6),
+    ] {
+        ended(script, |ended| {
+            assert_eq!((ended.code, ended.reports.len()), (code, 0), "{script}: {:?}", ended.reports)
+        });
+    }
+}
+
+#[test]
+fn the_debug_traceback_and_what_else_is_of_stock_lua() {
+    passes(
+        r#"
+        assert(debug.traceback("message"):find("^message\nstack traceback:\n\ttest.lua:2: in main chunk"))
+        assert(debug.traceback({}) ~= nil)
+        local ok, text = xpcall(function() Scheduler.sleep(0) error("x") end, debug.traceback)
+        assert(not ok and text:find("stack traceback"))
+        assert(io == nil and os.execute == nil and os.time() > 0)
+        assert(load("return 1 + 1")() == 2)
+        "#,
+    );
+}
+
+#[test]
+fn a_host_that_was_never_run_is_dropped_in_peace() {
+    drop(crate::Host::new().unwrap());
+}

@@ -1,0 +1,180 @@
+//! Socket.
+
+use super::passes;
+
+#[test]
+fn bytes_go_both_ways_and_the_end_is_an_empty_string() {
+    passes(
+        r#"
+        local listener = Socket.listen("127.0.0.1", 0)
+        local host, port = listener:local_address()
+        local server = Scheduler.spawn(function()
+            local peer = listener:accept()
+            assert(peer:readline() == "hello\n")
+            assert(peer:read(5) == "12345")
+            peer:send("answer\0\xff")
+            peer:shutdown()
+            assert(peer:recv(10) == "")
+            peer:close()
+        end)
+        local socket = Socket.connect(host, port)
+        assert(select(2, socket:remote_address()) == port and socket:local_address() == "127.0.0.1")
+        assert(socket:send("hello\n123") == 9)
+        socket:send("45")
+        assert(socket:read(100) == "answer\0\xff")
+        assert(socket:recv(1) == "" and socket:readline() == "")
+        assert(not socket:is_closed())
+        socket:close()
+        assert(socket:is_closed())
+        server:join()
+        fails("the handle is closed", socket.send, socket, "x")
+        fails("the handle is closed", socket.close, socket)
+        "#,
+    );
+}
+
+#[test]
+fn recv_gives_what_there_is() {
+    passes(
+        r#"
+        local listener = Socket.listen("127.0.0.1", 0)
+        local socket = Socket.connect(listener:local_address())
+        local peer = listener:accept()
+        peer:send("line\nrest")
+        assert(socket:readline() == "line\n")
+        assert(socket:recv(2) == "re", "first what was read ahead")
+        assert(socket:recv(100) == "st")
+        assert(socket:recv(0) == "")
+        "#,
+    );
+}
+
+#[test]
+fn accept_with_a_callback_is_called_for_every_connection_until_the_close() {
+    passes(
+        r#"
+        local listener = Socket.listen("localhost", 0)
+        local host, port = listener:local_address()
+        local count, whole = 0, nil
+        whole = listener:accept(function(status)
+            assert(status ~= whole)
+            local peer = status:result()
+            count = count + 1
+            peer:send("number " .. count)
+            peer:close()
+        end)
+        for number = 1, 20 do
+            local socket <close> = Socket.connect(host, port)
+            assert(socket:read(100) == "number " .. number)
+        end
+        assert(whole:get_integer() == 0)
+        listener:close()
+        whole:wait()
+        assert(whole:get_integer() == 1 and count == 20)
+        fails("Connection refused", Socket.connect, host, port)
+        "#,
+    );
+}
+
+#[test]
+fn accepting_can_be_cancelled() {
+    passes(
+        r#"
+        local listener = Socket.listen("127.0.0.1", 0)
+        local whole = listener:accept(function() error("nobody comes") end)
+        whole:cancel()
+        fails("cancelled", whole.wait, whole)
+        assert(not listener:is_closed())
+        "#,
+    );
+}
+
+#[test]
+fn a_deadline_takes_nothing_from_the_stream() {
+    passes(
+        r#"
+        local listener = Socket.listen("127.0.0.1", 0)
+        local socket = Socket.connect(listener:local_address())
+        local peer = listener:accept()
+        peer:send("half")
+        local problem = fails("deadline passed", socket.readline, socket, { deadline = 0.03 })
+        assert(problem.kind == "TimedOut" and problem.operation == "readline")
+        peer:send(" a line\n")
+        assert(socket:readline() == "half a line\n")
+        fails("deadline passed", socket.recv, socket, 1, { deadline = 0 })
+        local first = socket:recv(1, { async = true })
+        local second = socket:recv(1, { async = true, deadline = 0.02 })
+        fails("deadline passed", second.wait, second)
+        peer:send("x")
+        assert(first:wait() == "x")
+        fails("deadline passed", listener.accept, listener, { deadline = 0.02 })
+        "#,
+    );
+}
+
+#[test]
+fn sends_arrive_in_order_and_a_close_sends_them_first() {
+    passes(
+        r#"
+        local listener = Socket.listen("127.0.0.1", 0)
+        local socket = Socket.connect(listener:local_address())
+        local peer = listener:accept()
+        for number = 1, 2000 do socket:send(("%06d"):format(number):rep(100), { async = true }) end
+        local closing = socket:close({ async = true })
+        for number = 1, 2000 do assert(peer:read(600) == ("%06d"):format(number):rep(100)) end
+        assert(peer:read(1) == "")
+        closing:wait()
+        "#,
+    );
+}
+
+#[test]
+fn what_cannot_be_is_an_error_that_names_it() {
+    passes(
+        r#"
+        fails("resolve of nosuch.invalid:80: the name does not resolve", Socket.connect, "nosuch.invalid", 80)
+        fails("connect of 127.0.0.1:1: Connection refused", Socket.connect, "127.0.0.1", 1)
+        fails("port: 0 to 65535 is expected, got 70000", Socket.connect, "127.0.0.1", 70000)
+        fails("host: a string is expected", Socket.connect, Socket.new(), nil, 1)
+        fails("NUL byte", Socket.connect, "a\0b", 1)
+        fails("it is not connected", Socket.recv, Socket.new(), 1)
+        fails("it is not connected", Socket.listen, Socket.new())
+        fails("it is not connected", Socket.remote_address, Socket.new())
+        local listener = Socket.listen("127.0.0.1", 0)
+        fails("Address already in use", Socket.listen, listener:local_address())
+        fails("it is listening on", listener.recv, listener, 1)
+        fails("it is listening on", listener.connect, listener, "127.0.0.1", 1)
+        fails("Cannot assign requested address", Socket.listen, "192.0.2.1", 0)
+        fails("direction:", listener.shutdown, listener, "sideways")
+        "#,
+    );
+}
+
+#[test]
+fn a_socket_may_be_bound_before_it_connects() {
+    passes(
+        r#"
+        local listener = Socket.listen("127.0.0.1", 0)
+        local socket = Socket.new()
+        socket:bind("127.0.0.1", 0)
+        local _, bound = socket:local_address()
+        socket:connect(listener:local_address())
+        local _, port = listener:accept():remote_address()
+        assert(port == bound)
+        "#,
+    );
+}
+
+#[test]
+fn a_close_cancels_receives() {
+    passes(
+        r#"
+        local listener <close> = Socket.listen("127.0.0.1", 0)
+        local socket = Socket.connect(listener:local_address())
+        local read, line = socket:recv(1, { async = true }), socket:readline({ async = true })
+        socket:close()
+        fails("cancelled", read.wait, read)
+        fails("cancelled", line.wait, line)
+        "#,
+    );
+}

@@ -1,0 +1,136 @@
+//! Scheduler and its tasks.
+
+use super::{ended, passes};
+
+#[test]
+fn a_join_gives_what_the_task_returned_or_raised() {
+    passes(
+        r#"
+        local task = Scheduler.spawn(function(...) Scheduler.sleep(0.001) return table.pack(...).n, ... end, 1, nil, 3)
+        local results = table.pack(Scheduler.join(task))
+        assert(results.n == 4 and results[1] == 3 and results[4] == 3)
+        assert(task:join() == 3, "again")
+        local broken = Scheduler.spawn(function() error({ code = 5 }) end)
+        Scheduler.sleep(0.001)
+        local ok, problem = pcall(broken.join, broken)
+        assert(not ok and problem.code == 5)
+        local called
+        Scheduler.join(task, function(status) called = status:result() end)
+        Scheduler.run()
+        assert(called == 3)
+        fails("a Task is expected", Scheduler.join, 5)
+        fails("function: a function is expected", Scheduler.spawn, 5)
+        "#,
+    );
+}
+
+#[test]
+fn a_killed_task_ends_where_it_stands() {
+    passes(
+        r#"
+        local closed, after
+        local task = Scheduler.spawn(function()
+            local _ <close> = setmetatable({}, { __close = function() closed = true end })
+            Scheduler.sleep(60)
+            after = true
+        end)
+        Scheduler.sleep(0.001)
+        assert(Scheduler.active_tasks() == 2)
+        Scheduler.kill(task)
+        assert(fails("the task was killed", task.join, task).kind == "Killed")
+        Scheduler.run()
+        assert(closed and not after and Scheduler.active_tasks() == 1 and #Scheduler.outstanding() == 0)
+        task:kill()
+        "#,
+    );
+}
+
+#[test]
+fn a_timeout_kills_what_takes_too_long() {
+    passes(
+        r#"
+        local began, went_on = Scheduler.now(), false
+        local function slow() Scheduler.sleep(30) went_on = true end
+        assert(fails("timeout: deadline passed", Scheduler.timeout, 0.02, slow).kind == "TimedOut")
+        assert(Scheduler.now() - began < 5 and not went_on)
+        assert(Scheduler.timeout(30, function() Scheduler.sleep(0.001) return "in time" end) == "in time")
+        fails("own error", Scheduler.timeout, 30, function() error("own error") end)
+        local status = Scheduler.timeout(0.01, slow, function(status) assert(not status:get_bool()) end)
+        fails("deadline passed", status.wait, status)
+        "#,
+    );
+}
+
+#[test]
+fn a_join_has_a_deadline_and_the_task_goes_on() {
+    passes(
+        r#"
+        local task = Scheduler.spawn(function() Scheduler.sleep(0.05) return "done" end)
+        fails("join: deadline passed", task.join, task, { deadline = 0.005 })
+        assert(task:join() == "done")
+        "#,
+    );
+}
+
+#[test]
+fn what_is_outstanding_can_be_seen() {
+    passes(
+        r#"
+        local listener <close> = Socket.listen("127.0.0.1", 0)
+        local accepting = listener:accept({ async = true })
+        local list = Scheduler.outstanding()
+        assert(#list == 1 and list[1].operation == "accept" and list[1].age >= 0)
+        accepting:cancel()
+        fails("cancelled", accepting.wait, accepting)
+        assert(type(Scheduler.has_work()) == "boolean" and type(Scheduler.poll()) == "boolean")
+        local backend, reason = Scheduler.backend()
+        assert((backend == "uring" or backend == "portable") and #reason > 0)
+        "#,
+    );
+}
+
+#[test]
+fn a_hundred_thousand_requests_leave_nothing_behind() {
+    passes(
+        r#"
+        local file = FileHandle.open(path, "rw")
+        file:write_at("0123456789", 0)
+        local function round()
+            for number = 1, 300 do
+                local status
+                status = file:read_at(1, 0, function() return status end)
+                file:read_at(1, 1)
+                pcall(file.read_at, file, 1, -1)
+                pcall(fs.stat, path .. ".none")
+                Scheduler.spawn(function() return {} end):join()
+                Scheduler.spawn(Scheduler.sleep, 60):kill()
+                coroutine.wrap(function() file:read_at(1, 0) end)()
+            end
+            Scheduler.run()
+            collectgarbage() collectgarbage()
+            return collectgarbage("count")
+        end
+        round()
+        local before = round()
+        for _ = 1, 5 do round() end
+        local after = round()
+        assert(after < before + 20, before .. " KiB became " .. after)
+        "#,
+    );
+}
+
+#[test]
+fn waiting_for_each_other_is_a_deadlock_and_not_a_hang() {
+    ended(
+        r#"
+        local one, other
+        one = Scheduler.spawn(function() other:join() end)
+        other = Scheduler.spawn(function() one:join() end)
+        one:join()
+        "#,
+        |ended| {
+            assert_eq!(ended.code, 1);
+            assert!(ended.reports[0].starts_with("deadlock"), "{:?}", ended.reports);
+        },
+    );
+}

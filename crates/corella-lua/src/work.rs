@@ -1,0 +1,339 @@
+//! What a stream can be asked to do, and which step comes next. Data and decisions only; `stream.rs` carries them out.
+
+use std::collections::VecDeque;
+use std::io::SeekFrom;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use corella::{ErrorKind, OpenOptions, RequestId};
+
+use mlua::AnyUserData;
+
+use crate::failure::{Failure, OperationError};
+use crate::input::Input;
+use crate::request::{Outcome, Request};
+
+/// Output is written out when this much has come together.
+const OUTPUT_MAX: usize = 16 * 1024;
+/// What is read ahead at least, and what one read may ask for at most.
+const FILL_MIN: usize = 16 * 1024;
+const FILL_MAX: usize = 1 << 20;
+
+/// One thing to do, in its turn.
+pub(crate) enum Work {
+    /// It gives the script's handle.
+    Open {
+        path: PathBuf,
+        options: OpenOptions,
+        handle: AnyUserData,
+    },
+    Print {
+        bytes: Vec<u8>,
+        count: u64,
+    },
+    Read {
+        length: u64,
+    },
+    ReadLine,
+    ReadAll,
+    /// What there is, at most so much.
+    Receive {
+        most: u64,
+    },
+    Seek {
+        to: SeekFrom,
+    },
+    Flush,
+    Close,
+    Positioned(Positioned),
+}
+
+/// What goes to the engine in its turn and does not hold up what comes after it.
+pub(crate) enum Positioned {
+    ReadAt { length: usize, offset: u64 },
+    WriteAt { bytes: Vec<u8>, offset: u64 },
+    Sync,
+    Truncate { length: u64 },
+}
+
+impl Work {
+    /// Its name in errors.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Work::Open { .. } => "open".into(),
+            Work::Print { count, .. } => format!("print {count} bytes"),
+            Work::Read { length } => format!("read {length} bytes"),
+            Work::ReadLine => "readline".into(),
+            Work::ReadAll => "readall".into(),
+            Work::Receive { most } => format!("recv {most} bytes"),
+            Work::Seek { to: SeekFrom::Start(offset) } => format!("seek to {offset}"),
+            Work::Seek { to: SeekFrom::Current(offset) } => format!("seek by {offset}"),
+            Work::Seek { to: SeekFrom::End(offset) } => format!("seek to {offset} from the end"),
+            Work::Flush => "flush".into(),
+            Work::Close => "close".into(),
+            Work::Positioned(Positioned::ReadAt { length, offset }) => format!("read_at {length} bytes at {offset}"),
+            Work::Positioned(Positioned::WriteAt { bytes, offset }) => {
+                format!("write_at {} bytes at {offset}", bytes.len())
+            }
+            Work::Positioned(Positioned::Sync) => "sync".into(),
+            Work::Positioned(Positioned::Truncate { length }) => format!("truncate to {length} bytes"),
+        }
+    }
+
+    pub(crate) fn reads(&self) -> bool {
+        matches!(
+            self,
+            Work::Read { .. }
+                | Work::ReadLine
+                | Work::ReadAll
+                | Work::Receive { .. }
+                | Work::Positioned(Positioned::ReadAt { .. })
+        )
+    }
+
+    pub(crate) fn writes(&self) -> bool {
+        let positioned = matches!(self, Work::Positioned(Positioned::WriteAt { .. } | Positioned::Truncate { .. }));
+        positioned || matches!(self, Work::Print { .. })
+    }
+}
+
+/// A request in a stream's queue.
+pub(crate) struct Entry {
+    pub(crate) request: Rc<Request>,
+    pub(crate) work: Work,
+    /// When it is out of time.
+    pub(crate) due: Option<Instant>,
+    /// The sleep that will say so.
+    pub(crate) timer: Option<RequestId>,
+    /// It was asked to stop while the OS had it.
+    pub(crate) stopped: Option<ErrorKind>,
+    /// A read of its own found the end.
+    pub(crate) at_end: bool,
+    /// What went wrong on the way to a close.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// What to do next.
+pub(crate) enum Step {
+    /// Nothing is asked for.
+    Rest,
+    /// The front entry has come to its end.
+    Settle(Result<Outcome, Failure>),
+    /// The front entry needs one of these first.
+    Open(PathBuf, OpenOptions),
+    Fill(usize),
+    WriteOut(Vec<u8>),
+    FindEnd,
+    SeekEngine(SeekFrom),
+    Close,
+    /// The front entry goes to the engine.
+    PassOn,
+}
+
+/// How far a stream is from being usable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    New,
+    Opening,
+    Open,
+    /// A close is in the queue; nothing new is taken.
+    Closing,
+    Closed,
+}
+
+/// The buffers of a stream, and who waits for them.
+pub(crate) struct Buffers {
+    pub(crate) life: Life,
+    /// What errors call it.
+    pub(crate) name: Rc<str>,
+    pub(crate) can_read: bool,
+    pub(crate) can_write: bool,
+    /// Writes go to the end, wherever that is.
+    pub(crate) appends: bool,
+    /// It has places: the position is kept here and the engine told it with each transfer.
+    pub(crate) can_seek: bool,
+    pub(crate) queue: VecDeque<Entry>,
+    pub(crate) input: Input,
+    pub(crate) output: Vec<u8>,
+    /// Write out each print.
+    pub(crate) is_unbuffered: bool,
+    /// Where the script is: buffered input comes after it, buffered output before it.
+    pub(crate) position: u64,
+    /// The last read met the end.
+    pub(crate) eof: bool,
+    /// Output written in the background failed; the next to write is told.
+    pub(crate) deferred: Option<Failure>,
+}
+
+impl Buffers {
+    pub(crate) fn stopped(&self, entry: &Entry, kind: ErrorKind) -> Failure {
+        OperationError::stopped(kind, entry.work.name(), &*self.name).into()
+    }
+
+    /// What the front entry is called in errors.
+    pub(crate) fn front_name(&self) -> String {
+        self.queue.front().map(|entry| entry.work.name()).unwrap_or_default()
+    }
+
+    /// Decides the next step of the front entry.
+    pub(crate) fn next_step(&mut self) -> Step {
+        let Some(mut entry) = self.queue.pop_front() else { return Step::Rest };
+        let step = self.step_of(&mut entry);
+        self.queue.push_front(entry);
+        step
+    }
+
+    fn step_of(&mut self, entry: &mut Entry) -> Step {
+        match (&entry.work, self.life) {
+            (Work::Open { path, options, .. }, _) => return Step::Open(path.clone(), *options),
+            (_, Life::Open | Life::Closing) => {}
+            _ => return Step::Settle(Err(OperationError::closed(entry.work.name(), &*self.name).into())),
+        }
+        if let Work::Print { .. } = entry.work {
+            return self.print(entry);
+        }
+        if !self.output.is_empty() && entry.failure.is_none() {
+            return Step::WriteOut(std::mem::take(&mut self.output));
+        }
+        match &entry.work {
+            Work::Read { .. } | Work::ReadLine | Work::ReadAll | Work::Receive { .. } => self.read(entry),
+            Work::Seek { to } => self.seek(*to),
+            Work::Close => Step::Close,
+            Work::Flush => match self.deferred.take() {
+                Some(failure) => Step::Settle(Err(failure)),
+                None => Step::Settle(Ok(Outcome::Nothing)),
+            },
+            Work::Positioned(positioned) => {
+                if matches!(positioned, Positioned::WriteAt { .. } | Positioned::Truncate { .. }) && self.can_seek {
+                    // What was read ahead may be out of date.
+                    self.input.clear();
+                }
+                Step::PassOn
+            }
+            Work::Open { .. } | Work::Print { .. } => Step::Rest,
+        }
+    }
+
+    fn print(&mut self, entry: &mut Entry) -> Step {
+        if let Some(failure) = self.deferred.take() {
+            return Step::Settle(Err(failure));
+        }
+        let Work::Print { bytes, count } = &mut entry.work else { return Step::Rest };
+        let bytes = std::mem::take(bytes);
+        if bytes.is_empty() {
+            return Step::Settle(Ok(Outcome::Count(*count)));
+        }
+        self.accept(&bytes);
+        match self.is_output_due() {
+            true => Step::WriteOut(std::mem::take(&mut self.output)),
+            false => Step::Settle(Ok(Outcome::Count(*count))),
+        }
+    }
+
+    /// Takes bytes into the output.
+    pub(crate) fn accept(&mut self, bytes: &[u8]) {
+        if self.can_seek {
+            self.input.clear();
+        }
+        self.position += bytes.len() as u64;
+        self.output.extend_from_slice(bytes);
+    }
+
+    fn is_output_due(&self) -> bool {
+        self.is_unbuffered || self.output.len() >= OUTPUT_MAX
+    }
+
+    /// Where output of so many bytes goes that was just taken; nothing for streams and appends.
+    pub(crate) fn place_of_output(&self, count: usize) -> Option<u64> {
+        (self.can_seek && !self.appends).then(|| self.position.saturating_sub(count as u64))
+    }
+
+    /// Whether so many bytes of output can be taken with nothing to wait for.
+    pub(crate) fn has_room(&self, count: usize) -> bool {
+        let is_quiet = self.life == Life::Open && self.queue.is_empty() && self.deferred.is_none();
+        is_quiet && self.can_write && !self.is_unbuffered && self.output.len() + count < OUTPUT_MAX
+    }
+
+    fn read(&mut self, entry: &Entry) -> Step {
+        let wanted = match entry.work {
+            Work::Read { length } => length,
+            Work::Receive { most } => most,
+            _ => u64::MAX,
+        };
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let line = match entry.work {
+            Work::ReadLine => self.input.take_line(),
+            _ => None,
+        };
+        let is_some_enough = matches!(entry.work, Work::Receive { .. }) && !self.input.is_empty();
+        let bytes = match line {
+            Some(line) => line,
+            None if entry.at_end => {
+                self.eof = true;
+                self.input.take(wanted)
+            }
+            None if is_some_enough || self.input.len() >= wanted => {
+                self.eof = false;
+                self.input.take(wanted)
+            }
+            None => return self.fill(entry, wanted),
+        };
+        self.position += bytes.len() as u64;
+        Step::Settle(Ok(Outcome::Bytes(bytes)))
+    }
+
+    fn fill(&self, entry: &Entry, wanted: usize) -> Step {
+        if let Some(kind) = entry.stopped {
+            return Step::Settle(Err(self.stopped(entry, kind)));
+        }
+        match entry.work {
+            Work::Receive { .. } => Step::Fill(wanted.min(FILL_MAX)),
+            Work::ReadAll => Step::Fill(self.input.len().clamp(FILL_MIN, FILL_MAX)),
+            Work::ReadLine => Step::Fill(FILL_MIN),
+            _ => Step::Fill((wanted - self.input.len()).clamp(FILL_MIN, FILL_MAX)),
+        }
+    }
+
+    fn seek(&mut self, to: SeekFrom) -> Step {
+        if !self.can_seek {
+            return Step::SeekEngine(to);
+        }
+        let place = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+            SeekFrom::End(_) => return Step::FindEnd,
+        };
+        Step::Settle(self.move_to(place, to))
+    }
+
+    /// Moves the position. The largest offset that the OS knows is that of a signed number.
+    pub(crate) fn move_to(&mut self, place: Option<u64>, to: SeekFrom) -> Result<Outcome, Failure> {
+        match place.filter(|place| i64::try_from(*place).is_ok()) {
+            Some(place) => {
+                self.input.clear();
+                self.eof = false;
+                self.position = place;
+                Ok(Outcome::Count(place))
+            }
+            None => {
+                let why = "it is before the start, or farther than a file can reach";
+                Err(OperationError::invalid(Work::Seek { to }.name(), &*self.name, why).into())
+            }
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(request: &Rc<Request>, work: Work, deadline: Option<Duration>) -> Entry {
+        Entry {
+            request: Rc::clone(request),
+            work,
+            due: deadline.map(|deadline| Instant::now() + deadline),
+            timer: None,
+            stopped: None,
+            at_end: false,
+            failure: None,
+        }
+    }
+}
