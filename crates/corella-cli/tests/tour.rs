@@ -35,3 +35,20 @@ fn without_an_order_it_takes_the_best_backend_and_says_why() {
     let first = ended.stdout.lines().next().unwrap();
     assert!(first.contains("the best for this machine") || first.contains("io_uring is not to be had"), "{first}");
 }
+
+#[test]
+fn the_front_pages_program_does_what_it_says() {
+    let page = include_str!("../../../README.md");
+    let program = page.split("```lua\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let script = std::env::temp_dir().join(format!("corella-front-page-{}.lua", std::process::id()));
+    std::fs::write(&script, program).unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for backend in BACKENDS {
+        let ended = end_of(corella().arg("run").arg(&script).current_dir(&root).env("CORELLA_BACKEND", backend));
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+        for line in ["[workspace]", "callback: 16 bytes", "true\t16", "hello world"] {
+            assert!(ended.stdout.contains(line), "{line}\n{}", ended.stdout);
+        }
+    }
+    std::fs::remove_file(script).unwrap();
+}

@@ -64,6 +64,11 @@ pub use scheduler::token::CancelToken;
 pub use scheduler::{ForeignHandle, Io, Leaked, Scheduler, SchedulerBuilder};
 pub use time::{Interval, Timeout, YieldNow};
 
+/// The examples of the front page, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 /// What each operation carries and gives back: the parameter of [`Operation`] and [`Status`].
 pub mod actions {
     pub use crate::buffer::ReadToEnd;

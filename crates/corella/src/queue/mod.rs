@@ -936,6 +936,10 @@ impl RequestQueue {
 
     fn name(&self, index: u32) -> String {
         let slot = &self.slots[index];
+        if matches!(slot.op, Op::Connect { .. }) {
+            // The address that it names is the target; the socket has no peer yet.
+            return String::new();
+        }
         match slot.handle.and_then(|key| self.handles.find(key)) {
             Some(handle) => self.handles[handle].name(),
             None => slot.op.target(),
