@@ -4,12 +4,8 @@
 //! So a request owns its buffer, and a buffer is a type whose bytes stay where they are when the value moves.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fmt;
-use std::ops::{Bound, Deref, DerefMut, RangeBounds};
-use std::rc::Rc;
-use std::task::Waker;
+use std::ops::{Bound, RangeBounds};
 
 /// A run of bytes as an address and a length: what a request tells a backend of a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +104,7 @@ impl Parts {
 
 /// Bytes to write.
 ///
-/// Implemented for `Vec<u8>`, `Box<[u8]>`, `&'static [u8]`, `&'static str`, `String`, [`PooledBuffer`], the types
+/// Implemented for `Vec<u8>`, `Box<[u8]>`, `&'static [u8]`, `&'static str`, `String`, [`PooledBuffer`](crate::PooledBuffer), the types
 /// of `bytes` (with that feature), and for lists of them (`Vec<B>`, `[B; N]`), which are written as one.
 ///
 /// # Safety
@@ -151,7 +147,7 @@ macro_rules! slice_buffers {
     )*};
 }
 
-slice_buffers!(Vec<u8>, Box<[u8]>, &'static [u8], &'static str, String, PooledBuffer);
+slice_buffers!(Vec<u8>, Box<[u8]>, &'static [u8], &'static str, String);
 
 macro_rules! mutable_slice_buffers {
     ($($type:ty),*) => {$(
@@ -368,152 +364,6 @@ macro_rules! fillable_slices {
 
 fillable_slices!(Vec<u8>, Box<[u8]>);
 
-/// A bounded pool of equal buffers, for receiving from many connections without allocating.
-///
-/// ```
-/// let pool = corella::BufferPool::new(2, 4096);
-/// let first = pool.take().unwrap();
-/// let second = pool.take().unwrap();
-/// assert!(pool.take().is_none(), "two is all there are");
-/// drop(first);
-/// assert!(pool.take().is_some());
-/// # drop(second);
-/// ```
-#[derive(Clone)]
-pub struct BufferPool {
-    shared: Rc<PoolShared>,
-}
-
-struct PoolShared {
-    state: RefCell<PoolState>,
-    buffer_bytes: usize,
-}
-
-struct PoolState {
-    free: Vec<Box<[u8]>>,
-    /// Buffers that may still be made.
-    unmade: usize,
-    waiting: VecDeque<Waker>,
-}
-
-impl BufferPool {
-    /// A pool of at most `count` buffers of `buffer_bytes` bytes each, made as they are first needed.
-    pub fn new(count: usize, buffer_bytes: usize) -> BufferPool {
-        BufferPool {
-            shared: Rc::new(PoolShared {
-                state: RefCell::new(PoolState { free: Vec::new(), unmade: count, waiting: VecDeque::new() }),
-                buffer_bytes,
-            }),
-        }
-    }
-
-    /// A buffer, if one is free. It returns to the pool when it is dropped.
-    pub fn take(&self) -> Option<PooledBuffer> {
-        let mut state = self.shared.state.borrow_mut();
-        let bytes = match state.free.pop() {
-            Some(bytes) => bytes,
-            None if state.unmade > 0 => {
-                state.unmade -= 1;
-                vec![0; self.shared.buffer_bytes].into_boxed_slice()
-            }
-            None => return None,
-        };
-        Some(PooledBuffer { bytes: Some(bytes), filled: 0, pool: Rc::clone(&self.shared) })
-    }
-
-    /// Wakes `waker` when a buffer comes back.
-    pub(crate) fn wait_for_one(&self, waker: &Waker) {
-        let mut state = self.shared.state.borrow_mut();
-        if !state.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
-            state.waiting.push_back(waker.clone());
-        }
-    }
-
-    /// The size of each buffer, in bytes.
-    pub fn buffer_bytes(&self) -> usize {
-        self.shared.buffer_bytes
-    }
-}
-
-impl fmt::Debug for BufferPool {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.shared.state.borrow();
-        formatter
-            .debug_struct("BufferPool")
-            .field("buffer_bytes", &self.shared.buffer_bytes)
-            .field("free", &(state.free.len() + state.unmade))
-            .finish()
-    }
-}
-
-/// A buffer of a [`BufferPool`]. As a slice it is the bytes last received into it.
-pub struct PooledBuffer {
-    bytes: Option<Box<[u8]>>,
-    filled: usize,
-    pool: Rc<PoolShared>,
-}
-
-impl PooledBuffer {
-    /// Makes it `count` bytes long (at most its full size), to be filled by hand.
-    pub fn set_length(&mut self, count: usize) {
-        self.filled = count.min(self.pool.buffer_bytes);
-    }
-}
-
-impl Deref for PooledBuffer {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.bytes.as_ref().map_or(&[], |bytes| &bytes[..self.filled])
-    }
-}
-
-impl DerefMut for PooledBuffer {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        let filled = self.filled;
-        self.bytes.as_mut().map_or(&mut [], |bytes| &mut bytes[..filled])
-    }
-}
-
-impl AsRef<[u8]> for PooledBuffer {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
-impl fmt::Debug for PooledBuffer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "PooledBuffer({} of {} bytes)", self.filled, self.pool.buffer_bytes)
-    }
-}
-
-impl Drop for PooledBuffer {
-    fn drop(&mut self) {
-        let waiting = {
-            let mut state = self.pool.state.borrow_mut();
-            state.free.extend(self.bytes.take());
-            state.waiting.pop_front()
-        };
-        if let Some(waker) = waiting {
-            waker.wake();
-        }
-    }
-}
-
-// SAFETY: the whole boxed slice is owned, initialised, on the heap, and does not move with the value.
-unsafe impl BufferMut for PooledBuffer {
-    fn target_parts(&mut self, parts: &mut Parts) {
-        self.filled = 0;
-        if let Some(bytes) = &mut self.bytes {
-            parts.push(bytes.as_mut_ptr(), bytes.len());
-        }
-    }
-
-    unsafe fn filled(&mut self, count: usize) {
-        self.filled = count;
-    }
-}
-
 /// The buffer of a read to the end: a `Vec` that the queue lets grow between the parts of the read.
 pub struct ReadToEnd {
     pub(crate) bytes: Vec<u8>,
@@ -653,14 +503,5 @@ mod tests {
         assert_eq!(lengths(3..3), [0usize; 0]);
         assert_eq!(lengths(9..100), [1]);
         assert_eq!(lengths(50..100), [0usize; 0]);
-    }
-
-    #[test]
-    fn a_pooled_buffer_returns_when_it_is_dropped() {
-        let pool = BufferPool::new(1, 16);
-        let buffer = pool.take().unwrap();
-        assert!(pool.take().is_none());
-        drop(buffer);
-        assert!(pool.take().is_some());
     }
 }

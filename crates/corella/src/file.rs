@@ -12,7 +12,8 @@ use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Stat, os_path};
 use crate::op::{At, Class, Extent, Op, OpenOptions, SeekTo};
-use crate::operation::{Action, ActionReport, HandleRef, Operation, Plain, Plan, Reading, Sealed, Writing};
+use crate::operation::{Action, ActionReport, Operation, Plan, Sealed};
+use crate::plain::{HandleRef, Plain, Reading, Writing};
 use crate::queue::handles::{Handle, Target};
 use crate::scheduler::Io;
 

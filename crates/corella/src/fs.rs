@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use crate::backend::Value;
 use crate::error::{Error, ErrorKind};
 use crate::op::{DirectoryReader, Op};
-use crate::operation::{Action, ActionReport, Operation, Plain, Plan, Sealed};
+use crate::operation::{Action, ActionReport, Operation, Plan, Sealed};
+use crate::plain::Plain;
 use crate::scheduler::Io;
 
 /// What a path or handle refers to.

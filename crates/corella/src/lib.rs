@@ -37,6 +37,7 @@
 
 mod backend;
 mod buffer;
+mod buffer_pool;
 mod erased;
 mod error;
 mod file;
@@ -44,24 +45,28 @@ mod fs;
 mod net;
 mod op;
 mod operation;
+mod plain;
 mod queue;
 mod scheduler;
+mod status;
 mod time;
 
 pub use backend::{BackendKind, BackendReason};
-pub use buffer::{Buffer, BufferMut, BufferPool, Parts, PooledBuffer, Slice, SliceOf, Spare, SpareCapacity};
+pub use buffer::{Buffer, BufferMut, Parts, Slice, SliceOf, Spare, SpareCapacity};
+pub use buffer_pool::{BufferPool, PooledBuffer};
 pub use error::{Error, ErrorKind, Failed, Moved};
 pub use file::{File, Mode};
 pub use fs::{Directory, Entry, FileKind, Metadata};
 pub use net::{Detached, Incoming, Listener, RecvStream, Socket};
 pub use op::{OpenOptions, Shutdown};
-pub use operation::{Action, Operation, Positioned, Progress, Status};
+pub use operation::{Action, Operation, Positioned};
 pub use queue::slots::RequestId;
 pub use queue::{Outstanding, Unobserved};
 pub use scheduler::remote::Remote;
 pub use scheduler::tasks::JoinHandle;
 pub use scheduler::token::CancelToken;
 pub use scheduler::{ForeignHandle, Io, Leaked, Scheduler, SchedulerBuilder};
+pub use status::{Progress, Status};
 pub use time::{Interval, Timeout, YieldNow};
 
 /// The examples of the front page, run as tests.
@@ -75,5 +80,5 @@ pub mod actions {
     pub use crate::file::{Opening, Seeking};
     pub use crate::fs::{OpenDirectory, ReadDirectory, ReadLink, Stat};
     pub use crate::net::{Accepting, Connecting, ReceivingPooled, Resolving};
-    pub use crate::operation::{Plain, Reading, Writing};
+    pub use crate::plain::{Plain, Reading, Writing};
 }

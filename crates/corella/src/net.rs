@@ -7,10 +7,12 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use crate::backend::{Descriptor, Value, new_socket, set_nonblocking};
-use crate::buffer::{Buffer, BufferMut, BufferPool, Parts, PooledBuffer, ReadToEnd, tell_filled};
+use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
+use crate::buffer_pool::{BufferPool, PooledBuffer};
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::{Class, Extent, Op, Shutdown};
-use crate::operation::{Action, ActionReport, ChainHook, HandleRef, Operation, Plain, Plan, Reading, Sealed, Writing};
+use crate::operation::{Action, ActionReport, ChainHook, Operation, Plan, Sealed};
+use crate::plain::{HandleRef, Plain, Reading, Writing};
 use crate::queue::handles::{Handle, HandleKey, Pushback, Target};
 use crate::queue::slots::{ChainStep, Payload, Report};
 use crate::scheduler::Io;

@@ -10,14 +10,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
-use crate::error::{Error, ErrorKind, Failed, Moved};
+use crate::buffer::Parts;
+use crate::error::{Error, ErrorKind, Moved};
 use crate::op::Op;
-use crate::queue::handles::{HandleKey, Life};
+use crate::queue::handles::HandleKey;
 use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Payload, Report, RequestId};
 use crate::queue::{Refusal, Request};
 use crate::scheduler::token::CancelToken;
 use crate::scheduler::{Core, Io};
+use crate::status::Status;
 
 mod sealed {
     pub trait Sealed {}
@@ -251,7 +252,7 @@ impl<A: Positioned> Operation<A> {
     }
 }
 
-fn run_callback<A, F>(mut function: CallbackStorage, mut payload: Payload, report: Report, io: &Io)
+pub(crate) fn run_callback<A, F>(mut function: CallbackStorage, mut payload: Payload, report: Report, io: &Io)
 where
     A: Action,
     F: FnOnce(Result<A::Output, A::Error>) + 'static,
@@ -262,7 +263,7 @@ where
 }
 
 /// Takes a settled request's outcome.
-fn take<A: Action>(core: &Core, id: RequestId) -> Result<A::Output, A::Error> {
+pub(crate) fn take<A: Action>(core: &Core, id: RequestId) -> Result<A::Output, A::Error> {
     let taken = core.queue.borrow_mut().take(id);
     let taken = taken.and_then(|(mut payload, report, _)| Some((payload.take::<A>()?, report)));
     let Some((action, report)) = taken else { unreachable!("only its owner takes a request's outcome") };
@@ -270,7 +271,7 @@ fn take<A: Action>(core: &Core, id: RequestId) -> Result<A::Output, A::Error> {
 }
 
 /// In a forked child: the child's copy of the buffer, and why that is all.
-fn take_in_child<A: Action>(core: &Core, id: RequestId) -> A::Error {
+pub(crate) fn take_in_child<A: Action>(core: &Core, id: RequestId) -> A::Error {
     let payload = core.queue.borrow_mut().take_copy(id);
     let action = payload.and_then(|mut payload| payload.take::<A>());
     let Some(action) = action else { unreachable!("only its owner takes a request's outcome") };
@@ -406,7 +407,7 @@ impl<A: Action> Future for Operation<A> {
     }
 }
 
-fn poll_submitted<A: Action>(
+pub(crate) fn poll_submitted<A: Action>(
     core: &Rc<Core>,
     id: RequestId,
     context: &mut Context<'_>,
@@ -443,260 +444,5 @@ impl<A: Action> fmt::Debug for Operation<A> {
             State::Submitted { id, .. } => write!(formatter, "Operation({id:?})"),
             State::Finished => write!(formatter, "Operation(finished)"),
         }
-    }
-}
-
-/// How a submitted request stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// It has not settled.
-    Running,
-    /// It has settled as a success.
-    Done,
-    /// It has settled as a failure.
-    Failed,
-}
-
-/// A submitted request that can be asked how it stands: polled, waited for, awaited, or given a callback late.
-///
-/// Dropping it lets the request go on; a failure then goes to the scheduler's hook.
-///
-/// ```
-/// use corella::{Progress, Scheduler};
-///
-/// # fn main() -> Result<(), corella::Error> {
-/// let mut scheduler = Scheduler::new()?;
-/// let timer = scheduler.io().sleep(std::time::Duration::from_millis(1)).submit()?;
-/// assert_eq!(timer.progress(), Progress::Running);
-/// while timer.progress() == Progress::Running {
-///     scheduler.poll()?;
-/// }
-/// timer.wait()?;
-/// # Ok(()) }
-/// ```
-pub struct Status<A: Action> {
-    core: Rc<Core>,
-    id: RequestId,
-    action: std::marker::PhantomData<fn() -> A>,
-}
-
-/// A name that no request has.
-const TAKEN: RequestId = RequestId { index: u32::MAX, generation: 0 };
-
-impl<A: Action> Status<A> {
-    /// How the request stands.
-    pub fn progress(&self) -> Progress {
-        match self.core.queue.borrow().settled_well(self.id) {
-            None => Progress::Running,
-            Some(true) => Progress::Done,
-            Some(false) => Progress::Failed,
-        }
-    }
-
-    /// Whether the request has settled.
-    pub fn is_settled(&self) -> bool {
-        self.progress() != Progress::Running
-    }
-
-    /// The request's name.
-    pub fn id(&self) -> RequestId {
-        self.id
-    }
-
-    /// Asks the request to stop.
-    pub fn cancel(&self) {
-        self.core.io().cancel(self.id);
-    }
-
-    /// The outcome, if the request has settled; otherwise the status back.
-    pub fn take(self) -> Result<Result<A::Output, A::Error>, Status<A>> {
-        match self.is_settled() {
-            true => Ok(self.take_settled()),
-            false => Err(self),
-        }
-    }
-
-    /// Turns the scheduler until the request has settled, and gives the outcome.
-    ///
-    /// # Panics
-    /// Inside a task or callback, if the request has not settled: await it there, or ask
-    /// [`is_settled`](Self::is_settled) first.
-    pub fn wait(mut self) -> Result<A::Output, A::Error> {
-        if self.core.is_foreign() {
-            let id = std::mem::replace(&mut self.id, TAKEN);
-            return Err(take_in_child::<A>(&self.core, id));
-        }
-        while !self.is_settled() {
-            assert!(!self.core.is_inside(), "Status::wait inside a task or callback; await it instead");
-            self.core.turn_towards(|| self.is_settled());
-        }
-        self.take_settled()
-    }
-
-    /// Has `callback` run with the outcome, as [`Operation::then`] does.
-    pub fn then<F>(mut self, callback: F) -> RequestId
-    where
-        F: FnOnce(Result<A::Output, A::Error>) + 'static,
-    {
-        let id = std::mem::replace(&mut self.id, TAKEN);
-        let function = CallbackStorage::new(callback);
-        let ending = Ending::Callback(Callback { function, run: run_callback::<A, F>, direct: false });
-        let old = self.core.queue.borrow_mut().set_ending_and_deliver(id, ending);
-        drop(old);
-        id
-    }
-
-    fn take_settled(mut self) -> Result<A::Output, A::Error> {
-        take::<A>(&self.core, std::mem::replace(&mut self.id, TAKEN))
-    }
-}
-
-impl<A: Action> Future for Status<A> {
-    type Output = Result<A::Output, A::Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        assert_ne!(self.id, TAKEN, "a status was polled after its end");
-        let polled = poll_submitted::<A>(&self.core, self.id, context);
-        if polled.is_ready() {
-            self.id = TAKEN;
-        }
-        polled
-    }
-}
-
-impl<A: Action> Drop for Status<A> {
-    fn drop(&mut self) {
-        if self.id != TAKEN {
-            self.core.detach(self.id);
-        }
-    }
-}
-
-impl<A: Action> fmt::Debug for Status<A> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Status({:?}, {:?})", self.id, self.progress())
-    }
-}
-
-// The actions of plain operations.
-
-/// Moves bytes out of a buffer and gives it back.
-#[derive(Debug)]
-pub struct Writing<B>(pub(crate) B);
-
-impl<B> Sealed for Writing<B> {}
-impl<B> Sealed for Reading<B> {}
-
-impl<B: Buffer + Unpin> Action for Writing<B> {
-    type Output = (usize, B);
-    type Error = Failed<B>;
-
-    fn parts(&mut self, parts: &mut Parts) {
-        self.0.source_parts(parts);
-    }
-
-    fn finish(self, _io: &Io, report: ActionReport) -> Result<(usize, B), Failed<B>> {
-        transferred(self.0, report.0)
-    }
-}
-
-/// Moves bytes into a buffer and gives it back.
-#[derive(Debug)]
-pub struct Reading<B>(pub(crate) B);
-
-impl<B: BufferMut + Unpin> Action for Reading<B> {
-    type Output = (usize, B);
-    type Error = Failed<B>;
-
-    fn parts(&mut self, parts: &mut Parts) {
-        self.0.target_parts(parts);
-    }
-
-    fn finish(mut self, _io: &Io, report: ActionReport) -> Result<(usize, B), Failed<B>> {
-        tell_filled(&mut self.0, report.0.moved.bytes());
-        transferred(self.0, report.0)
-    }
-}
-
-impl<B: Buffer + Unpin> Positioned for Writing<B> {}
-impl<B: BufferMut + Unpin> Positioned for Reading<B> {}
-
-fn transferred<B>(buffer: B, report: Report) -> Result<(usize, B), Failed<B>> {
-    match report.result {
-        Ok(_) => Ok((report.moved.bytes() as usize, buffer)),
-        Err(error) => Err(Failed { error, buffer, moved: report.moved }),
-    }
-}
-
-impl Sealed for ReadToEnd {}
-
-impl Action for ReadToEnd {
-    type Output = (usize, Vec<u8>);
-    type Error = Failed<Vec<u8>>;
-
-    fn finish(self, _io: &Io, report: ActionReport) -> Result<(usize, Vec<u8>), Failed<Vec<u8>>> {
-        transferred(self.bytes, report.0)
-    }
-}
-
-/// Gives nothing back.
-#[derive(Debug)]
-pub struct Plain;
-
-impl Sealed for Plain {}
-
-impl Action for Plain {
-    type Output = ();
-    type Error = Error;
-
-    fn finish(self, _io: &Io, report: ActionReport) -> Result<(), Error> {
-        report.0.result.map(drop)
-    }
-}
-
-/// A counted reference to a handle of the queue. The last one to go closes it in the background.
-pub(crate) struct HandleRef {
-    pub(crate) io: Io,
-    pub(crate) key: HandleKey,
-}
-
-impl HandleRef {
-    pub(crate) fn operation<A: Action>(&self, op: Op, action: A) -> Operation<A> {
-        Operation::new(self.io.clone(), Some(self.key), Plan::Op(op), action)
-    }
-
-    pub(crate) fn close(&self, now: bool) -> Operation<Plain> {
-        Operation::new(self.io.clone(), Some(self.key), Plan::Close { now }, Plain)
-    }
-
-    /// Whether the handle takes requests.
-    pub(crate) fn is_open(&self) -> bool {
-        let Ok(core) = self.io.try_core() else { return false };
-        let queue = core.queue.borrow();
-        queue.handles.find(self.key).is_some_and(|index| queue.handles[index].life == Life::Open)
-    }
-}
-
-impl Clone for HandleRef {
-    fn clone(&self) -> HandleRef {
-        if let Ok(core) = self.io.try_core() {
-            core.queue.borrow_mut().clone_handle(self.key);
-        }
-        HandleRef { io: self.io.clone(), key: self.key }
-    }
-}
-
-impl Drop for HandleRef {
-    fn drop(&mut self) {
-        if let Ok(core) = self.io.try_core() {
-            core.queue.borrow_mut().drop_handle(self.key);
-            core.drop_leftovers();
-        }
-    }
-}
-
-impl fmt::Debug for HandleRef {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?}", self.key)
     }
 }

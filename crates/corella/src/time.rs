@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind};
-use crate::operation::{Operation, Plain, Plan};
+use crate::operation::{Operation, Plan};
+use crate::plain::Plain;
 use crate::scheduler::Io;
 
 impl Io {

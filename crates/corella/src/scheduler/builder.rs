@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use super::remote::{Arrived, Inbox};
 use super::tasks::{ReadyQueue, Tasks, enter_thread};
-use super::{Budgets, Core, Scheduler};
+use super::turn::Budgets;
+use super::{Core, Scheduler};
 use crate::backend::{Backend, BackendKind, BackendReason, Portable, fork};
 #[cfg(target_os = "linux")]
 use crate::backend::{MaskedOpcodes, Uring};

@@ -1,0 +1,132 @@
+//! What plain operations carry and give back, and the counted references that handles are.
+
+use std::fmt;
+
+use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
+use crate::error::{Error, Failed};
+use crate::op::Op;
+use crate::operation::{Action, ActionReport, Operation, Plan, Positioned, Sealed};
+use crate::queue::handles::{HandleKey, Life};
+use crate::queue::slots::Report;
+use crate::scheduler::Io;
+
+/// Moves bytes out of a buffer and gives it back.
+#[derive(Debug)]
+pub struct Writing<B>(pub(crate) B);
+
+impl<B> Sealed for Writing<B> {}
+impl<B> Sealed for Reading<B> {}
+
+impl<B: Buffer + Unpin> Action for Writing<B> {
+    type Output = (usize, B);
+    type Error = Failed<B>;
+
+    fn parts(&mut self, parts: &mut Parts) {
+        self.0.source_parts(parts);
+    }
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<(usize, B), Failed<B>> {
+        transferred(self.0, report.0)
+    }
+}
+
+/// Moves bytes into a buffer and gives it back.
+#[derive(Debug)]
+pub struct Reading<B>(pub(crate) B);
+
+impl<B: BufferMut + Unpin> Action for Reading<B> {
+    type Output = (usize, B);
+    type Error = Failed<B>;
+
+    fn parts(&mut self, parts: &mut Parts) {
+        self.0.target_parts(parts);
+    }
+
+    fn finish(mut self, _io: &Io, report: ActionReport) -> Result<(usize, B), Failed<B>> {
+        tell_filled(&mut self.0, report.0.moved.bytes());
+        transferred(self.0, report.0)
+    }
+}
+
+impl<B: Buffer + Unpin> Positioned for Writing<B> {}
+impl<B: BufferMut + Unpin> Positioned for Reading<B> {}
+
+fn transferred<B>(buffer: B, report: Report) -> Result<(usize, B), Failed<B>> {
+    match report.result {
+        Ok(_) => Ok((report.moved.bytes() as usize, buffer)),
+        Err(error) => Err(Failed { error, buffer, moved: report.moved }),
+    }
+}
+
+impl Sealed for ReadToEnd {}
+
+impl Action for ReadToEnd {
+    type Output = (usize, Vec<u8>);
+    type Error = Failed<Vec<u8>>;
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<(usize, Vec<u8>), Failed<Vec<u8>>> {
+        transferred(self.bytes, report.0)
+    }
+}
+
+/// Gives nothing back.
+#[derive(Debug)]
+pub struct Plain;
+
+impl Sealed for Plain {}
+
+impl Action for Plain {
+    type Output = ();
+    type Error = Error;
+
+    fn finish(self, _io: &Io, report: ActionReport) -> Result<(), Error> {
+        report.0.result.map(drop)
+    }
+}
+
+/// A counted reference to a handle of the queue. The last one to go closes it in the background.
+pub(crate) struct HandleRef {
+    pub(crate) io: Io,
+    pub(crate) key: HandleKey,
+}
+
+impl HandleRef {
+    pub(crate) fn operation<A: Action>(&self, op: Op, action: A) -> Operation<A> {
+        Operation::new(self.io.clone(), Some(self.key), Plan::Op(op), action)
+    }
+
+    pub(crate) fn close(&self, now: bool) -> Operation<Plain> {
+        Operation::new(self.io.clone(), Some(self.key), Plan::Close { now }, Plain)
+    }
+
+    /// Whether the handle takes requests.
+    pub(crate) fn is_open(&self) -> bool {
+        let Ok(core) = self.io.try_core() else { return false };
+        let queue = core.queue.borrow();
+        queue.handles.find(self.key).is_some_and(|index| queue.handles[index].life == Life::Open)
+    }
+}
+
+impl Clone for HandleRef {
+    fn clone(&self) -> HandleRef {
+        if let Ok(core) = self.io.try_core() {
+            core.queue.borrow_mut().clone_handle(self.key);
+        }
+        HandleRef { io: self.io.clone(), key: self.key }
+    }
+}
+
+impl Drop for HandleRef {
+    fn drop(&mut self) {
+        if let Ok(core) = self.io.try_core() {
+            core.queue.borrow_mut().drop_handle(self.key);
+            core.drop_leftovers();
+        }
+    }
+}
+
+impl fmt::Debug for HandleRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.key)
+    }
+}

@@ -1,0 +1,149 @@
+//! What the scheduler asks of settled requests, and what it takes.
+
+use std::task::Waker;
+
+use super::RequestQueue;
+use super::handles::Broken;
+use super::outcome::State;
+use super::slots::{Chain, ChainStep, Ending, Payload, Report, RequestId, Slot};
+use crate::buffer::Part;
+use crate::error::Moved;
+use crate::op::Op;
+
+impl RequestQueue {
+    /// The next settled request that the scheduler has not seen.
+    pub(crate) fn next_settled(&mut self) -> Option<RequestId> {
+        self.settled.pop_front()
+    }
+
+    /// Takes what a chain needs for its next step, if the settled request is one.
+    pub(crate) fn take_chain(&mut self, id: RequestId) -> Option<(Chain, Payload, Report)> {
+        let index = self.slots.find(id)?;
+        let slot = &mut self.slots[index];
+        let chain = slot.chain?;
+        Some((chain, slot.payload.replace_with_empty(), slot.report.take()?))
+    }
+
+    /// Goes on with a chain, or settles it for good.
+    pub(crate) fn go_on(&mut self, id: RequestId, payload: Payload, step: ChainStep) {
+        let Some(index) = self.slots.find(id) else {
+            return self.leftovers.push((payload, Ending::Detached));
+        };
+        let slot = &mut self.slots[index];
+        slot.payload = payload;
+        let (op, key) = match step {
+            ChainStep::Settle(report) => return self.end_chain(index, report),
+            ChainStep::Next(op, key) => (op, key),
+        };
+        slot.op = op;
+        slot.handle = Some(key);
+        slot.moved = 0;
+        slot.begun = false;
+        if slot.cause.is_some() || slot.abandoned {
+            let result = Err(self.stop_error(index));
+            return self.end_chain(index, Report { result, moved: Moved::NotStarted });
+        }
+        slot.state = State::Held;
+        self.unsettled += 1;
+        self.enter_lanes(index);
+        self.start_or_wait(index);
+        self.pump();
+    }
+
+    fn end_chain(&mut self, index: u32, report: Report) {
+        self.deadlines.remove(index, &mut self.slots);
+        let slot = &mut self.slots[index];
+        slot.chain = None;
+        slot.registration = None;
+        slot.report = Some(report);
+        let id = self.slots.id(index);
+        self.settled.push_back(id);
+    }
+
+    /// Whether a request has settled.
+    pub(crate) fn is_settled(&self, id: RequestId) -> bool {
+        self.slots.find(id).is_some_and(|index| self.slots[index].is_over())
+    }
+
+    /// Whether a settled request was a success.
+    pub(crate) fn settled_well(&self, id: RequestId) -> Option<bool> {
+        let slot = self.slots.find(id).map(|index| &self.slots[index]).filter(|slot| slot.is_over())?;
+        slot.report.as_ref().map(|report| report.result.is_ok())
+    }
+
+    /// Hands a settled request's outcome over and frees its slot.
+    pub(crate) fn take(&mut self, id: RequestId) -> Option<(Payload, Report, Ending)> {
+        let index = self.slots.find(id).filter(|index| self.slots[*index].is_over())?;
+        let mut slot = self.slots.remove(index);
+        match slot.op {
+            Op::Sleep => self.sleeps -= 1,
+            Op::Close => {}
+            _ => self.live -= 1,
+        }
+        if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key))
+            && handle.broken == Some(Broken::UntilHanded(id))
+        {
+            handle.broken = None;
+        }
+        if let Some(parts) = slot.op.parts_mut()
+            && parts.rest.capacity() > 0
+            && self.spare_lists.len() < 64
+        {
+            self.spare_lists.push(std::mem::take(&mut parts.rest));
+        }
+        let report = slot.report.take()?;
+        Some((slot.payload.replace_with_empty(), report, slot.ending))
+    }
+
+    /// Settled requests with a callback that has not run, or that nobody owns.
+    pub(crate) fn undelivered(&self) -> Vec<RequestId> {
+        let is_it = |slot: &Slot| slot.is_over() && matches!(slot.ending, Ending::Callback(_) | Ending::Detached);
+        self.slots.iter().filter(|(_, slot)| is_it(slot)).map(|(index, _)| self.slots.id(index)).collect()
+    }
+
+    /// A list for the parts of a vectored request, empty, with its memory from an earlier one.
+    pub(crate) fn spare_list(&mut self) -> Vec<Part> {
+        let mut list = self.spare_lists.pop().unwrap_or_default();
+        list.clear();
+        list
+    }
+
+    /// Changes how an outcome is to be taken; gives the old ending back, to be dropped outside.
+    pub(crate) fn set_ending(&mut self, id: RequestId, ending: Ending) -> Result<Ending, Ending> {
+        match self.slots.find(id) {
+            Some(index) => Ok(std::mem::replace(&mut self.slots[index].ending, ending)),
+            None => Err(ending),
+        }
+    }
+
+    /// Changes how an outcome is to be taken, and has it delivered anew if it has settled already.
+    pub(crate) fn set_ending_and_deliver(&mut self, id: RequestId, ending: Ending) -> Result<Ending, Ending> {
+        if self.is_settled(id) {
+            self.settled.push_back(id);
+        }
+        self.set_ending(id, ending)
+    }
+
+    /// Whether a request's settling already wakes this waker.
+    pub(crate) fn will_wake(&self, id: RequestId, waker: &Waker) -> bool {
+        let ending = self.slots.find(id).map(|index| &self.slots[index].ending);
+        matches!(ending, Some(Ending::Wake(old)) if old.will_wake(waker))
+    }
+
+    /// In a forked child: the child's copy of what a request carries. The OS has the parent's.
+    pub(crate) fn take_copy(&mut self, id: RequestId) -> Option<Payload> {
+        let index = self.slots.find(id)?;
+        Some(self.slots[index].payload.replace_with_empty())
+    }
+
+    /// The bytes that a settled request moved.
+    pub(crate) fn settled_bytes(&self, id: RequestId) -> Option<u64> {
+        let slot = &self.slots[self.slots.find(id)?];
+        slot.is_over().then_some(slot.moved)
+    }
+
+    /// How a request's outcome is to be taken.
+    pub(crate) fn ending(&mut self, id: RequestId) -> Option<&mut Ending> {
+        self.slots.find(id).map(|index| &mut self.slots[index].ending)
+    }
+}

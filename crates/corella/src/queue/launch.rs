@@ -1,0 +1,183 @@
+//! Carrying a request out: here and now, by a bare call, or through the backend.
+
+use super::RequestQueue;
+use super::handles::Handle;
+use super::outcome::State;
+use super::slots::RequestId;
+use crate::backend::{
+    Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value, attempt, perform,
+};
+use crate::buffer::{ReadToEnd, fill_from};
+use crate::op::{At, Class, Extent, Op, SeekTo};
+
+impl RequestQueue {
+    /// Carries a request out: here, by a bare call, or through the backend.
+    pub(super) fn launch(&mut self, index: u32) {
+        self.slots[index].state = State::AtOs;
+        if matches!(self.slots[index].op, Op::Sleep) {
+            return;
+        }
+        self.at_os += 1;
+        if let Some(outcome) = self.carry_out_here(index) {
+            let token = self.slots.id(index).token();
+            self.completions.push_back(Completion { token, outcome });
+            return;
+        }
+        if self.slots[index].op.extent() == Some(Extent::ToEnd)
+            && let Err(fault) = self.grow(index)
+        {
+            let token = self.slots.id(index).token();
+            self.completions.push_back(Completion { token, outcome: Err(fault) });
+            return;
+        }
+        self.hand_to_backend(index);
+    }
+
+    /// What needs no OS: barriers, seeks, empty transfers, and what came back to the front of the lane.
+    fn carry_out_here(&mut self, index: u32) -> Option<Outcome> {
+        let slot = &mut self.slots[index];
+        let handle = &mut self.handles[slot.handle?.index];
+        let to_end = slot.op.extent() == Some(Extent::ToEnd);
+        if !to_end && slot.op.parts().is_some_and(|parts| parts.total() == 0) {
+            return Some(Ok(Value::Count(0)));
+        }
+        match &mut slot.op {
+            // io_uring would read on, whatever the place; pread(2) refuses, and so do all backends.
+            Op::Read { at: At::Offset(_), .. } | Op::Write { at: At::Offset(_), .. }
+                if handle.class == Class::Stream =>
+            {
+                Some(Err(Fault::Os(libc::ESPIPE)))
+            }
+            Op::Barrier => Some(Ok(Value::Count(0))),
+            Op::Seek { to } => Some(seek(*to, handle)),
+            Op::Accept => {
+                let connection = handle.pushback.as_mut()?.connections.pop_front()?;
+                Some(Ok(Value::Descriptor(connection)))
+            }
+            Op::Recv { parts, .. } | Op::Read { parts, .. } => {
+                let (payload, moved) = (&mut slot.payload, slot.moved);
+                let (place, count) = handle.pushback.as_mut()?.take(|bytes| match payload.get_mut::<ReadToEnd>() {
+                    Some(target) if to_end => target.take_all(bytes),
+                    _ => fill_from(parts, moved, bytes),
+                })?;
+                if moved == 0 {
+                    slot.origin = place;
+                }
+                slot.begun = true;
+                // They were counted when the OS handed them over.
+                handle.received -= count;
+                Some(Ok(Value::Count(count)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes room in the buffer of a read to the end.
+    fn grow(&mut self, index: u32) -> Result<(), Fault> {
+        let slot = &mut self.slots[index];
+        let expected = match (slot.handle, &slot.op) {
+            (Some(key), Op::Read { at, .. }) => {
+                let handle = &self.handles[key.index];
+                let start = match at {
+                    At::Cursor => handle.cursor,
+                    At::Offset(offset) => *offset,
+                };
+                handle.known_end.saturating_sub(start + slot.moved)
+            }
+            _ => 0,
+        };
+        let Some(target) = slot.payload.get_mut::<ReadToEnd>() else { return Ok(()) };
+        let parts = target.room(expected).ok_or(Fault::Os(libc::ENOMEM))?;
+        if let Some(old) = slot.op.parts_mut() {
+            *old = parts;
+        }
+        Ok(())
+    }
+
+    fn hand_to_backend(&mut self, index: u32) {
+        self.parts.clear();
+        let Place { class, offset, descriptor, nonblocking } = self.place(index);
+        let slot = &self.slots[index];
+        if let Some(parts) = slot.op.parts() {
+            let skip = if slot.op.extent() == Some(Extent::ToEnd) { 0 } else { slot.moved };
+            parts.append_remaining(skip, TRANSFER_PARTS_MAX, &mut self.parts);
+            if slot.op.is_stream_write(class) && !matches!(class, Class::File { .. } | Class::SharedFile) {
+                self.join_followers(index);
+            }
+        }
+        let slot = &mut self.slots[index];
+        slot.begun = true;
+        let bare = slot.bare;
+        let token = RequestId { index, generation: slot.generation }.token();
+        let submission =
+            Submission { token, op: &self.slots[index].op, descriptor, class, parts: &self.parts, offset, nonblocking };
+        let outcome = match (class, submission.op) {
+            (Class::File { .. }, _) if bare => Some(perform(&submission)),
+            (Class::Socket, Op::Recv { .. } | Op::Send { .. }) if bare => attempt(&submission, false),
+            _ => None,
+        };
+        match outcome {
+            Some(outcome) => self.completions.push_back(Completion { token, outcome }),
+            None => self.backend.submit(&submission, &mut self.completions),
+        }
+    }
+
+    /// The class and descriptor of a request's handle, and where in the file its next byte goes.
+    fn place(&mut self, index: u32) -> Place {
+        let slot = &mut self.slots[index];
+        let Some(key) = slot.handle else {
+            return Place { class: Class::Stream, offset: None, descriptor: -1, nonblocking: false };
+        };
+        let handle = &mut self.handles[key.index];
+        if !slot.begun {
+            slot.origin = match slot.op {
+                Op::Read { at: At::Offset(offset), .. } | Op::Write { at: At::Offset(offset), .. } => offset,
+                _ if matches!(handle.class, Class::File { .. }) => handle.cursor,
+                _ => handle.received,
+            };
+        }
+        let appends =
+            matches!(slot.op, Op::Write { at: At::Cursor, .. }) && handle.class == Class::File { append: true };
+        let positioned = matches!(slot.op, Op::Read { at: At::Offset(_), .. } | Op::Write { at: At::Offset(_), .. });
+        let offset = match handle.class {
+            Class::File { .. } if !appends => Some(slot.origin + slot.moved),
+            _ if positioned => Some(slot.origin + slot.moved),
+            _ => None,
+        };
+        let descriptor = match slot.op {
+            Op::Close => self.surrender_descriptor(key.index),
+            _ => self.handles[key.index].raw(),
+        };
+        let handle = &self.handles[key.index];
+        Place { class: handle.class, offset, descriptor, nonblocking: handle.nonblocking }
+    }
+}
+
+/// Where a request is carried out.
+struct Place {
+    class: Class,
+    /// In the file; `None` for streams and where the OS keeps the cursor.
+    offset: Option<u64>,
+    descriptor: RawDescriptor,
+    nonblocking: bool,
+}
+
+/// Moves a file's cursor, or says where it is not.
+fn seek(to: SeekTo, handle: &Handle) -> Outcome {
+    let illegal = Fault::Os(libc::ESPIPE);
+    if !matches!(handle.class, Class::File { .. }) {
+        return Err(illegal);
+    }
+    let place = match to {
+        SeekTo::Start(offset) => i64::try_from(offset).ok(),
+        SeekTo::Current(offset) => (handle.cursor as i64).checked_add(offset),
+        SeekTo::End(offset) => {
+            let descriptor = handle.descriptor.as_ref().ok_or(Fault::Os(libc::EBADF))?;
+            rustix::fs::fstat(descriptor)?.st_size.checked_add(offset)
+        }
+    };
+    match place {
+        Some(place) if place >= 0 => Ok(Value::Count(place as u64)),
+        _ => Err(Fault::Os(libc::EINVAL)),
+    }
+}

@@ -1,0 +1,246 @@
+//! From a backend's completion to a settled request, and what that changes of its handle.
+
+use super::handles::{Broken, Handle, Pushback};
+use super::outcome::{Event, State, Step, decide};
+use super::slots::{Link, NONE, Report, RequestId, Slot};
+use super::{PUMP_BUDGET, RequestQueue, lanes};
+use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PARTS_MAX, Value};
+use crate::buffer::{ReadToEnd, copy_out};
+use crate::error::{Error, ErrorKind, Moved};
+use crate::op::{At, Class, Extent, Op};
+
+impl RequestQueue {
+    /// Handles what the backend reported and what that set free, within a budget.
+    pub(crate) fn pump(&mut self) {
+        for _ in 0..PUMP_BUDGET {
+            if let Some(id) = self.rechecks.pop_front() {
+                if let Some(index) = self.slots.find(id).filter(|index| self.slots[*index].state == State::Held) {
+                    lanes::stop_waiting(index, &mut self.slots);
+                    self.start_or_wait(index);
+                }
+            } else if let Some(completion) = self.completions.pop_front() {
+                self.complete(completion);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        let id = RequestId::from_token(completion.token);
+        let Some(index) = self.slots.find(id).filter(|index| self.slots[*index].is_at_os()) else {
+            // It was settled as an orphan; a descriptor that comes late is closed here.
+            return;
+        };
+        self.at_os -= 1;
+        match std::mem::take(&mut self.slots[index].joined) {
+            0 => self.apply(index, completion.outcome),
+            joined => self.complete_joined(index, joined, completion.outcome),
+        }
+        self.fill_os();
+    }
+
+    /// Starts what waits for room at the OS, as far as there is room.
+    pub(super) fn fill_os(&mut self) {
+        while self.at_os < self.depth {
+            let Some(id) = self.queued.pop_front() else { break };
+            if let Some(index) = self.slots.find(id).filter(|index| self.slots[*index].state == State::Queued) {
+                self.start(index);
+            }
+        }
+    }
+
+    /// One request's share of what the OS reported.
+    pub(super) fn apply(&mut self, index: u32, outcome: Outcome) {
+        let event = self.classify(index, &outcome);
+        let step = decide(self.slots[index].state, self.sort(index), event);
+        let moved = self.slots[index].moved;
+        match (step, outcome) {
+            (Step::Succeed, _) if matches!(self.slots[index].op, Op::Close) && self.slots[index].cause.is_some() => {
+                // It is closed, but not all that was before it has been done.
+                let error = self.stop_error(index);
+                self.settle(index, Err(error));
+            }
+            (Step::Succeed, Ok(Value::Count(_))) => {
+                let count = match &self.slots[index].op {
+                    Op::Seek { .. } => self.slots[index].origin,
+                    _ => moved,
+                };
+                self.settle(index, Ok(Value::Count(count)));
+            }
+            (Step::Succeed, Ok(value)) => self.settle(index, Ok(value)),
+            (Step::Continue, _) => self.launch(index),
+            (Step::Stop, _) => {
+                let error = self.stop_error(index);
+                self.settle(index, Err(error));
+            }
+            (Step::Fail, outcome) => {
+                let error = match outcome {
+                    Err(Fault::Os(code)) => Error::from_os(code, self.slots[index].op.to_string(), self.name(index)),
+                    Err(Fault::Name(why)) => self.error(index, ErrorKind::NameNotResolved).with_note(why),
+                    _ => self.error(index, ErrorKind::UnexpectedEnd).with_note(format!("after {moved} bytes")),
+                };
+                self.settle(index, Err(error));
+            }
+            (step, _) => unreachable!("{step:?} for {event:?}"),
+        }
+    }
+
+    /// What an outcome means for its request; counts the bytes.
+    fn classify(&mut self, index: u32, outcome: &Outcome) -> Event {
+        let is_file = self.slots[index]
+            .handle
+            .is_some_and(|key| matches!(self.handles[key.index].class, Class::File { .. } | Class::SharedFile));
+        let slot = &mut self.slots[index];
+        let count = match outcome {
+            Err(Fault::Interrupted) => return Event::Interrupted,
+            Err(_) => return Event::Error,
+            Ok(Value::Count(count)) => *count,
+            Ok(_) => return Event::Done,
+        };
+        let extent = slot.op.extent();
+        let Some(parts) = slot.op.parts() else {
+            if matches!(slot.op, Op::Seek { .. }) {
+                slot.origin = count;
+            }
+            return Event::Done;
+        };
+        if let (Some(_), Some(key)) = (extent, slot.handle) {
+            self.handles[key.index].received += count;
+        }
+        slot.moved += count;
+        let whole = slot.moved >= parts.total();
+        let was_cut = count >= TRANSFER_BYTES_MAX || parts.len() > TRANSFER_PARTS_MAX;
+        match extent {
+            Some(Extent::ToEnd) => {
+                if let Some(target) = slot.payload.get_mut::<ReadToEnd>() {
+                    target.arrived(count as usize);
+                }
+                if count == 0 { Event::Done } else { Event::Short }
+            }
+            // One call takes so many bytes and parts and no more; on a file, which has an end, the program is not to
+            // notice. A stream's next bytes may be long in coming.
+            Some(Extent::Some) if is_file && was_cut && count > 0 && !whole => Event::Short,
+            Some(Extent::Some) => Event::Done,
+            _ if whole => Event::Done,
+            _ if count == 0 => Event::Error,
+            _ => Event::Short,
+        }
+    }
+
+    /// Settles a request: its outcome is final, its lane goes on.
+    pub(super) fn settle(&mut self, index: u32, result: Result<Value, Error>) {
+        debug_assert_ne!(self.slots[index].state, State::Settled, "a request settles once");
+        if self.slots[index].chain.is_none() {
+            self.deadlines.remove(index, &mut self.slots);
+            self.slots[index].registration = None;
+        }
+        lanes::stop_waiting(index, &mut self.slots);
+        let slot = &mut self.slots[index];
+        let moved = match slot.begun {
+            false => Moved::NotStarted,
+            true => Moved::Bytes(slot.moved),
+        };
+        slot.state = State::Settled;
+        self.unsettled -= 1;
+        slot.report = Some(Report { result, moved });
+        let id = self.slots.id(index);
+        if let Some(key) = self.slots[index].handle {
+            self.tell_handle(index, key.index);
+            lanes::unlink(index, &mut self.slots, &mut self.handles[key.index]);
+            self.release_waiters(index);
+            if matches!(self.slots[index].op, Op::Close) {
+                // What is left of the handle is the queue's own: pushed back bytes and connections.
+                drop(self.handles.remove(key.index));
+            }
+        }
+        self.settled.push_back(id);
+    }
+
+    /// What a settled request changes of its handle: cursor, known end, broken lane, what comes back to the front.
+    fn tell_handle(&mut self, index: u32, handle: u32) {
+        let id = self.slots.id(index);
+        let slot = &mut self.slots[index];
+        let handle = &mut self.handles[handle];
+        let Some(report) = &slot.report else { return };
+        let end = slot.origin.saturating_add(slot.moved);
+        let is_file = matches!(handle.class, Class::File { .. });
+        match (&slot.op, &report.result) {
+            (Op::Read { at: At::Cursor, .. }, _) if is_file && slot.begun && !slot.abandoned => handle.cursor = end,
+            (Op::Write { at: At::Cursor, .. }, _) if handle.class == (Class::File { append: true }) => {}
+            (Op::Write { at, .. }, _) if is_file && slot.moved > 0 => {
+                handle.known_end = handle.known_end.max(end);
+                if *at == At::Cursor {
+                    handle.cursor = end;
+                }
+            }
+            (Op::Seek { .. }, Ok(Value::Count(to))) => handle.cursor = *to,
+            (Op::Truncate { length }, Ok(_)) => handle.known_end = *length,
+            (Op::Allocate { offset, length }, Ok(_)) => {
+                handle.known_end = handle.known_end.max(offset.saturating_add(*length));
+            }
+            (Op::StatHandle, Ok(Value::Metadata(metadata))) if is_file => handle.known_end = metadata.size,
+            _ => {}
+        }
+        if let Err(error) = &report.result
+            && slot.op.is_stream_write(handle.class)
+            && breaks_lane(error.kind(), slot.moved)
+        {
+            handle.broken = Some(match handle.class {
+                Class::File { .. } | Class::SharedFile => Broken::UntilHanded(id),
+                _ => Broken::ForGood,
+            });
+        }
+        if slot.abandoned {
+            push_back(slot, handle);
+        }
+    }
+
+    /// Those who waited for this one look again, in submission order.
+    fn release_waiters(&mut self, index: u32) {
+        let mut waiter = std::mem::replace(&mut self.slots[index].waiters, NONE);
+        let start = self.rechecks.len();
+        while waiter != NONE {
+            let id = self.slots.id(waiter);
+            let slot = &mut self.slots[waiter];
+            slot.blocker = NONE;
+            waiter = std::mem::replace(&mut slot.waiting, Link::UNLINKED).next;
+            self.rechecks.push_back(id);
+        }
+        // They were found last come first.
+        self.rechecks.make_contiguous()[start..].reverse();
+    }
+}
+
+/// Whether a failed stream write leaves a gap: the OS refused it, or it stopped after its first byte.
+fn breaks_lane(kind: ErrorKind, moved: u64) -> bool {
+    match kind {
+        ErrorKind::LaneBroken => false,
+        ErrorKind::Cancelled | ErrorKind::TimedOut => moved > 0,
+        _ => true,
+    }
+}
+
+/// Bytes and connections that came for an abandoned request go to the front of its lane.
+pub(super) fn push_back(slot: &mut Slot, handle: &mut Handle) {
+    match slot.op {
+        Op::Accept => {
+            if let Some(Report { result, .. }) = &mut slot.report
+                && let Ok(Value::Descriptor(_)) = result
+                && let Ok(Value::Descriptor(connection)) = std::mem::replace(result, Ok(Value::Count(0)))
+            {
+                handle.pushback.get_or_insert_default().connections.push_back(connection);
+            }
+        }
+        Op::Recv { .. } | Op::Read { .. } if !matches!(handle.class, Class::File { .. }) && slot.moved > 0 => {
+            let count = std::mem::take(&mut slot.moved);
+            let bytes = match slot.payload.get_mut::<ReadToEnd>() {
+                Some(target) => target.give_back(),
+                None => slot.op.parts().map_or_else(Vec::new, |parts| copy_out(parts, count)),
+            };
+            let pushback: &mut Pushback = handle.pushback.get_or_insert_default();
+            pushback.insert(slot.origin, bytes);
+        }
+        _ => {}
+    }
+}

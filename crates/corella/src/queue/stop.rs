@@ -1,0 +1,126 @@
+//! Stopping: cancels, deadlines, abandonment, and the end of the scheduler.
+
+use super::RequestQueue;
+use super::deadlines::Nanoseconds;
+use super::outcome::{Event, State, Step, decide};
+use super::settle::push_back;
+use super::slots::{Cause, Ending, Payload, RequestId};
+use crate::backend::{RawDescriptor, Value};
+use crate::op::{Lanes, Op};
+
+impl RequestQueue {
+    /// Asks a request to stop. Once it has settled this does nothing.
+    pub(crate) fn cancel(&mut self, id: RequestId, cause: Cause) {
+        if let Some(index) = self.slots.find(id) {
+            self.interrupt(index, cause);
+            self.pump();
+        }
+    }
+
+    pub(super) fn interrupt(&mut self, index: u32, cause: Cause) {
+        let event = match cause {
+            Cause::Cancel => Event::Cancel,
+            Cause::Deadline => Event::Deadline,
+            Cause::Abandon => Event::Abandon,
+            Cause::Close => Event::Close,
+            Cause::Shutdown => Event::Shutdown,
+        };
+        let slot = &mut self.slots[index];
+        if cause == Cause::Abandon {
+            slot.abandoned = true;
+            let ending = std::mem::replace(&mut slot.ending, Ending::Detached);
+            self.leftovers.push((Payload::empty(), ending));
+        }
+        let step = decide(self.slots[index].state, self.sort(index), event);
+        let slot = &mut self.slots[index];
+        match step {
+            Step::StopUnstarted => {
+                slot.cause = Some(cause);
+                let error = self.stop_error(index);
+                self.settle(index, Err(error));
+            }
+            Step::AskOs => {
+                slot.cause = Some(cause);
+                slot.state = State::CancelAsked;
+                let leader = self.leader_of(index);
+                let token = self.slots.id(leader).token();
+                let descriptor = self.raw_descriptor(index);
+                self.backend.cancel(token, &self.slots[leader].op, descriptor, &mut self.completions);
+            }
+            Step::Orphan => {
+                slot.cause = Some(cause);
+                if !matches!(slot.op, Op::Sleep) {
+                    self.at_os -= 1;
+                    let token = self.slots.id(index).token();
+                    self.backend.cancel(token, &self.slots[index].op, -1, &mut self.completions);
+                }
+                let error = self.stop_error(index);
+                self.settle(index, Err(error));
+                self.fill_os();
+            }
+            Step::Hurry => self.hurry_close(index, cause),
+            Step::Discard => {
+                if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) {
+                    push_back(&mut self.slots[index], handle);
+                }
+                self.discard(index);
+            }
+            // Between two steps of a chain nothing is in flight; the next step is not begun then.
+            Step::Ignore if slot.chain.is_some() => {
+                slot.cause.get_or_insert(cause);
+            }
+            Step::Ignore => {}
+            step => unreachable!("{step:?} for {event:?}"),
+        }
+    }
+
+    /// Throws a settled request away that nobody takes; a failure that broke a lane is still delivered.
+    fn discard(&mut self, index: u32) {
+        let id = self.slots.id(index);
+        // It may be listed already; then the second finding is of a request that is gone.
+        self.settled.push_back(id);
+    }
+
+    /// The request whose call to the OS carries this one: itself, or the head of the writes joined with it.
+    fn leader_of(&self, index: u32) -> u32 {
+        let slot = &self.slots[index];
+        match slot.handle {
+            Some(key) if slot.lanes == Lanes::SEND => self.handles[key.index].lanes[1].head,
+            _ => index,
+        }
+    }
+
+    fn raw_descriptor(&self, index: u32) -> RawDescriptor {
+        self.slots[index].handle.map_or(-1, |key| self.handles[key.index].raw())
+    }
+
+    /// What comes due at `now`: sleeps end, deadlines cancel.
+    pub(crate) fn fire_due(&mut self, now: Nanoseconds) {
+        self.now = now;
+        while let Some(index) = self.deadlines.pop_due(now, &mut self.slots) {
+            let slot = &self.slots[index];
+            match slot.op {
+                Op::Sleep if slot.origin <= now => self.settle(index, Ok(Value::Count(0))),
+                _ => self.interrupt(index, Cause::Deadline),
+            }
+        }
+        self.pump();
+    }
+
+    /// When the next deadline or sleep comes due.
+    pub(crate) fn next_due(&self) -> Option<Nanoseconds> {
+        self.deadlines.next()
+    }
+
+    /// Cancels everything that has not settled.
+    pub(crate) fn cancel_all(&mut self) {
+        let unsettled: Vec<u32> =
+            self.slots.iter().filter(|(_, slot)| slot.state != State::Settled).map(|(index, _)| index).collect();
+        for index in unsettled {
+            if self.slots[index].state != State::Settled {
+                self.interrupt(index, Cause::Shutdown);
+            }
+        }
+        self.pump();
+    }
+}

@@ -1,0 +1,445 @@
+//! The scheduler's inside: one turn, and what it runs.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::Io;
+use super::remote::{Arrived, Inbox};
+use super::tasks::{ROOT, Ready, ReadyQueue, TaskKey, Tasks};
+use crate::backend::{BackendReason, fork};
+use crate::error::{Error, ErrorKind};
+use crate::queue::slots::{Cause, Ending, Payload, RequestId};
+use crate::queue::{RequestQueue, Unobserved};
+
+/// Called with each failure that nobody took.
+pub(crate) type Hook = Box<dyn FnMut(Unobserved)>;
+
+/// How much one turn, and one poll of a task, may do before others have their turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budgets {
+    /// Tasks and callbacks in one turn.
+    pub(crate) tasks_per_turn: usize,
+    /// Operations of one task that may finish at once before it has to yield.
+    pub(crate) operations_per_poll: u32,
+    /// Their bytes.
+    pub(crate) bytes_per_poll: u64,
+}
+
+/// The scheduler's inside, which `Io` refers to weakly.
+pub(crate) struct Core {
+    pub(super) io: Weak<Core>,
+    pub(crate) queue: RefCell<RequestQueue>,
+    pub(super) tasks: RefCell<Tasks>,
+    pub(super) ready: Rc<ReadyQueue>,
+    /// Settled requests whose callbacks run before the tasks.
+    pub(super) direct: RefCell<VecDeque<RequestId>>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(super) arrived: RefCell<Arrived>,
+    /// A task or a callback is running.
+    pub(super) inside: Cell<bool>,
+    /// The program asked `run` to return.
+    pub(super) stopping: Cell<bool>,
+    /// The future of `block_on` has been woken.
+    pub(super) root_is_ready: Cell<bool>,
+    /// There is one.
+    pub(super) root_is_driven: Cell<bool>,
+    /// No more requests.
+    pub(crate) ended: Cell<bool>,
+    pub(super) start: Instant,
+    pub(super) hook: RefCell<Option<Hook>>,
+    pub(super) unobserved: Cell<u64>,
+    pub(super) fork_generation: u64,
+    pub(super) budgets: Budgets,
+    pub(super) operations_left: Cell<u32>,
+    pub(super) bytes_left: Cell<u64>,
+    pub(super) tasks_max: usize,
+    pub(super) reason: BackendReason,
+    /// Kept for its memory.
+    pub(super) wakers: RefCell<Vec<Waker>>,
+    pub(super) leftovers: RefCell<Vec<(Payload, Ending)>>,
+    /// Counts `has_work` calls, for what is too dear to look at each time.
+    pub(super) looks: Cell<u32>,
+}
+
+/// Sets a flag while something runs, also when it panics.
+pub(super) struct Inside<'a>(&'a Cell<bool>);
+
+impl<'a> Inside<'a> {
+    pub(super) fn enter(flag: &'a Cell<bool>) -> Inside<'a> {
+        flag.set(true);
+        Inside(flag)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl Core {
+    /// Nanoseconds since the scheduler started.
+    pub(crate) fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    /// The time after `duration`, for a deadline.
+    pub(crate) fn after(&self, duration: Duration) -> u64 {
+        self.now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn io(&self) -> Io {
+        Io { core: Weak::clone(&self.io) }
+    }
+
+    /// Whether code of the program may block here.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.inside.get()
+    }
+
+    /// One operation that finished at once; false when the task has had its share and must yield.
+    pub(crate) fn spend(&self, bytes: u64) -> bool {
+        let operations = self.operations_left.get();
+        if operations == 0 || self.bytes_left.get() < bytes {
+            return false;
+        }
+        self.operations_left.set(operations - 1);
+        self.bytes_left.set(self.bytes_left.get() - bytes);
+        true
+    }
+
+    pub(super) fn refill_budget(&self) {
+        self.operations_left.set(self.budgets.operations_per_poll);
+        self.bytes_left.set(self.budgets.bytes_per_poll);
+    }
+
+    // A turn.
+
+    /// One turn. Waits at most `limit` for something to happen (`None`: as long as it takes), and not at all once
+    /// `is_done`, which what it runs may bring about.
+    pub(super) fn turn(&self, limit: Option<Duration>, is_done: impl Fn() -> bool) -> Result<(), Error> {
+        let was_called = self.take_arrived();
+        self.run_ready();
+        let timeout = if was_called || is_done() { Some(Duration::ZERO) } else { self.may_wait(limit) };
+        let result = self.queue.borrow_mut().wait(timeout);
+        self.inbox.is_awake();
+        if let Err(error) = result {
+            return Err(Error::from_io(&error, "wait", "the scheduler's backend"));
+        }
+        self.deliver();
+        self.run_direct();
+        self.fire_due();
+        Ok(())
+    }
+
+    pub(super) fn fire_due(&self) {
+        let now = self.now();
+        let is_due = {
+            let mut queue = self.queue.borrow_mut();
+            queue.set_now(now);
+            let is_due = queue.next_due().is_some_and(|due| due <= now);
+            if is_due {
+                queue.fire_due(now);
+            }
+            is_due
+        };
+        if is_due {
+            self.deliver();
+            self.run_direct();
+        }
+    }
+
+    /// How long this turn may wait.
+    pub(super) fn may_wait(&self, limit: Option<Duration>) -> Option<Duration> {
+        let has_work = !self.ready.is_empty()
+            || !self.direct.borrow().is_empty()
+            || !self.arrived.borrow().jobs.is_empty()
+            || self.root_is_ready.get();
+        if has_work || limit == Some(Duration::ZERO) || self.queue.borrow().has_backlog() {
+            return Some(Duration::ZERO);
+        }
+        let next_due = self.queue.borrow().next_due();
+        let until_due = next_due.map(|due| Duration::from_nanos(due.saturating_sub(self.now())));
+        if !self.inbox.may_sleep() {
+            return Some(Duration::ZERO);
+        }
+        [limit, until_due].into_iter().flatten().min()
+    }
+
+    /// Deals with what other threads sent: wakes and cancels all, jobs within the budget. Says whether anybody called,
+    /// if only to end the next wait.
+    pub(super) fn take_arrived(&self) -> bool {
+        let was_called = self.inbox.has_arrived();
+        if was_called {
+            let mut arrived = self.arrived.take();
+            self.inbox.take(&mut arrived);
+            for key in arrived.wakes.drain(..) {
+                self.ready.push(Ready::Task(key));
+            }
+            for request in arrived.cancels.drain(..) {
+                self.cancel(request);
+            }
+            self.arrived.replace(arrived);
+        }
+        for _ in 0..self.budgets.tasks_per_turn {
+            let Some(job) = self.arrived.borrow_mut().jobs.pop_front() else { break };
+            let _inside = Inside::enter(&self.inside);
+            self.refill_budget();
+            job(&self.io());
+        }
+        was_called
+    }
+
+    /// Runs what was ready when this turn began, within the budget.
+    pub(super) fn run_ready(&self) {
+        for _ in 0..self.ready.len().min(self.budgets.tasks_per_turn) {
+            match self.ready.pop() {
+                // A waker of a `block_on` that is over wakes nobody.
+                Some(Ready::Task(ROOT)) => self.root_is_ready.set(self.root_is_driven.get()),
+                Some(Ready::Task(key)) => self.poll_task(key),
+                Some(Ready::Callback(request)) => self.run_callback(request),
+                None => break,
+            }
+        }
+    }
+
+    pub(super) fn poll_task(&self, key: TaskKey) {
+        // Ended already, or woken while it is being polled further down the stack: there is no such nesting.
+        let Some((mut future, waker, state)) = self.tasks.borrow_mut().begin(key) else { return };
+        state.begins();
+        self.refill_budget();
+        let polled = {
+            let _inside = Inside::enter(&self.inside);
+            let guard = EndsOnPanic { core: self, key };
+            let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+            std::mem::forget(guard);
+            polled
+        };
+        let kind = match polled {
+            Poll::Ready(()) => ErrorKind::Panicked,
+            Poll::Pending => match self.tasks.borrow_mut().suspend(key, future) {
+                None => return,
+                Some(_future) => ErrorKind::Killed,
+            },
+        };
+        // A task that has finished has told who waits itself, and then this changes nothing.
+        let task = self.tasks.borrow_mut().remove(key);
+        if let Some(task) = task {
+            task.end(kind);
+        }
+        self.drop_leftovers();
+    }
+
+    /// Sorts what has settled to where it is to be delivered.
+    pub(super) fn deliver(&self) {
+        let mut wakers = self.wakers.take();
+        let mut failures = Vec::new();
+        loop {
+            let mut queue = self.queue.borrow_mut();
+            let Some(id) = queue.next_settled() else { break };
+            if let Some((chain, mut payload, report)) = queue.take_chain(id) {
+                drop(queue);
+                let step = chain(&mut payload, &self.io(), report);
+                self.queue.borrow_mut().go_on(id, payload, step);
+                continue;
+            }
+            match queue.ending(id) {
+                Some(Ending::Wake(_)) => {
+                    if let Ok(Ending::Wake(waker)) = queue.set_ending(id, Ending::Kept) {
+                        wakers.push(waker);
+                    }
+                }
+                Some(Ending::Callback(callback)) => match callback.direct {
+                    true => self.direct.borrow_mut().push_back(id),
+                    false => self.ready.push(Ready::Callback(id)),
+                },
+                Some(Ending::Detached) => {
+                    if let Some((payload, report, ending)) = queue.take(id) {
+                        queue.leftovers.push((payload, ending));
+                        failures.extend(report.result.err());
+                    }
+                }
+                Some(Ending::Kept) | None => {}
+            }
+        }
+        wakers.drain(..).for_each(Waker::wake);
+        self.wakers.replace(wakers);
+        for error in failures {
+            // What was stopped because nobody wanted it has not failed.
+            if error.kind() != ErrorKind::Cancelled {
+                self.report(error);
+            }
+        }
+        self.drop_leftovers();
+    }
+
+    /// Hands a failure that nobody took to the hook.
+    pub(super) fn report(&self, error: Error) {
+        self.unobserved.set(self.unobserved.get() + 1);
+        let hook = self.hook.take();
+        if let Some(mut hook) = hook {
+            let _inside = Inside::enter(&self.inside);
+            hook(Unobserved { error });
+            // Unless the hook has set another.
+            let mut place = self.hook.borrow_mut();
+            place.get_or_insert(hook);
+        }
+    }
+
+    /// Drops the program's values that the queue has put aside: their code may call the queue.
+    pub(crate) fn drop_leftovers(&self) {
+        if self.queue.borrow().leftovers.is_empty() {
+            return;
+        }
+        let mut leftovers = self.leftovers.take();
+        loop {
+            std::mem::swap(&mut self.queue.borrow_mut().leftovers, &mut leftovers);
+            if leftovers.is_empty() {
+                break;
+            }
+            leftovers.clear();
+        }
+        self.leftovers.replace(leftovers);
+    }
+
+    pub(super) fn run_direct(&self) {
+        let count = self.direct.borrow().len();
+        for _ in 0..count {
+            let next = self.direct.borrow_mut().pop_front();
+            match next {
+                Some(request) => self.run_callback(request),
+                None => break,
+            }
+        }
+    }
+
+    pub(super) fn run_callback(&self, request: RequestId) {
+        let taken = self.queue.borrow_mut().take(request);
+        let Some((payload, report, Ending::Callback(callback))) = taken else { return };
+        self.refill_budget();
+        let _inside = Inside::enter(&self.inside);
+        (callback.run)(callback.function, payload, report, &self.io());
+    }
+
+    pub(crate) fn cancel(&self, request: RequestId) {
+        self.queue.borrow_mut().cancel(request, Cause::Cancel);
+    }
+
+    // Driving.
+
+    /// One turn of a blocking ending, whose buffer the OS has: it cannot be given up.
+    ///
+    /// # Panics
+    /// When the OS refuses to wait at all, as when somebody has closed the scheduler's own descriptor: then nothing
+    /// can ever settle.
+    pub(crate) fn turn_towards(&self, is_done: impl Fn() -> bool) {
+        if let Err(error) = self.turn(None, is_done) {
+            panic!("{error}");
+        }
+    }
+
+    /// Cancels a request whose outcome nobody will take.
+    pub(crate) fn abandon(&self, id: RequestId, cause: Cause) {
+        if self.is_foreign() {
+            return;
+        }
+        if self.ended.get() {
+            let taken = self.queue.borrow_mut().take(id);
+            drop(taken);
+            return;
+        }
+        self.queue.borrow_mut().cancel(id, cause);
+        self.drop_leftovers();
+    }
+
+    /// Lets a request go on by itself; its failure goes to the hook.
+    pub(crate) fn detach(&self, id: RequestId) {
+        if self.is_foreign() {
+            return;
+        }
+        if self.ended.get() {
+            let taken = self.queue.borrow_mut().take(id);
+            drop(taken);
+            return;
+        }
+        let old = self.queue.borrow_mut().set_ending_and_deliver(id, Ending::Detached);
+        drop(old);
+    }
+
+    /// Whether this is a forked child of the scheduler's process.
+    pub(crate) fn is_foreign(&self) -> bool {
+        fork::generation() != self.fork_generation
+    }
+
+    pub(super) fn check_outside(&self, operation: &str) -> Result<(), Error> {
+        if self.is_foreign() {
+            return Err(Error::new(ErrorKind::WrongProcess, operation, ""));
+        }
+        if self.is_inside() {
+            return Err(Error::new(ErrorKind::NestedRun, operation, ""));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left to do or to wait for.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.tasks.borrow().len() == 0
+            && self.ready.is_empty()
+            && self.direct.borrow().is_empty()
+            && !self.inbox.has_arrived()
+            && self.arrived.borrow().jobs.is_empty()
+            && {
+                let queue = self.queue.borrow();
+                queue.unsettled() == 0 && !queue.has_backlog()
+            }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        if self.is_foreign() {
+            return false;
+        }
+        if !self.ready.is_empty() || self.inbox.has_arrived() || self.root_is_ready.get() {
+            return true;
+        }
+        let mut queue = self.queue.borrow_mut();
+        if queue.backend.has_completions()
+            || queue.has_backlog()
+            || !self.direct.borrow().is_empty()
+            || !self.arrived.borrow().jobs.is_empty()
+        {
+            return true;
+        }
+        // The clock is dear, so timers are looked at every so many calls.
+        const LOOK_AT_CLOCK_EVERY: u32 = 16;
+        let looks = self.looks.get().wrapping_add(1);
+        self.looks.set(looks);
+        looks.is_multiple_of(LOOK_AT_CLOCK_EVERY) && queue.next_due().is_some_and(|due| due <= self.now())
+    }
+}
+
+/// Ends a task whose poll panics; the panic itself goes on to the caller of `run`.
+struct EndsOnPanic<'a> {
+    pub(super) core: &'a Core,
+    pub(super) key: TaskKey,
+}
+
+impl Drop for EndsOnPanic<'_> {
+    fn drop(&mut self) {
+        let task = self.core.tasks.borrow_mut().remove(self.key);
+        if let Some(task) = task {
+            task.join().end(ErrorKind::Panicked);
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn os_handle(&self) -> BorrowedFd<'_> {
+        let descriptor = self.queue.borrow().backend.os_handle();
+        crate::backend::lend(descriptor, self)
+    }
+}
