@@ -89,6 +89,11 @@ fn conclude(committed: &CommittedSkips, strict: bool, is_interrupted: bool, resu
     let skips: Vec<Skip> = results.iter().flat_map(|result| result.tally.skips.clone()).collect();
     let objections = committed.objections(strict, &names, &skips);
     println!("\n{}", summary::table(results));
+    for result in results {
+        for problem in &result.tally.problems {
+            println!("{}: {problem}", result.name);
+        }
+    }
     for objection in &objections {
         println!("{objection}");
     }

@@ -9,6 +9,8 @@ const LINE_SIZE_MAX: usize = 64 * 1024;
 pub struct Reports {
     pub passed: u64,
     pub failed: u64,
+    /// The names of those that failed, as their own lines give them.
+    pub failures: Vec<String>,
     /// As the closing lines count them.
     pub ignored_count: u64,
     /// As their own lines name them.
@@ -62,6 +64,8 @@ impl Reports {
             self.unclosed_count = self.unclosed_count.saturating_sub(1);
         } else if let Some(ignored) = parse_ignored(line) {
             self.ignored.push(ignored);
+        } else if let Some(name) = parse_failure(line) {
+            self.failures.push(name);
         }
     }
 }
@@ -95,8 +99,17 @@ fn parse_ignored(line: &str) -> Option<Ignored> {
     } else {
         Some(rest.strip_prefix(" (")?.strip_suffix(')')?.to_owned())
     };
-    let words: Vec<_> = name.split_whitespace().collect();
-    Some(Ignored { name: words.join(" "), reason })
+    Some(Ignored { name: single_spaced(name), reason })
+}
+
+/// `test NAME ... FAILED`
+fn parse_failure(line: &str) -> Option<String> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(single_spaced)
+}
+
+/// A name without the spaces that align what follows it.
+fn single_spaced(name: &str) -> String {
+    name.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The text without its escape sequences `ESC [ … letter`.
@@ -143,6 +156,7 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
     fn closing_lines_sum_over_binaries() {
         let reports = reports(TWO_BINARIES);
         assert_eq!((reports.passed, reports.failed), (2, 1));
+        assert_eq!(reports.failures, ["lane::a_write_is_whole"]);
         assert_eq!(reports.ignored_count, 1);
         assert_eq!(reports.ignored, [ignored("lane::on_another_system", None)]);
         assert_eq!(reports.unclosed_count, 0);

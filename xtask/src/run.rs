@@ -22,7 +22,7 @@ pub struct Tally {
     pub passed: u64,
     pub failed: u64,
     pub skips: Vec<Skip>,
-    /// Why something counts as failed that no test reported, one line each.
+    /// What failed, one line each: tests by name, and whatever failed without a test's report.
     pub problems: Vec<String>,
 }
 
@@ -34,11 +34,7 @@ pub fn run_legs(runner: &mut Runner, legs: &[&Leg]) -> Vec<LegResult> {
             break;
         }
         println!("\n== {}: {}", leg.name, leg.purpose);
-        let result = run_leg(runner, leg);
-        for problem in &result.tally.problems {
-            println!("{}: {problem}", leg.name);
-        }
-        results.push(result);
+        results.push(run_leg(runner, leg));
     }
     results
 }
@@ -85,6 +81,7 @@ fn judge(leg: &str, step: &Step, ending: &Ending, reports: &Reports) -> Tally {
     if step.counts == Counts::Reported {
         tally.passed = reports.passed;
         tally.failed = reports.failed;
+        tally.problems = reports.failures.iter().map(|test| format!("{test} failed")).collect();
         let skips = reports.ignored.iter().map(|test| Skip::of_test(leg, test));
         tally.skips.extend(skips);
         for _ in reports.ignored.len() as u64..reports.ignored_count {

@@ -97,7 +97,7 @@ impl<A: Action> Status<A> {
         self.take_settled()
     }
 
-    /// Has `callback` run with the outcome, as [`Operation::then`] does.
+    /// Has `callback` run with the outcome, as [`Operation::then`](crate::Operation::then) does.
     pub fn then<F>(mut self, callback: F) -> RequestId
     where
         F: FnOnce(Result<A::Output, A::Error>) + 'static,

@@ -1,5 +1,7 @@
 //! Runs named promises on every backend, each in a thread of its own with a limit of time.
 
+use std::cell::RefCell;
+use std::panic::{self, PanicHookInfo};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -27,27 +29,46 @@ macro_rules! promises {
 /// A point of the contract, with its promises.
 pub type Point = (&'static str, &'static [Promise]);
 
+thread_local! {
+    /// What this thread has said in panics, while a promise runs on it.
+    static PANICS: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps the panics of a promise's thread for its report, as promises about panics are to pass in silence.
+fn keep_panics() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |panic: &PanicHookInfo| {
+        let is_kept = PANICS
+            .with_borrow_mut(|panics| panics.as_mut().map(|panics| panics.push_str(&format!("{panic}\n"))).is_some());
+        if !is_kept {
+            tell(panic);
+        }
+    }));
+}
+
 fn run(point: &'static str, promise: &'static Promise, variant: Variant, time_limit: Duration) -> Result<(), Failed> {
     let (sender, receiver) = mpsc::channel();
     let name = format!("{}-{point}-{}", variant.name(), promise.name);
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {
-        // A thread of its own, as a refusal by the kernel lasts as long as the thread.
-        let setup = Setup::new(variant, &name);
-        (promise.test)(&setup);
-        let _ = sender.send(());
+        PANICS.set(Some(String::new()));
+        let result = panic::catch_unwind(|| {
+            // A thread of its own, as a refusal by the kernel lasts as long as the thread.
+            let setup = Setup::new(variant, &name);
+            (promise.test)(&setup);
+        });
+        let _ = sender.send(result.map_err(|_| PANICS.take().unwrap_or_default()));
     })?;
-    match receiver.recv_timeout(time_limit) {
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("still running after {time_limit:?}").into()),
-        _ => thread.join().map_err(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            Failed::from(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("panicked").to_string())
-        }),
-    }
+    let Ok(result) = receiver.recv_timeout(time_limit) else {
+        return Err(format!("still running after {time_limit:?}").into());
+    };
+    thread.join().map_err(|_| "panicked at its end")?;
+    result.map_err(Failed::from)
 }
 
 /// Runs what the arguments ask for. What is not done after `time_limit` hangs.
 pub fn run_all(points: &'static [Point], time_limit: Duration) -> ! {
     let arguments = Arguments::from_args();
+    keep_panics();
     let mut trials = Vec::new();
     for variant in Variant::wanted() {
         let is_missing = variant.is_missing();
