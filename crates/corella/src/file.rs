@@ -5,12 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::OFlags;
-
-use crate::backend::{Value, set_nonblocking};
+use crate::backend::{Value, habits};
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd};
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Stat, os_path};
+use crate::fs::{FileKind, Stat, os_path};
 use crate::op::{At, Class, Extent, Op, OpenOptions, SeekTo};
 use crate::operation::{Action, ActionReport, Operation, Plan, Sealed};
 use crate::plain::{HandleRef, Plain, Reading, Writing};
@@ -145,23 +143,18 @@ impl Action for Opening {
         let Value::Descriptor(descriptor) = report.0.result? else { unreachable!("open gives a descriptor") };
         let operation = Op::Open { path: std::sync::Arc::from(c""), options: self.options }.to_string();
         let fault = |error: std::io::Error| Error::from_io(&error, operation.clone(), &*self.path);
-        let stat = rustix::fs::fstat(&descriptor).map_err(|code| fault(code.into()))?;
-        let class = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
-            rustix::fs::FileType::Directory => {
-                return Err(Error::from_os(libc::EISDIR, operation, &*self.path));
-            }
-            rustix::fs::FileType::RegularFile | rustix::fs::FileType::BlockDevice => {
-                Class::File { append: self.options.append }
-            }
+        let core = io.core(&operation)?;
+        let nature = core.queue.borrow().backend.nature(&descriptor).map_err(fault)?;
+        let class = match nature.kind {
+            FileKind::Directory => return Err(Error::from_os(libc::EISDIR, operation, &*self.path)),
+            FileKind::File | FileKind::BlockDevice => Class::File { append: self.options.append },
             _ => Class::Stream,
         };
-        let core = io.core(&operation)?;
         if class == Class::Stream {
-            let wanted = core.queue.borrow().backend.wants_nonblocking();
-            set_nonblocking(descriptor.as_fd(), wanted).map_err(fault)?;
+            core.queue.borrow().backend.take_in(&descriptor).map_err(fault)?;
         }
         let mut handle = Handle::new(descriptor, class, Target::Path(Rc::clone(&self.path)));
-        handle.known_end = stat.st_size.try_into().unwrap_or(0);
+        handle.known_end = nature.size;
         let key = core.queue.borrow_mut().adopt(handle);
         Ok(File { handle: HandleRef { io: io.clone(), key } })
     }
@@ -404,25 +397,23 @@ impl Io {
             Target::Socket => String::new(),
         };
         let core = self.core("adopt")?;
-        let fault = |code: rustix::io::Errno| Error::from_os(code.raw_os_error(), "adopt", name.clone());
-        let stat = rustix::fs::fstat(&descriptor).map_err(fault)?;
-        let flags = rustix::fs::fcntl_getfl(&descriptor).map_err(fault)?;
-        let class = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
-            rustix::fs::FileType::Directory => return Err(Error::from_os(libc::EISDIR, "adopt", name)),
-            rustix::fs::FileType::RegularFile | rustix::fs::FileType::BlockDevice if is_shared => Class::SharedFile,
-            rustix::fs::FileType::RegularFile | rustix::fs::FileType::BlockDevice => {
-                Class::File { append: flags.contains(OFlags::APPEND) }
-            }
+        let fault = |error: std::io::Error| Error::from_io(&error, "adopt", name.clone());
+        let nature = core.queue.borrow().backend.nature(&descriptor).map_err(fault)?;
+        let habits = habits(descriptor.as_fd()).map_err(fault)?;
+        let class = match nature.kind {
+            FileKind::Directory => return Err(Error::from_os(libc::EISDIR, "adopt", name)),
+            FileKind::File | FileKind::BlockDevice if is_shared => Class::SharedFile,
+            FileKind::File | FileKind::BlockDevice => Class::File { append: habits.appends },
             _ => Class::Stream,
         };
         let cursor = match class {
-            Class::File { .. } => rustix::fs::tell(&descriptor).map_err(fault)?,
+            Class::File { .. } => rustix::fs::tell(&descriptor).map_err(|code| fault(code.into()))?,
             _ => 0,
         };
         let mut handle = Handle::new(descriptor, class, target);
-        handle.nonblocking = class == Class::Stream && flags.contains(OFlags::NONBLOCK);
+        handle.nonblocking = class == Class::Stream && habits.nonblocking;
         handle.cursor = cursor;
-        handle.known_end = stat.st_size.try_into().unwrap_or(0);
+        handle.known_end = nature.size;
         let key = core.queue.borrow_mut().adopt(handle);
         Ok(File { handle: HandleRef { io: self.clone(), key } })
     }

@@ -36,7 +36,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    fn from_mode(mode: u32) -> FileKind {
+    pub(crate) fn from_mode(mode: u32) -> FileKind {
         use rustix::fs::FileType;
         match FileType::from_raw_mode(mode as _) {
             FileType::RegularFile => FileKind::File,

@@ -1,12 +1,10 @@
 //! TCP: listeners, connections, names.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
-
-use crate::backend::{Descriptor, Value, new_socket, set_nonblocking};
+use crate::backend::{Descriptor, SocketAnswer, SocketCall, Value, expect_socket, set_nonblocking};
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
 use crate::buffer_pool::{BufferPool, PooledBuffer};
 use crate::error::{Error, ErrorKind, Moved};
@@ -111,75 +109,75 @@ impl Socket {
 
     /// Gives an unconnected socket its own address.
     pub fn bind(&self, address: SocketAddr) -> Result<(), Error> {
-        self.handle.with(format!("bind to {address}"), |socket| socket.bind(&SockAddr::from(address)))
+        self.handle.set(format!("bind to {address}"), SocketCall::Bind(address))
     }
 
     /// Makes a bound socket a listener.
     pub fn listen(self) -> Result<Listener, Error> {
-        self.handle.with("listen", |socket| socket.listen(BACKLOG))?;
+        self.handle.set("listen", SocketCall::Listen(BACKLOG))?;
         self.handle.set_class(Class::Listener);
         Ok(Listener { handle: self.handle.clone() })
     }
 
     /// Its own address.
     pub fn local_address(&self) -> Result<SocketAddr, Error> {
-        self.handle.with("local address", |socket| internet(socket.local_addr()?))
+        self.handle.address("local address", SocketCall::LocalAddress)
     }
 
     /// The peer's address.
     pub fn peer_address(&self) -> Result<SocketAddr, Error> {
-        self.handle.with("peer address", |socket| internet(socket.peer_addr()?))
+        self.handle.address("peer address", SocketCall::PeerAddress)
     }
 
     /// Sends small writes at once instead of gathering them (TCP_NODELAY).
     pub fn set_no_delay(&self, yes: bool) -> Result<(), Error> {
-        self.handle.with("set no_delay", |socket| socket.set_tcp_nodelay(yes))
+        self.handle.set("set no_delay", SocketCall::SetNoDelay(yes))
     }
 
     /// Whether small writes go out at once.
     pub fn no_delay(&self) -> Result<bool, Error> {
-        self.handle.with("no_delay", |socket| socket.tcp_nodelay())
+        match self.handle.ask("no_delay", SocketCall::NoDelay)? {
+            SocketAnswer::Flag(yes) => Ok(yes),
+            other => unreachable!("no_delay gave {other:?}"),
+        }
     }
 
     /// Has the OS probe an idle connection (SO_KEEPALIVE), after `idle` if given.
     pub fn set_keep_alive(&self, yes: bool, idle: Option<Duration>) -> Result<(), Error> {
-        self.handle.with("set keep_alive", |socket| {
-            socket.set_keepalive(yes)?;
-            match idle {
-                Some(idle) if yes => socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle)),
-                _ => Ok(()),
-            }
-        })
+        self.handle.set("set keep_alive", SocketCall::SetKeepAlive(yes, idle))
     }
 
     /// What a close does with bytes not yet acknowledged (SO_LINGER): `Some(0)` resets the connection.
     pub fn set_linger(&self, duration: Option<Duration>) -> Result<(), Error> {
-        self.handle.with("set linger", |socket| socket.set_linger(duration))
+        self.handle.set("set linger", SocketCall::SetLinger(duration))
     }
 
     /// Asks for a send buffer of so many bytes; the OS has the last word.
     pub fn set_send_buffer(&self, bytes: usize) -> Result<(), Error> {
-        self.handle.with("set send buffer", |socket| socket.set_send_buffer_size(bytes))
+        self.handle.set("set send buffer", SocketCall::SetSendBuffer(bytes))
     }
 
     /// Asks for a receive buffer of so many bytes; the OS has the last word.
     pub fn set_receive_buffer(&self, bytes: usize) -> Result<(), Error> {
-        self.handle.with("set receive buffer", |socket| socket.set_recv_buffer_size(bytes))
+        self.handle.set("set receive buffer", SocketCall::SetReceiveBuffer(bytes))
     }
 
     /// How many routers a packet may pass (IP_TTL, IPv4).
     pub fn set_time_to_live(&self, hops: u32) -> Result<(), Error> {
-        self.handle.with("set time to live", |socket| socket.set_ttl_v4(hops))
+        self.handle.set("set time to live", SocketCall::SetTimeToLive(hops))
     }
 
     /// Lets an address be bound again right after its last user (SO_REUSEADDR).
     pub fn set_reuse_address(&self, yes: bool) -> Result<(), Error> {
-        self.handle.with("set reuse_address", |socket| socket.set_reuse_address(yes))
+        self.handle.set("set reuse_address", SocketCall::SetReuseAddress(yes))
     }
 
     /// The socket's pending error, cleared by asking (SO_ERROR).
     pub fn take_error(&self) -> Result<Option<std::io::Error>, Error> {
-        self.handle.with("take error", |socket| socket.take_error())
+        match self.handle.ask("take error", SocketCall::TakeError)? {
+            SocketAnswer::Pending(error) => Ok(error),
+            other => unreachable!("take error gave {other:?}"),
+        }
     }
 
     /// Takes the connection out of this scheduler, to be adopted by another, on any thread.
@@ -197,7 +195,7 @@ impl Socket {
     pub fn into_std(self) -> Result<(TcpStream, Vec<u8>), (Socket, Error)> {
         let detached = self.detach()?;
         // A socket whose mode cannot be set is not one; the standard library's calls will say so.
-        let _ = set_nonblocking(detached.descriptor.as_fd(), false);
+        let _ = set_nonblocking(&detached.descriptor, false);
         Ok((detached.descriptor.into(), detached.received))
     }
 
@@ -247,18 +245,9 @@ impl From<OwnedFd> for Detached {
     }
 }
 
-fn internet(address: SockAddr) -> std::io::Result<SocketAddr> {
-    let other = || std::io::Error::new(std::io::ErrorKind::Unsupported, "not an internet address");
-    address.as_socket().ok_or_else(other)
-}
-
 /// Calls on a handle's socket that finish at once.
 impl HandleRef {
-    fn with<T>(
-        &self,
-        operation: impl Into<String>,
-        call: impl FnOnce(&SockRef<'_>) -> std::io::Result<T>,
-    ) -> Result<T, Error> {
+    fn ask(&self, operation: impl Into<String>, call: SocketCall) -> Result<SocketAnswer, Error> {
         let operation = operation.into();
         let core = self.io.core(&operation)?;
         let queue = core.queue.borrow();
@@ -266,8 +255,19 @@ impl HandleRef {
         let Some((handle, descriptor)) = handle.and_then(|handle| Some((handle, handle.descriptor.as_ref()?))) else {
             return Err(Error::new(ErrorKind::Closed, operation, ""));
         };
-        let result = call(&SockRef::from(&descriptor));
-        result.map_err(|error| Error::from_io(&error, operation, handle.name()))
+        let answer = queue.backend.socket_call(descriptor, call);
+        answer.map_err(|error| Error::from_io(&error, operation, handle.name(&queue.backend)))
+    }
+
+    fn set(&self, operation: impl Into<String>, call: SocketCall) -> Result<(), Error> {
+        self.ask(operation, call).map(drop)
+    }
+
+    fn address(&self, operation: &str, call: SocketCall) -> Result<SocketAddr, Error> {
+        match self.ask(operation, call)? {
+            SocketAnswer::Address(address) => Ok(address),
+            other => unreachable!("{operation} gave {other:?}"),
+        }
     }
 
     fn set_class(&self, class: Class) {
@@ -344,7 +344,7 @@ impl Listener {
 
     /// Its own address; after listening on port 0 it has the port.
     pub fn local_address(&self) -> Result<SocketAddr, Error> {
-        self.handle.with("local address", |socket| internet(socket.local_addr()?))
+        self.handle.address("local address", SocketCall::LocalAddress)
     }
 
     /// Closes the handle for all its clones; accepts are cancelled.
@@ -525,9 +525,7 @@ impl Io {
 
     fn new_socket(&self, address: SocketAddr) -> Result<Socket, Error> {
         let operation = "socket";
-        let core = self.core(operation)?;
-        let nonblocking = core.queue.borrow().backend.wants_nonblocking();
-        let made = new_socket(address, nonblocking);
+        let made = self.core(operation)?.queue.borrow().backend.new_socket(address);
         let descriptor = made.map_err(|error| Error::from_io(&error, operation, address.to_string()))?;
         self.new_handle(operation, descriptor, Class::Socket).map(|handle| Socket { handle })
     }
@@ -543,14 +541,13 @@ impl Io {
     pub fn listen(&self, address: SocketAddr) -> Result<Listener, Error> {
         let operation = "listen";
         let core = self.core(operation)?;
-        let nonblocking = core.queue.borrow().backend.wants_nonblocking();
         let make = || {
-            let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&SockAddr::from(address))?;
-            socket.listen(BACKLOG)?;
-            socket.set_nonblocking(nonblocking)?;
-            Ok::<OwnedFd, std::io::Error>(socket.into())
+            let backend = &core.queue.borrow().backend;
+            let descriptor = backend.new_socket(address)?;
+            backend.socket_call(&descriptor, SocketCall::SetReuseAddress(true))?;
+            backend.socket_call(&descriptor, SocketCall::Bind(address))?;
+            backend.socket_call(&descriptor, SocketCall::Listen(BACKLOG))?;
+            Ok::<Descriptor, std::io::Error>(descriptor)
         };
         let descriptor = make().map_err(|error| Error::from_io(&error, operation, address.to_string()))?;
         self.new_handle(operation, descriptor, Class::Listener).map(|handle| Listener { handle })
@@ -601,12 +598,11 @@ impl Io {
         let core = self.core(operation)?;
         let Detached { descriptor, received, connections } = detached;
         let fault = |error: std::io::Error| Error::from_io(&error, operation, "socket");
-        // Only a socket has a type; anything else is refused here and not at its first request.
-        socket2::SockRef::from(&descriptor).r#type().map_err(fault)?;
-        let nonblocking = core.queue.borrow().backend.wants_nonblocking();
-        let set = |descriptor: BorrowedFd<'_>| set_nonblocking(descriptor, nonblocking).map_err(fault);
-        set(descriptor.as_fd())?;
-        connections.iter().try_for_each(|connection| set(connection.as_fd()))?;
+        // Refused here, and not at its first request.
+        expect_socket(descriptor.as_fd()).map_err(fault)?;
+        for descriptor in connections.iter().chain([&descriptor]) {
+            core.queue.borrow().backend.take_in(descriptor).map_err(fault)?;
+        }
         let mut handle = Handle::new(descriptor, class, Target::Socket);
         if !received.is_empty() || !connections.is_empty() {
             handle.received = received.len() as u64;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Operation, Plan};
@@ -27,10 +27,16 @@ impl Io {
         Operation::new(self.clone(), None, Plan::Sleep(duration), Plain)
     }
 
+    /// The time since the scheduler started, by the clock that its deadlines and sleeps go by; zero once it is gone.
+    pub fn now(&self) -> Duration {
+        self.try_core().map_or(Duration::ZERO, |core| Duration::from_nanos(core.now()))
+    }
+
     /// Ticks every `period`, the first time after one. A late tick does not move those after it, and ticks that
     /// nobody waited for are counted and not made up for.
     pub fn interval(&self, period: Duration) -> Interval {
-        Interval { io: self.clone(), period: period.max(Duration::from_nanos(1)), next: Instant::now() + period }
+        let period = period.max(Duration::from_nanos(1));
+        Interval { io: self.clone(), period, next: self.now().saturating_add(period) }
     }
 
     /// Gives `future` at most `limit`; then it is dropped, which cancels what it awaits, and the answer is
@@ -61,17 +67,18 @@ impl Io {
 pub struct Interval {
     io: Io,
     period: Duration,
-    next: Instant,
+    /// On the scheduler's clock.
+    next: Duration,
 }
 
 impl Interval {
     /// Waits for the next tick and says how many have passed since the last: one, or more if this is late.
     pub async fn tick(&mut self) -> Result<u64, Error> {
-        let now = Instant::now();
-        if self.next > now {
-            self.io.sleep(self.next - now).await?;
+        let early = self.next.saturating_sub(self.io.now());
+        if !early.is_zero() {
+            self.io.sleep(early).await?;
         }
-        let late = Instant::now().saturating_duration_since(self.next);
+        let late = self.io.now().saturating_sub(self.next);
         let passed = 1 + late.as_nanos() / self.period.as_nanos();
         // As many periods as have passed are less than the time that has.
         self.next += Duration::from_nanos((self.period.as_nanos() * passed).try_into().unwrap_or(u64::MAX));

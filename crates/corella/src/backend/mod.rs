@@ -12,6 +12,7 @@
 //! - A transfer may be short. The queue carries on.
 //! - A [`Wakeup`] ends a `wait` from any thread, or makes the next one return at once.
 
+mod control;
 pub(crate) mod fork;
 mod perform;
 #[cfg(unix)]
@@ -27,13 +28,15 @@ use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op};
 
-pub(crate) use perform::{Attempt, adopt_descriptor, attempt, new_socket, perform, set_nonblocking};
+pub(crate) use control::{Nature, SocketAnswer, SocketCall, expect_socket, habits, set_nonblocking};
+pub(crate) use perform::{Attempt, adopt_descriptor};
+use perform::{attempt, perform};
 pub(crate) use portable::Portable;
 #[cfg(target_os = "linux")]
 pub(crate) use uring::{MaskedOpcodes, Uring};
@@ -161,6 +164,22 @@ pub enum BackendReason {
     },
 }
 
+/// What time it is for a scheduler.
+#[derive(Clone, Debug)]
+pub(crate) enum Clock {
+    /// The machine's, from this moment on.
+    Monotonic(Instant),
+}
+
+impl Clock {
+    /// Nanoseconds since its start.
+    pub(crate) fn now(&self) -> u64 {
+        match self {
+            Clock::Monotonic(start) => start.elapsed().as_nanos() as u64,
+        }
+    }
+}
+
 /// Ends a wait from another thread.
 #[derive(Clone, Debug)]
 pub(crate) enum Wakeup {
@@ -237,13 +256,46 @@ impl Backend {
         dispatch!(self, backend => backend.is_idle())
     }
 
+    /// Carries an operation out by a bare call of this thread, which may block on a file; nothing where that would
+    /// block, or is not to be had.
+    pub(crate) fn perform(&self, submission: &Submission<'_>) -> Option<Outcome> {
+        match (submission.class, submission.op) {
+            (Class::File { .. }, _) => Some(perform(submission)),
+            (Class::Socket, Op::Recv { .. } | Op::Send { .. }) => attempt(submission, false),
+            _ => None,
+        }
+    }
+
+    /// What a descriptor refers to.
+    pub(crate) fn nature(&self, descriptor: &Descriptor) -> io::Result<Nature> {
+        control::nature(descriptor)
+    }
+
+    /// A TCP socket for this address.
+    pub(crate) fn new_socket(&self, address: SocketAddr) -> io::Result<Descriptor> {
+        control::new_socket(address, self.wants_nonblocking())
+    }
+
+    pub(crate) fn socket_call(&self, descriptor: &Descriptor, call: SocketCall) -> io::Result<SocketAnswer> {
+        control::socket_call(descriptor, call)
+    }
+
+    /// Makes a socket or pipe ready for this backend's way of waiting.
+    pub(crate) fn take_in(&self, descriptor: &Descriptor) -> io::Result<()> {
+        set_nonblocking(descriptor, self.wants_nonblocking())
+    }
+
     /// Whether sockets and pipes must be non-blocking.
-    pub(crate) fn wants_nonblocking(&self) -> bool {
+    fn wants_nonblocking(&self) -> bool {
         match self {
             #[cfg(target_os = "linux")]
             Backend::Uring(_) => false,
             Backend::Portable(_) => true,
         }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        Clock::Monotonic(Instant::now())
     }
 
     pub(crate) fn wakeup(&self) -> Wakeup {

@@ -12,9 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
 use rustix::net::SocketFlags;
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{SockAddr, SockRef};
 
-use super::{Descriptor, Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value};
+use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value};
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op, OpenOptions, Shutdown};
@@ -302,23 +302,6 @@ pub(super) fn finish_connect(descriptor: BorrowedFd<'_>) -> Attempt {
             Err(error) => Attempt::Ended(Err(Fault::from_io(&error))),
         },
     }
-}
-
-/// A TCP socket for this address, blocking or not as the backend wants it.
-pub(crate) fn new_socket(address: SocketAddr, nonblocking: bool) -> io::Result<Descriptor> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(nonblocking)?;
-    Ok(socket.into())
-}
-
-/// Sets whether calls on a description block.
-pub(crate) fn set_nonblocking(descriptor: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
-    let mut flags = calls::fcntl_getfl(descriptor)?;
-    if flags.contains(OFlags::NONBLOCK) != nonblocking {
-        flags.set(OFlags::NONBLOCK, nonblocking);
-        calls::fcntl_setfl(descriptor, flags)?;
-    }
-    Ok(())
 }
 
 /// Takes ownership of a descriptor that the OS has just returned as a number.

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use super::slots::{NONE, RequestId};
-use crate::backend::{Descriptor, RawDescriptor};
+use crate::backend::{Backend, Descriptor, RawDescriptor, SocketAnswer, SocketCall};
 use crate::op::{Class, Lanes};
 
 /// No handle.
@@ -146,16 +146,17 @@ impl Handle {
     }
 
     /// The name that errors give it.
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn name(&self, backend: &Backend) -> String {
         match &self.target {
             Target::Path(path) => path.to_string(),
             Target::Static(name) => (*name).to_string(),
             Target::Socket => {
                 let Some(descriptor) = &self.descriptor else { return "a closed socket".into() };
-                let socket = socket2::SockRef::from(descriptor);
-                let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
-                let local = || socket.local_addr().ok().and_then(|address| address.as_socket());
-                match peer.or_else(local) {
+                let ask = |call| match backend.socket_call(descriptor, call) {
+                    Ok(SocketAnswer::Address(address)) => Some(address),
+                    _ => None,
+                };
+                match ask(SocketCall::PeerAddress).or_else(|| ask(SocketCall::LocalAddress)) {
                     Some(address) => address.to_string(),
                     None => "an unconnected socket".into(),
                 }

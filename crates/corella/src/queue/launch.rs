@@ -4,9 +4,7 @@ use super::RequestQueue;
 use super::handles::Handle;
 use super::outcome::State;
 use super::slots::RequestId;
-use crate::backend::{
-    Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value, attempt, perform,
-};
+use crate::backend::{Backend, Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value};
 use crate::buffer::{ReadToEnd, fill_from};
 use crate::op::{At, Class, Extent, Op, SeekTo};
 
@@ -49,7 +47,7 @@ impl RequestQueue {
                 Some(Err(Fault::Os(libc::ESPIPE)))
             }
             Op::Barrier => Some(Ok(Value::Count(0))),
-            Op::Seek { to } => Some(seek(*to, handle)),
+            Op::Seek { to } => Some(seek(*to, handle, &self.backend)),
             Op::Accept => {
                 let connection = handle.pushback.as_mut()?.connections.pop_front()?;
                 Some(Ok(Value::Descriptor(connection)))
@@ -111,11 +109,7 @@ impl RequestQueue {
         let token = RequestId { index, generation: slot.generation }.token();
         let submission =
             Submission { token, op: &self.slots[index].op, descriptor, class, parts: &self.parts, offset, nonblocking };
-        let outcome = match (class, submission.op) {
-            (Class::File { .. }, _) if bare => Some(perform(&submission)),
-            (Class::Socket, Op::Recv { .. } | Op::Send { .. }) if bare => attempt(&submission, false),
-            _ => None,
-        };
+        let outcome = if bare { self.backend.perform(&submission) } else { None };
         match outcome {
             Some(outcome) => self.completions.push_back(Completion { token, outcome }),
             None => self.backend.submit(&submission, &mut self.completions),
@@ -163,7 +157,7 @@ struct Place {
 }
 
 /// Moves a file's cursor, or says where it is not.
-fn seek(to: SeekTo, handle: &Handle) -> Outcome {
+fn seek(to: SeekTo, handle: &Handle, backend: &Backend) -> Outcome {
     let illegal = Fault::Os(libc::ESPIPE);
     if !matches!(handle.class, Class::File { .. }) {
         return Err(illegal);
@@ -173,7 +167,8 @@ fn seek(to: SeekTo, handle: &Handle) -> Outcome {
         SeekTo::Current(offset) => (handle.cursor as i64).checked_add(offset),
         SeekTo::End(offset) => {
             let descriptor = handle.descriptor.as_ref().ok_or(Fault::Os(libc::EBADF))?;
-            rustix::fs::fstat(descriptor)?.st_size.checked_add(offset)
+            let size = backend.nature(descriptor).map_err(|error| Fault::from_io(&error))?.size;
+            i64::try_from(size).ok().and_then(|size| size.checked_add(offset))
         }
     };
     match place {

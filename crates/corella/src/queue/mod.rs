@@ -187,7 +187,7 @@ impl RequestQueue {
     fn admit(&self, request: &Request) -> Result<(), Error> {
         let refuse = |kind, note: &str| {
             let name = match request.handle.and_then(|key| self.handles.find(key)) {
-                Some(handle) => self.handles[handle].name(),
+                Some(handle) => self.handles[handle].name(&self.backend),
                 None => request.op.target(),
             };
             let error = Error::new(kind, request.op.to_string(), name);
@@ -342,7 +342,7 @@ impl RequestQueue {
             return String::new();
         }
         match slot.handle.and_then(|key| self.handles.find(key)) {
-            Some(handle) => self.handles[handle].name(),
+            Some(handle) => self.handles[handle].name(&self.backend),
             None => slot.op.target(),
         }
     }

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use super::remote::{Arrived, Inbox};
 use super::tasks::{ReadyQueue, Tasks, enter_thread};
@@ -139,6 +138,7 @@ impl SchedulerBuilder {
     pub fn build(self) -> Result<Scheduler, Error> {
         fork::watch();
         let (backend, reason) = self.choose()?;
+        let clock = backend.clock();
         let scheduler = SCHEDULERS.fetch_add(1, Ordering::Relaxed);
         let inbox = Arc::new(Inbox::new(scheduler, backend.wakeup(), self.inbox_jobs));
         let ready = Rc::new(ReadyQueue::default());
@@ -157,7 +157,7 @@ impl SchedulerBuilder {
             root_is_ready: Cell::new(false),
             root_is_driven: Cell::new(false),
             ended: Cell::new(false),
-            start: Instant::now(),
+            clock,
             hook: RefCell::new(None),
             unobserved: Cell::new(0),
             fork_generation: fork::generation(),

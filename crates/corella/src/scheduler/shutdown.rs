@@ -1,7 +1,7 @@
 //! The end of a scheduler: cancel all, reap all, then free. Nothing is freed while the OS may still touch it.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::tasks::leave_thread;
 use super::{Core, Scheduler};
@@ -32,7 +32,7 @@ impl Scheduler {
     /// # Ok(()) }
     /// ```
     pub fn shutdown(self, limit: Duration) -> Result<(), Leaked> {
-        self.core.end(Instant::now().checked_add(limit), true)
+        self.core.end(Some(self.core.after(limit)), true)
     }
 }
 
@@ -50,7 +50,7 @@ impl Drop for Scheduler {
 
 impl Core {
     /// Ends everything. With `delivers` the callbacks learn what came of their requests.
-    fn end(&self, limit: Option<Instant>, delivers: bool) -> Result<(), Leaked> {
+    fn end(&self, limit: Option<u64>, delivers: bool) -> Result<(), Leaked> {
         if self.ended.replace(true) {
             return Ok(());
         }
@@ -96,7 +96,7 @@ impl Core {
         }
     }
 
-    fn reap_all(&self, limit: Option<Instant>, delivers: bool) -> Result<(), Leaked> {
+    fn reap_all(&self, limit: Option<u64>, delivers: bool) -> Result<(), Leaked> {
         loop {
             if delivers {
                 self.deliver();
@@ -108,7 +108,7 @@ impl Core {
             if !self.queue.borrow().must_reap() {
                 return Ok(());
             }
-            let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+            let left = limit.map(|limit| Duration::from_nanos(limit.saturating_sub(self.now())));
             if left == Some(Duration::ZERO) {
                 return Err(Leaked { requests: self.queue.borrow().outstanding() });
             }

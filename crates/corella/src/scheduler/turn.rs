@@ -6,12 +6,12 @@ use std::os::fd::BorrowedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Io;
 use super::remote::{Arrived, Inbox};
 use super::tasks::{ROOT, Ready, ReadyQueue, TaskKey, Tasks};
-use crate::backend::{BackendReason, fork};
+use crate::backend::{BackendReason, Clock, fork};
 use crate::error::{Error, ErrorKind};
 use crate::queue::slots::{Cause, Ending, Payload, RequestId};
 use crate::queue::{RequestQueue, Unobserved};
@@ -50,7 +50,7 @@ pub(crate) struct Core {
     pub(super) root_is_driven: Cell<bool>,
     /// No more requests.
     pub(crate) ended: Cell<bool>,
-    pub(super) start: Instant,
+    pub(super) clock: Clock,
     pub(super) hook: RefCell<Option<Hook>>,
     pub(super) unobserved: Cell<u64>,
     pub(super) fork_generation: u64,
@@ -85,7 +85,7 @@ impl Drop for Inside<'_> {
 impl Core {
     /// Nanoseconds since the scheduler started.
     pub(crate) fn now(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
+        self.clock.now()
     }
 
     /// The time after `duration`, for a deadline.

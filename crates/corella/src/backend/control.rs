@@ -1,0 +1,120 @@
+//! What is asked of a handle and answered at once, without a place in its lanes: addresses, options, its nature.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::fs::{self as calls, OFlags};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use super::Descriptor;
+use crate::fs::FileKind;
+
+/// A call about a socket that finishes at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SocketCall {
+    Bind(SocketAddr),
+    /// With so many connections waiting at most.
+    Listen(i32),
+    LocalAddress,
+    PeerAddress,
+    NoDelay,
+    /// The pending error, cleared by asking.
+    TakeError,
+    SetNoDelay(bool),
+    /// With the idle time before the first probe.
+    SetKeepAlive(bool, Option<Duration>),
+    SetLinger(Option<Duration>),
+    SetSendBuffer(usize),
+    SetReceiveBuffer(usize),
+    SetTimeToLive(u32),
+    SetReuseAddress(bool),
+}
+
+/// What a [`SocketCall`] answers.
+#[derive(Debug)]
+pub(crate) enum SocketAnswer {
+    Done,
+    Address(SocketAddr),
+    Flag(bool),
+    Pending(Option<io::Error>),
+}
+
+/// What a descriptor refers to, as the OS has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nature {
+    pub(crate) kind: FileKind,
+    pub(crate) size: u64,
+}
+
+pub(super) fn nature(descriptor: &Descriptor) -> io::Result<Nature> {
+    let stat = calls::fstat(descriptor)?;
+    Ok(Nature { kind: FileKind::from_mode(stat.st_mode), size: stat.st_size.try_into().unwrap_or(0) })
+}
+
+/// How a descriptor is that somebody else has opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    /// Every write goes to the end.
+    pub(crate) appends: bool,
+    /// Its description is in non-blocking mode.
+    pub(crate) nonblocking: bool,
+}
+
+pub(crate) fn habits(descriptor: BorrowedFd<'_>) -> io::Result<Habits> {
+    let flags = calls::fcntl_getfl(descriptor)?;
+    Ok(Habits { appends: flags.contains(OFlags::APPEND), nonblocking: flags.contains(OFlags::NONBLOCK) })
+}
+
+pub(super) fn socket_call(descriptor: &Descriptor, call: SocketCall) -> io::Result<SocketAnswer> {
+    let socket = SockRef::from(descriptor);
+    match call {
+        SocketCall::Bind(address) => socket.bind(&SockAddr::from(address))?,
+        SocketCall::Listen(backlog) => socket.listen(backlog)?,
+        SocketCall::LocalAddress => return internet(socket.local_addr()?),
+        SocketCall::PeerAddress => return internet(socket.peer_addr()?),
+        SocketCall::NoDelay => return Ok(SocketAnswer::Flag(socket.tcp_nodelay()?)),
+        SocketCall::TakeError => return Ok(SocketAnswer::Pending(socket.take_error()?)),
+        SocketCall::SetNoDelay(yes) => socket.set_tcp_nodelay(yes)?,
+        SocketCall::SetKeepAlive(yes, idle) => {
+            socket.set_keepalive(yes)?;
+            if let (true, Some(idle)) = (yes, idle) {
+                socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+            }
+        }
+        SocketCall::SetLinger(duration) => socket.set_linger(duration)?,
+        SocketCall::SetSendBuffer(bytes) => socket.set_send_buffer_size(bytes)?,
+        SocketCall::SetReceiveBuffer(bytes) => socket.set_recv_buffer_size(bytes)?,
+        SocketCall::SetTimeToLive(hops) => socket.set_ttl_v4(hops)?,
+        SocketCall::SetReuseAddress(yes) => socket.set_reuse_address(yes)?,
+    }
+    Ok(SocketAnswer::Done)
+}
+
+fn internet(address: SockAddr) -> io::Result<SocketAnswer> {
+    let other = || io::Error::new(io::ErrorKind::Unsupported, "not an internet address");
+    address.as_socket().map(SocketAnswer::Address).ok_or_else(other)
+}
+
+/// A TCP socket for this address, blocking or not as the backend wants it.
+pub(super) fn new_socket(address: SocketAddr, nonblocking: bool) -> io::Result<Descriptor> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(nonblocking)?;
+    Ok(socket.into())
+}
+
+/// Errors if it is not a socket; only a socket has a type.
+pub(crate) fn expect_socket(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&descriptor).r#type().map(drop)
+}
+
+/// Sets whether calls on a description block.
+pub(crate) fn set_nonblocking(descriptor: impl AsFd, nonblocking: bool) -> io::Result<()> {
+    let mut flags = calls::fcntl_getfl(&descriptor)?;
+    if flags.contains(OFlags::NONBLOCK) != nonblocking {
+        flags.set(OFlags::NONBLOCK, nonblocking);
+        calls::fcntl_setfl(&descriptor, flags)?;
+    }
+    Ok(())
+}
