@@ -73,6 +73,13 @@ pub const LEGS: &[Leg] = &[
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "conformance"])],
     },
     Leg {
+        name: "simulation",
+        budget_seconds: 120,
+        purpose: "the simulated machine: what happens on it happens again, and what goes wrong is found",
+        needs: &[],
+        steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "simulation"])],
+    },
+    Leg {
         name: "attack",
         budget_seconds: 180,
         purpose: "the rare, repeated until near certain: races, storms, signals, buffers of dropped schedulers",

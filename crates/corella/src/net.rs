@@ -1,7 +1,7 @@
 //! TCP: listeners, connections, names.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::backend::{Descriptor, SocketAnswer, SocketCall, Value, expect_socket, set_nonblocking};
@@ -284,6 +284,7 @@ impl HandleRef {
         let (descriptor, handle) = given.map_err(|kind| Error::new(kind, "hand over", ""))?;
         let pushback = handle.pushback.map_or_else(Pushback::default, |pushback| *pushback);
         let (received, connections) = pushback.into_parts();
+        let connections = connections.into_iter().filter_map(|connection| connection.into_os().ok()).collect();
         Ok(Detached { descriptor, received, connections })
     }
 
@@ -291,7 +292,7 @@ impl HandleRef {
         let core = self.io.try_core().ok()?;
         let queue = core.queue.borrow();
         let handle = &queue.handles[queue.handles.find(self.key)?];
-        handle.descriptor.as_ref().map(AsRawFd::as_raw_fd)
+        handle.descriptor.as_ref().and_then(Descriptor::os_number)
     }
 }
 
@@ -600,6 +601,8 @@ impl Io {
         let fault = |error: std::io::Error| Error::from_io(&error, operation, "socket");
         // Refused here, and not at its first request.
         expect_socket(descriptor.as_fd()).map_err(fault)?;
+        let descriptor = Descriptor::Os(descriptor);
+        let connections: Vec<_> = connections.into_iter().map(Descriptor::Os).collect();
         for descriptor in connections.iter().chain([&descriptor]) {
             core.queue.borrow().backend.take_in(descriptor).map_err(fault)?;
         }

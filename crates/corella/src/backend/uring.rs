@@ -616,7 +616,7 @@ fn value_of(result: RawFd, makes_descriptor: bool, statx: Option<Box<libc::statx
             512..=514 | 516 => Fault::Interrupted,
             code => Fault::Os(code),
         }),
-        raw if makes_descriptor => Ok(Value::Descriptor(adopt_descriptor(raw))),
+        raw if makes_descriptor => Ok(Value::Descriptor(adopt_descriptor(raw).into())),
         count => Ok(match statx {
             Some(statx) => Value::Metadata(Box::new(Metadata::from_statx(&statx))),
             None => Value::Count(count as u64),

@@ -1,6 +1,6 @@
 //! Handles' beginnings and ends: adoption, clones, close in its three forms, and giving a descriptor away.
 
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::handles::{Handle, HandleKey, Life};
 use super::outcome::State;
@@ -88,7 +88,7 @@ impl RequestQueue {
     pub(super) fn surrender_descriptor(&mut self, handle: u32) -> RawDescriptor {
         match self.handles[handle].descriptor.take() {
             Some(descriptor) => {
-                let raw = descriptor.into_raw_fd();
+                let raw = descriptor.into_raw();
                 self.backend.forget_descriptor(raw);
                 raw
             }
@@ -97,7 +97,7 @@ impl RequestQueue {
     }
 
     /// Takes a quiet handle out of the queue, with whatever had come back to the front of its lanes.
-    pub(crate) fn give_away(&mut self, key: HandleKey) -> Result<(Descriptor, Handle), ErrorKind> {
+    pub(crate) fn give_away(&mut self, key: HandleKey) -> Result<(OwnedFd, Handle), ErrorKind> {
         match self.handles.get_mut(key) {
             Some(handle) if handle.life == Life::Open => {
                 if handle.clones != 1 || !handle.is_quiet() {
@@ -106,14 +106,16 @@ impl RequestQueue {
             }
             _ => return Err(ErrorKind::Closed),
         }
+        if self.handles[key.index].descriptor.as_ref().is_some_and(|descriptor| descriptor.os_number().is_none()) {
+            return Err(ErrorKind::InvalidInput);
+        }
         let mut handle = self.handles.remove(key.index);
-        match handle.descriptor.take() {
-            Some(descriptor) => {
-                use std::os::fd::AsRawFd;
+        match handle.descriptor.take().map(Descriptor::into_os) {
+            Some(Ok(descriptor)) => {
                 self.backend.forget_descriptor(descriptor.as_raw_fd());
                 Ok((descriptor, handle))
             }
-            None => Err(ErrorKind::Closed),
+            _ => Err(ErrorKind::Closed),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use super::slots::{NONE, RequestId};
@@ -137,7 +136,7 @@ impl Handle {
     }
 
     pub(crate) fn raw(&self) -> RawDescriptor {
-        self.descriptor.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.descriptor.as_ref().map_or(-1, Descriptor::raw)
     }
 
     /// Whether no request is in its lanes.

@@ -10,7 +10,7 @@ use super::remote::{Arrived, Inbox};
 use super::tasks::{ReadyQueue, Tasks, enter_thread};
 use super::turn::Budgets;
 use super::{Core, Scheduler};
-use crate::backend::{Backend, BackendKind, BackendReason, Portable, fork};
+use crate::backend::{Backend, BackendKind, BackendReason, Portable, Simulated, Simulation, fork};
 #[cfg(target_os = "linux")]
 use crate::backend::{MaskedOpcodes, Uring};
 use crate::error::{Error, ErrorKind};
@@ -136,8 +136,22 @@ impl SchedulerBuilder {
     ///
     /// `InvalidInput` for an unknown `CORELLA_BACKEND`, and the OS's error for a forced backend that is not to be had.
     pub fn build(self) -> Result<Scheduler, Error> {
-        fork::watch();
         let (backend, reason) = self.choose()?;
+        Ok(self.start(backend, reason))
+    }
+
+    /// Starts the scheduler on a simulated machine.
+    ///
+    /// The OS's error EBUSY while another runs on it.
+    pub fn build_simulated(self, machine: &Simulation) -> Result<Scheduler, Error> {
+        match Simulated::new(machine) {
+            Ok(simulated) => Ok(self.start(Backend::Simulated(Box::new(simulated)), BackendReason::Builder)),
+            Err(error) => Err(Error::from_io(&error, "start simulated", "the machine")),
+        }
+    }
+
+    fn start(self, backend: Backend, reason: BackendReason) -> Scheduler {
+        fork::watch();
         let clock = backend.clock();
         let scheduler = SCHEDULERS.fetch_add(1, Ordering::Relaxed);
         let inbox = Arc::new(Inbox::new(scheduler, backend.wakeup(), self.inbox_jobs));
@@ -170,7 +184,7 @@ impl SchedulerBuilder {
             leftovers: RefCell::new(Vec::new()),
             looks: Cell::new(0),
         });
-        Ok(Scheduler { core })
+        Scheduler { core }
     }
 
     fn choose(&self) -> Result<(Backend, BackendReason), Error> {
@@ -222,6 +236,10 @@ impl SchedulerBuilder {
             BackendKind::Uring => {
                 let note = "io_uring is of Linux";
                 Err(Error::new(ErrorKind::InvalidInput, "start uring", "").with_note(note))
+            }
+            BackendKind::Simulated => {
+                let note = "it needs a machine: use build_simulated";
+                Err(Error::new(ErrorKind::InvalidInput, "start simulated", "").with_note(note))
             }
             BackendKind::Portable => match Portable::new(self.pool_threads, false) {
                 Ok(portable) => Ok(Backend::Portable(Box::new(portable))),

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use self::remote::Remote;
 use self::tasks::{JoinHandle, JoinState, ROOT, TaskKey, TaskWaker};
-use crate::backend::{BackendKind, BackendReason};
+use crate::backend::{BackendKind, BackendReason, Simulation};
 use crate::error::{Error, ErrorKind};
 use crate::queue::slots::RequestId;
 use crate::queue::{Outstanding, Unobserved};
@@ -62,6 +62,11 @@ impl Scheduler {
         SchedulerBuilder::default().build()
     }
 
+    /// A scheduler on a simulated machine; the OS's error EBUSY while another runs on it.
+    pub fn simulated(machine: &Simulation) -> Result<Scheduler, Error> {
+        SchedulerBuilder::default().build_simulated(machine)
+    }
+
     /// Settings other than the usual.
     pub fn builder() -> SchedulerBuilder {
         SchedulerBuilder::default()
@@ -96,6 +101,20 @@ impl Scheduler {
         self.core.stopping.set(false);
         while !self.core.is_idle() && !self.core.stopping.get() {
             self.core.turn(None, || self.core.is_idle() || self.core.stopping.get())?;
+        }
+        Ok(())
+    }
+
+    /// Turns for this long, by the scheduler's clock; on a simulated machine that takes no time at all.
+    ///
+    /// Errors as for [`run`](Self::run).
+    pub fn run_for(&mut self, duration: Duration) -> Result<(), Error> {
+        self.core.check_outside("run_for")?;
+        let end = self.core.after(duration);
+        self.core.stopping.set(false);
+        while self.core.now() < end && !self.core.stopping.get() {
+            let left = Duration::from_nanos(end.saturating_sub(self.core.now()));
+            self.core.turn(Some(left), || self.core.stopping.get())?;
         }
         Ok(())
     }
