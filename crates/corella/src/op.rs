@@ -352,12 +352,8 @@ impl Op {
     }
 
     /// Whether it puts bytes into a stream, so that a failure leaves a gap after which nothing may follow.
-    pub(crate) fn is_stream_write(&self, class: Class) -> bool {
-        match self {
-            Op::Send { .. } | Op::Write { at: At::Cursor, .. } => true,
-            Op::Write { .. } => !matches!(class, Class::File { .. }),
-            _ => false,
-        }
+    pub(crate) fn is_stream_write(&self) -> bool {
+        matches!(self, Op::Send { .. } | Op::Write { at: At::Cursor, .. })
     }
 
     /// Whether a close cancels it, instead of waiting for it.

@@ -5,6 +5,7 @@ use std::task::Waker;
 use super::RequestQueue;
 use super::handles::Broken;
 use super::outcome::State;
+use super::settle::is_taken;
 use super::slots::{Chain, ChainStep, Ending, Payload, Report, RequestId, Slot};
 use crate::buffer::Part;
 use crate::error::Moved;
@@ -80,10 +81,11 @@ impl RequestQueue {
             Op::Close => {}
             _ => self.live -= 1,
         }
-        if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key))
-            && handle.broken == Some(Broken::UntilHanded(id))
-        {
-            handle.broken = None;
+        if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) {
+            is_taken(&mut slot, handle);
+            if handle.broken == Some(Broken::UntilHanded(id)) {
+                handle.broken = None;
+            }
         }
         if let Some(parts) = slot.op.parts_mut()
             && parts.rest.capacity() > 0

@@ -63,6 +63,9 @@ impl RequestQueue {
                 if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) {
                     push_back(&mut self.slots[index], handle);
                 }
+                if let Some(key) = self.slots[index].handle {
+                    self.interrupt_receive(key);
+                }
                 self.discard(index);
             }
             // Between two steps of a chain nothing is in flight; the next step is not begun then.
@@ -71,6 +74,23 @@ impl RequestQueue {
             }
             Step::Ignore => {}
             step => unreachable!("{step:?} for {event:?}"),
+        }
+    }
+
+    /// Lets a request go on for nobody; what it has received, or will, goes to the front of its lane.
+    pub(crate) fn detach(&mut self, id: RequestId) {
+        let Some(index) = self.slots.find(id) else { return };
+        let ending = std::mem::replace(&mut self.slots[index].ending, Ending::Detached);
+        self.leftovers.push((Payload::empty(), ending));
+        if self.slots[index].is_over() {
+            if let Some(key) = self.slots[index].handle
+                && let Some(handle) = self.handles.get_mut(key)
+            {
+                push_back(&mut self.slots[index], handle);
+                self.interrupt_receive(key);
+            }
+            self.discard(index);
+            self.pump();
         }
     }
 

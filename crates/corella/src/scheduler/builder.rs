@@ -179,6 +179,7 @@ impl SchedulerBuilder {
             operations_left: Cell::new(0),
             bytes_left: Cell::new(0),
             tasks_max: self.tasks,
+            panic: RefCell::new(None),
             reason,
             wakers: RefCell::new(Vec::new()),
             leftovers: RefCell::new(Vec::new()),

@@ -128,7 +128,7 @@ impl Scheduler {
     pub fn turn(&mut self, limit: Duration) -> Result<bool, Error> {
         self.core.check_outside("poll")?;
         self.core.turn(Some(limit), || false)?;
-        Ok(!self.core.ready.is_empty() || self.core.queue.borrow().has_backlog())
+        Ok(self.core.has_more())
     }
 
     /// Turns until `future` is ready.
@@ -139,7 +139,7 @@ impl Scheduler {
         let waker = Waker::from(Arc::clone(&state));
         let mut future = pin!(future);
         let _driven = Inside::enter(&core.root_is_driven);
-        core.root_is_ready.set(true);
+        let _ready = Inside::enter(&core.root_is_ready);
         loop {
             if core.root_is_ready.replace(false) {
                 state.begins();
@@ -297,7 +297,8 @@ impl Io {
         let Ok(core) = self.try_core() else { return };
         let task = core.tasks.borrow_mut().kill(key);
         if let Some(task) = task {
-            task.end(ErrorKind::Killed);
+            core.end_task(task, ErrorKind::Killed);
+            core.rethrow();
         }
     }
 
@@ -306,6 +307,7 @@ impl Io {
         if let Ok(core) = self.try_core() {
             core.cancel(request);
             core.drop_leftovers();
+            core.rethrow();
         }
     }
 

@@ -275,7 +275,7 @@ fn a_status_takes_a_callback_late(setup: &Setup) {
         }
         let seen = Rc::new(Cell::new(0));
         let count = Rc::clone(&seen);
-        status.then(move |outcome| count.set(outcome.unwrap().0));
+        status.then(move |outcome| count.set(outcome.unwrap().0)).unwrap();
         assert_eq!(seen.get(), 0);
         scheduler.run().unwrap();
         assert_eq!(seen.get(), 3);
