@@ -51,9 +51,13 @@ impl RequestQueue {
             (Op::Accept, Ok(Value::Descriptor(connection))) if !pushback.connections.is_empty() => {
                 pushback.connections.push_back(connection);
             }
-            (Op::Recv { .. } | Op::Read { .. }, Ok(Value::Count(count)))
+            (Op::Recv { .. } | Op::Read { .. }, outcome @ (Ok(Value::Count(_)) | Err(Fault::Interrupted)))
                 if pushback.begins_before(slot.origin) && !matches!(handle.class, Class::File { .. }) =>
             {
+                let count = match outcome {
+                    Ok(Value::Count(count)) => count,
+                    _ => 0,
+                };
                 if let Some(target) = slot.payload.get_mut::<ReadToEnd>() {
                     target.arrived(count as usize);
                 }

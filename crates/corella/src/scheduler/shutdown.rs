@@ -92,7 +92,9 @@ impl Core {
 
     /// Waits until the OS has let go of everything, and with `delivers` until every callback has run.
     fn reap_all(&self, limit: Option<u64>, delivers: bool) -> Result<(), Leaked> {
-        let mut is_stuck = false;
+        // After the limit it goes on only as long as looking finds something: a cancel may take a few calls.
+        const LOOKS: u32 = 3;
+        let mut fruitless = 0;
         loop {
             if delivers {
                 self.deliver();
@@ -107,7 +109,7 @@ impl Core {
                 return Ok(());
             }
             let left = limit.map(|limit| Duration::from_nanos(limit.saturating_sub(self.now())));
-            if left == Some(Duration::ZERO) && is_stuck {
+            if left == Some(Duration::ZERO) && fruitless >= LOOKS {
                 // What is reaped is safe to drop, with the callbacks that there was no time for.
                 let give_up = || Leaked { requests: self.queue.borrow().outstanding() };
                 return if must_reap { Err(give_up()) } else { Ok(()) };
@@ -115,8 +117,7 @@ impl Core {
             let timeout = if has_callbacks { Some(Duration::ZERO) } else { left };
             let unsettled = self.queue.borrow().unsettled();
             let result = self.queue.borrow_mut().wait(timeout);
-            // After the limit it goes on only as long as every look finds something.
-            is_stuck = self.queue.borrow().unsettled() == unsettled;
+            fruitless = if self.queue.borrow().unsettled() == unsettled { fruitless + 1 } else { 0 };
             if let Err(error) = result {
                 // The OS refuses to wait: what is lent stays lent.
                 let error = Error::from_io(&error, "reap", "the scheduler's backend");

@@ -1,7 +1,9 @@
 //! Point 6: memory, the end of a scheduler, and forked children.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,9 @@ promises![
     a_callback_never_runs_after_a_drop_and_its_values_are_dropped,
     a_shutdown_runs_the_callbacks_with_what_came,
     a_shutdown_of_what_never_ends_returns_in_time,
+    a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once,
+    a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone,
+    a_callback_given_after_the_end_is_refused_with_the_status,
     a_forgotten_scheduler_keeps_what_is_in_flight,
     handles_dropped_with_requests_in_flight_leave_no_descriptor,
     in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on,
@@ -145,6 +150,62 @@ fn a_shutdown_of_what_never_ends_returns_in_time(setup: &Setup) {
     } else {
         assert_eq!(read.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
     }
+}
+
+fn a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, _peer) = setup.connection(&scheduler.io());
+    let receive = socket.recv(vec![0; 4]).submit().unwrap();
+    scheduler.poll().unwrap();
+    scheduler.shutdown(Duration::ZERO).expect("an idle receive is let go of at once");
+    assert!(receive.take().unwrap().is_err());
+}
+
+fn a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, mut peer) = setup.connection(&io);
+    let received = Rc::new(Cell::new(0));
+    let count = Rc::clone(&received);
+    socket.recv(vec![0; 64]).then(move |outcome| count.set(outcome.unwrap().0)).unwrap();
+    let is_child = Rc::new(Cell::new(false));
+    let place = Rc::clone(&is_child);
+    spawn_call(&io, move || {
+        // SAFETY: the child leaves by _exit below, and takes no lock that another thread may hold.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            return place.set(true);
+        }
+        // What the child could steal comes while it runs.
+        peer.write_all(b"for the parent").unwrap();
+        let mut status = 0;
+        // SAFETY: waits for the child just made.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+    });
+    let other = Rc::clone(&is_child);
+    spawn_call(&io, move || assert!(!other.get(), "a task of the parent's runs in the child"));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scheduler.run()));
+    if is_child.get() {
+        let is_right = matches!(&result, Ok(Err(error)) if error.kind() == ErrorKind::WrongProcess);
+        // SAFETY: ends the child without running the parent's clean-up.
+        unsafe { libc::_exit(if is_right && received.get() == 0 { 0 } else { 1 }) };
+    }
+    result.unwrap().unwrap();
+    assert!(received.get() > 0);
+}
+
+/// A task that makes one call.
+fn spawn_call(io: &corella::Io, call: impl FnOnce() + 'static) {
+    drop(io.spawn(async move { call() }).unwrap());
+}
+
+fn a_callback_given_after_the_end_is_refused_with_the_status(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let status = scheduler.io().sleep(Duration::from_secs(99)).submit().unwrap();
+    drop(scheduler);
+    let status = status.then(|_| unreachable!("it can never run")).unwrap_err();
+    assert_eq!(status.take().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
 }
 
 fn a_forgotten_scheduler_keeps_what_is_in_flight(setup: &Setup) {

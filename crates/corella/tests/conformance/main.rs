@@ -14,6 +14,7 @@ mod lifetimes;
 mod limits;
 mod loops;
 mod once;
+mod panics;
 mod random;
 mod stops;
 mod surface;
@@ -31,6 +32,7 @@ const POINTS: &[runner::Point] = &[
     ("stops", stops::PROMISES),
     ("lifetimes", lifetimes::PROMISES),
     ("delivery", delivery::PROMISES),
+    ("panics", panics::PROMISES),
     ("limits", limits::PROMISES),
     ("words", words::PROMISES),
     ("surface", surface::PROMISES),
