@@ -58,7 +58,7 @@ impl RequestQueue {
         slot.registration = None;
         slot.report = Some(report);
         let id = self.slots.id(index);
-        self.settled.push_back(id);
+        self.list_settled(id);
     }
 
     /// Whether a request has settled.
@@ -120,10 +120,11 @@ impl RequestQueue {
 
     /// Changes how an outcome is to be taken, and has it delivered anew if it has settled already.
     pub(crate) fn set_ending_and_deliver(&mut self, id: RequestId, ending: Ending) -> Result<Ending, Ending> {
+        let old = self.set_ending(id, ending);
         if self.is_settled(id) {
-            self.settled.push_back(id);
+            self.list_settled(id);
         }
-        self.set_ending(id, ending)
+        old
     }
 
     /// Whether a request's settling already wakes this waker.

@@ -3,6 +3,7 @@
 use super::handles::{Broken, Handle, HandleKey};
 use super::outcome::{Event, State, Step, decide};
 use super::slots::{Ending, Link, NONE, Report, RequestId, Slot};
+use super::stop::is_nobodys;
 use super::{PUMP_BUDGET, RequestQueue, lanes};
 use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PARTS_MAX, Value};
 use crate::buffer::{ReadToEnd, copy_out};
@@ -190,7 +191,18 @@ impl RequestQueue {
                 drop(self.handles.remove(key.index));
             }
         }
-        self.settled.push_back(id);
+        self.list_settled(id);
+    }
+
+    /// Has the scheduler deliver a settled request, unless its owner is to ask for it, or it has none.
+    pub(super) fn list_settled(&mut self, id: RequestId) {
+        let is_asked_for = self.slots.find(id).is_some_and(|index| {
+            let slot = &self.slots[index];
+            slot.chain.is_none() && (matches!(slot.ending, Ending::Kept) || is_nobodys(slot))
+        });
+        if !is_asked_for {
+            self.settled.push_back(id);
+        }
     }
 
     /// What a settled request changes of its handle: cursor, known end, broken lane, what comes back to the front.
