@@ -65,7 +65,7 @@ fn a_million_wakes_from_eight_threads_lose_none(setup: &Setup) {
 /// The thread stores a number and wakes; the task looks once a poll. A wake that comes as the task begins to look must
 /// have it look again, or it sleeps on an old number.
 fn a_wake_beside_the_poll_that_misses_it_is_not_lost(setup: &Setup) {
-    const NUMBERS: u64 = 200_000;
+    const NUMBERS: u64 = 400_000;
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
     let number = Arc::new(AtomicU64::new(0));
@@ -76,10 +76,14 @@ fn a_wake_beside_the_poll_that_misses_it_is_not_lost(setup: &Setup) {
     let thread = std::thread::spawn(move || {
         let waker = receiver.recv().unwrap();
         for next in 1..=NUMBERS {
+            // The first wake brings the poll that the second is to meet.
+            waker.wake_by_ref();
+            for _ in 0..next % 128 {
+                std::hint::spin_loop();
+            }
             stored.store(next, Ordering::SeqCst);
             waker.wake_by_ref();
-            // Never far ahead, so that each wake is alone with its poll.
-            while looked.load(Ordering::SeqCst) + 1 < next {
+            while looked.load(Ordering::SeqCst) < next {
                 std::hint::spin_loop();
             }
         }
