@@ -517,6 +517,7 @@ impl Uring {
         }
         if let Some(fallback) = &self.fallback
             && !self.fallback_is_armed
+            && fallback.is_awaited()
         {
             self.fallback_is_armed = true;
             let poll = opcode::PollAdd::new(Fd(fallback.os_handle()), libc::POLLIN as u32);
@@ -575,9 +576,13 @@ impl Uring {
 
     pub(crate) fn has_completions(&mut self) -> bool {
         let submission = self.ring.submission();
-        let pending = submission.taskrun() || submission.cq_overflow();
+        // What was not handed over yet needs a turn to begin at all.
+        let pending = submission.taskrun() || submission.cq_overflow() || !submission.is_empty();
         drop(submission);
-        pending || !self.stash.is_empty() || !self.ring.completion().is_empty()
+        pending
+            || !self.stash.is_empty()
+            || !self.ring.completion().is_empty()
+            || self.fallback.as_ref().is_some_and(|fallback| !self.fallback_is_armed && fallback.is_awaited())
     }
 
     pub(crate) fn forget_descriptor(&mut self, descriptor: RawDescriptor) {

@@ -7,6 +7,7 @@
 mod runner;
 mod setup;
 
+mod backends;
 mod delivery;
 mod ends;
 mod lanes;
@@ -32,6 +33,7 @@ const POINTS: &[runner::Point] = &[
     ("lifetimes", lifetimes::PROMISES),
     ("delivery", delivery::PROMISES),
     ("limits", limits::PROMISES),
+    ("backends", backends::PROMISES),
     ("words", words::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
