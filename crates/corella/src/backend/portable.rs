@@ -171,7 +171,7 @@ impl Portable {
         }
     }
 
-    pub(crate) fn cancel(&mut self, token: Token, _op: &Op, descriptor: RawDescriptor, completions: &mut Completions) {
+    pub(crate) fn cancel(&mut self, token: Token, op: &Op, descriptor: RawDescriptor, completions: &mut Completions) {
         let source = usize::try_from(descriptor).ok().and_then(|place| self.sources.get_mut(place)?.as_mut());
         if let Some(source) = source {
             for waiting in &mut source.waiting {
@@ -182,7 +182,7 @@ impl Portable {
                 }
             }
         }
-        self.pool.cancel(token, completions);
+        self.pool.cancel(token, op, completions);
     }
 
     /// Leaves the poller's handle unreadable, unless there are more events than one look takes: whoever waits on the
