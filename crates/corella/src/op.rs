@@ -361,6 +361,11 @@ impl Op {
         matches!(self, Op::Read { .. } | Op::Recv { .. } | Op::Accept | Op::Connect { .. })
     }
 
+    /// Whether a cancel settles it at once, while the OS may still be at it: nothing of a handle's depends on it.
+    pub(crate) fn settles_when_cancelled(&self) -> bool {
+        self.lanes(Class::Stream) == Lanes::NONE
+    }
+
     /// The path or name that it is about, for operations without a handle.
     pub(crate) fn target(&self) -> String {
         match self {

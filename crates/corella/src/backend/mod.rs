@@ -276,7 +276,7 @@ impl Clock {
 pub(crate) enum Wakeup {
     #[cfg(target_os = "linux")]
     Event(Arc<OwnedFd>),
-    Poller(Arc<polling::Poller>),
+    Poller(Arc<portable::Bell>),
     Flag(Arc<AtomicBool>),
 }
 
@@ -288,9 +288,7 @@ impl Wakeup {
                 // A full counter (EAGAIN) is as good as a wake: the other side has not looked yet.
                 let _ = rustix::io::write(event, &1u64.to_ne_bytes());
             }
-            Wakeup::Poller(poller) => {
-                let _ = poller.notify();
-            }
+            Wakeup::Poller(bell) => bell.ring(),
             Wakeup::Flag(flag) => flag.store(true, Ordering::Release),
         }
     }

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::buffer::Part;
 use crate::fs::Metadata;
-use crate::op::{Op, Shutdown};
+use crate::op::{Op, OpenOptions, Shutdown};
 
 /// Marks what is the backend's own among the ring's user data; a token has neither this bit nor the next.
 const OWN: u64 = 1 << 63;
@@ -45,6 +45,11 @@ const FALLBACK: u64 = OWN | 1;
 const CANCEL: u64 = OWN | 2;
 /// The rest of the word is an index into `kept`.
 const KEPT: u64 = OWN | 1 << 62;
+
+/// FIFOs that may be waited for at once; more wait in line here. Each holds a worker of the kernel's until its other
+/// side comes, so opens have workers of their own beside those that everything else needs: as many as there are opens
+/// at the ring, and this many at most.
+const FIFO_OPENS_MAX: usize = 64;
 
 /// Opcodes that count as missing, as a set; for tests of every fallback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +96,13 @@ pub(crate) struct Uring {
     kept: Vec<Kept>,
     kept_free: Option<u32>,
     kept_used: usize,
+    opens_at_ring: usize,
+    /// Those of them that wait for the other side of a FIFO.
+    fifo_opens_at_ring: usize,
+    /// More of those, in line, as indices into `kept`.
+    fifo_opens_waiting: VecDeque<u32>,
+    /// Workers of the kernel's that it may have for opens, beside those for everything else.
+    open_workers: usize,
     #[expect(clippy::vec_box, reason = "the kernel has their addresses, which must stay as the list grows")]
     messages: Vec<Box<Message>>,
     messages_used: usize,
@@ -179,6 +191,10 @@ impl Uring {
             kept: Vec::new(),
             kept_free: None,
             kept_used: 0,
+            opens_at_ring: 0,
+            fifo_opens_at_ring: 0,
+            fifo_opens_waiting: VecDeque::new(),
+            open_workers: 0,
             messages: Vec::new(),
             messages_used: 0,
             stash: VecDeque::new(),
@@ -195,6 +211,9 @@ impl Uring {
         };
         match lowered {
             Some((entry, code)) if self.supported[code as usize] => {
+                if matches!(submission.op, Op::Open { .. }) {
+                    self.open_begins();
+                }
                 let user_data = match kept {
                     Some(index) => KEPT | u64::from(index),
                     None => user_data(submission.token, submission.op),
@@ -273,10 +292,7 @@ impl Uring {
                 entry!(Fallocate, opcode::Fallocate::new(fd, *length).offset(*offset))
             }
             (Op::Close, _) => entry!(Close, opcode::Close::new(fd)),
-            (Op::Open { path, options }, _) => {
-                let flags = open_flags(options).bits() as i32 | libc::O_LARGEFILE;
-                entry!(OpenAt, opcode::OpenAt::new(cwd, path.as_ptr()).flags(flags).mode(options.permissions))
-            }
+            (Op::Open { path, options }, _) => Some((open_entry(path, options), opcode::OpenAt::CODE)),
             (Op::Stat { .. } | Op::StatHandle, _) => {
                 let Some(Kept::Used { statx: Some(statx), .. }) = self.kept.get_mut(kept? as usize) else {
                     return None;
@@ -383,7 +399,7 @@ impl Uring {
     /// and one without a reader is refused to a writer (ENXIO). So it is opened again by a thread of the kernel's,
     /// which waits for the other side; the first descriptor stays open until then.
     fn opens_again(&mut self, index: u32, result: i32) -> bool {
-        let Kept::Used { op: Op::Open { path, options }, hasty, is_second_try, is_cancelled, .. } =
+        let Kept::Used { op: Op::Open { options, .. }, hasty, is_second_try, is_cancelled, .. } =
             &mut self.kept[index as usize]
         else {
             return false;
@@ -404,11 +420,46 @@ impl Uring {
             *hasty = Some(descriptor);
         }
         *is_second_try = true;
-        let flags = open_flags(options).bits() as i32 | libc::O_LARGEFILE;
-        let open = opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(options.permissions);
-        let entry = open.build().flags(io_uring::squeue::Flags::ASYNC).user_data(KEPT | u64::from(index));
-        self.push(entry);
+        if self.fifo_opens_at_ring == FIFO_OPENS_MAX {
+            self.opens_at_ring -= 1;
+            self.fifo_opens_waiting.push_back(index);
+        } else {
+            self.wait_for_fifo(index);
+        }
         true
+    }
+
+    /// Hands an open of a FIFO over.
+    fn wait_for_fifo(&mut self, index: u32) {
+        let Kept::Used { op: Op::Open { path, options }, .. } = &self.kept[index as usize] else {
+            unreachable!("only opens are of FIFOs")
+        };
+        let entry = open_entry(path, options).flags(io_uring::squeue::Flags::ASYNC);
+        self.fifo_opens_at_ring += 1;
+        self.push(entry.user_data(KEPT | u64::from(index)));
+    }
+
+    /// Counts one more open at the ring, with a worker for each.
+    fn open_begins(&mut self) {
+        self.opens_at_ring += 1;
+        if self.opens_at_ring > self.open_workers && self.open_workers < FIFO_OPENS_MAX {
+            self.open_workers = self.opens_at_ring.next_power_of_two().min(FIFO_OPENS_MAX);
+            // Zero leaves the limit of the other kind as it is. A kernel without this call has no limit to raise.
+            let workers = (self.pool_threads + self.open_workers) as u32;
+            let _ = self.ring.submitter().register_iowq_max_workers(&mut [workers, 0]);
+        }
+    }
+
+    /// An open has ended; if it had waited for a FIFO, the next in line does.
+    fn open_ended(&mut self, had_waited: bool) {
+        self.opens_at_ring -= 1;
+        if had_waited {
+            self.fifo_opens_at_ring -= 1;
+            if let Some(index) = self.fifo_opens_waiting.pop_front() {
+                self.open_begins();
+                self.wait_for_fifo(index);
+            }
+        }
     }
 
     fn push(&mut self, entry: Entry) {
@@ -457,6 +508,11 @@ impl Uring {
         let kept = if self.kept_used == 0 { None } else { self.kept.iter().position(is_it) };
         let user_data = match kept {
             Some(index) => {
+                if let Some(place) = self.fifo_opens_waiting.iter().position(|waiting| *waiting as usize == index) {
+                    self.fifo_opens_waiting.remove(place);
+                    self.release(index as u32);
+                    return completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
+                }
                 if let Kept::Used { is_cancelled, .. } = &mut self.kept[index] {
                     *is_cancelled = true;
                 }
@@ -517,6 +573,7 @@ impl Uring {
         }
         if let Some(fallback) = &self.fallback
             && !self.fallback_is_armed
+            && fallback.is_awaited()
         {
             self.fallback_is_armed = true;
             let poll = opcode::PollAdd::new(Fd(fallback.os_handle()), libc::POLLIN as u32);
@@ -538,9 +595,12 @@ impl Uring {
                 if self.opens_again(user_data as u32, entry.result()) {
                     continue;
                 }
-                let Kept::Used { token, op, statx, .. } = self.release(user_data as u32) else {
+                let Kept::Used { token, op, statx, is_second_try, .. } = self.release(user_data as u32) else {
                     unreachable!("one completion for each submission")
                 };
+                if matches!(op, Op::Open { .. }) {
+                    self.open_ended(is_second_try);
+                }
                 (token, value_of(entry.result(), matches!(op, Op::Open { .. }), statx))
             } else {
                 match user_data {
@@ -575,9 +635,13 @@ impl Uring {
 
     pub(crate) fn has_completions(&mut self) -> bool {
         let submission = self.ring.submission();
-        let pending = submission.taskrun() || submission.cq_overflow();
+        // What was not handed over yet needs a turn to begin at all.
+        let pending = submission.taskrun() || submission.cq_overflow() || !submission.is_empty();
         drop(submission);
-        pending || !self.stash.is_empty() || !self.ring.completion().is_empty()
+        pending
+            || !self.stash.is_empty()
+            || !self.ring.completion().is_empty()
+            || self.fallback.as_ref().is_some_and(|fallback| !self.fallback_is_armed && fallback.is_awaited())
     }
 
     pub(crate) fn forget_descriptor(&mut self, descriptor: RawDescriptor) {
@@ -597,6 +661,12 @@ impl Uring {
     pub(crate) fn os_handle(&self) -> RawDescriptor {
         self.ring.as_raw_fd()
     }
+}
+
+/// An open as open(2) has it.
+fn open_entry(path: &CStr, options: &OpenOptions) -> Entry {
+    let flags = open_flags(options).bits() as i32 | libc::O_LARGEFILE;
+    opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(options.permissions).build()
 }
 
 /// How the ring names a request of the hot path.

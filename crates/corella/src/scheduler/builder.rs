@@ -82,7 +82,8 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Threads of the pool at most (default 8), and of the kernel's own workers for io_uring.
+    /// Threads at most (default 8) for each of three sorts of work: files, closes, and what waits for others. The same
+    /// for the kernel's own workers for io_uring, beside those that opens have.
     pub fn pool_threads(mut self, threads: usize) -> Self {
         self.pool_threads = threads.max(1);
         self

@@ -7,6 +7,7 @@
 mod runner;
 mod setup;
 
+mod backends;
 mod delivery;
 mod ends;
 mod lanes;
@@ -34,6 +35,7 @@ const POINTS: &[runner::Point] = &[
     ("delivery", delivery::PROMISES),
     ("panics", panics::PROMISES),
     ("limits", limits::PROMISES),
+    ("backends", backends::PROMISES),
     ("words", words::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),

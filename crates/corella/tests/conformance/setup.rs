@@ -53,7 +53,8 @@ pub struct Setup {
 impl Setup {
     pub fn new(variant: Variant, name: &str) -> Setup {
         if variant == Variant::Refused {
-            refuse_io_uring();
+            // As container run-times do.
+            refuse_call(libc::SYS_io_uring_setup, libc::EPERM);
         }
         let folder = std::env::temp_dir().join(format!("corella-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
@@ -101,15 +102,15 @@ impl Drop for Setup {
     }
 }
 
-/// Makes the kernel answer EPERM to this thread's io_uring_setup, as container run-times do.
-fn refuse_io_uring() {
+/// Makes the kernel refuse a system call to this thread with this code, for as long as the thread lives.
+pub fn refuse_call(call: libc::c_long, code: i32) {
     const fn instruction(code: u32, jump_if: u8, jump_if_not: u8, value: u32) -> libc::sock_filter {
         libc::sock_filter { code: code as u16, jt: jump_if, jf: jump_if_not, k: value }
     }
     let mut filter = [
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | code as u32),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
