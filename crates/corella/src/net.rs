@@ -256,7 +256,7 @@ impl HandleRef {
         let queue = core.queue.borrow();
         let handle = queue.handles.find(self.key).map(|index| &queue.handles[index]);
         let Some((handle, descriptor)) = handle.and_then(|handle| Some((handle, handle.descriptor.as_ref()?))) else {
-            return Err(Error::new(ErrorKind::Closed, operation, ""));
+            return Err(Error::new(ErrorKind::Closed, operation, self.closed_name()));
         };
         let answer = queue.backend.socket_call(descriptor, call);
         answer.map_err(|error| Error::from_io(&error, operation, handle.name(&queue.backend)))
@@ -544,7 +544,7 @@ impl Io {
         let core = self.core(operation)?;
         let handle = Handle::new(descriptor, class, Target::Socket);
         let key: HandleKey = core.queue.borrow_mut().adopt(handle);
-        Ok(HandleRef { io: self.clone(), key })
+        Ok(HandleRef::new(self.clone(), key, None))
     }
 
     fn new_socket(&self, address: SocketAddr) -> Result<Socket, Error> {
@@ -633,7 +633,7 @@ impl Io {
             handle.pushback = Some(Box::new(Pushback::new(received, connections)));
         }
         let key = core.queue.borrow_mut().adopt(handle);
-        Ok(HandleRef { io: self.clone(), key })
+        Ok(HandleRef::new(self.clone(), key, None))
     }
 }
 
