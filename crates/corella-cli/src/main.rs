@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use corella_lua::Host;
+use corella_lua::{Host, Interrupter};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// The command was wrong: its arguments, its script's path, its environment.
 const WRONG_COMMAND: u8 = 2;
@@ -17,6 +19,7 @@ Exit codes:
   0  all went well
   1  the script failed: an error that nobody caught, in it or in one of its tasks, or output that was lost
   2  the command was wrong: an argument, a script that cannot be read, CORELLA_BACKEND
+  130, 143  SIGINT (Ctrl-C) or SIGTERM ended it; what it had written went out
   A script may end with a code of its own: os.exit(code).
 
 Environment:
@@ -75,9 +78,28 @@ fn run(script: &Path, arguments: &[OsString]) -> ExitCode {
         Ok(host) => host,
         Err(error) => return wrong(&error.to_string()),
     };
+    if let Err(error) = end_on_signals(host.interrupter()) {
+        return wrong(&format!("cannot wait for signals: {error}"));
+    }
     let code = host.run(&script.to_string_lossy(), &source, arguments);
     // As the OS takes it: the low eight bits.
     ExitCode::from((code & 0xff) as u8)
+}
+
+/// Has SIGINT and SIGTERM end the script with what it wrote written out. A second one ends the process at once.
+fn end_on_signals(interrupter: Interrupter) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new().name("corella-signals".into()).spawn(move || {
+        let mut received = signals.forever();
+        if let Some(signal) = received.next() {
+            // As a shell tells of a process that a signal ended.
+            interrupter.interrupt(128 + signal);
+        }
+        if let Some(signal) = received.next() {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
 }
 
 /// Allows as many open descriptors as the system lets this process have: a server needs one for each connection.

@@ -4,7 +4,7 @@ mod corella;
 
 use corella::{BACKENDS, corella, empty_directory, end_of, run_script};
 
-/// Runs a script that must fail with `message` at its start and a traceback to its line 1.
+/// Runs a script that must fail with `message` and its place at its start and a traceback to its line 1.
 fn fails(name: &str, script: &str, message: &str) {
     let directory = empty_directory(name);
     std::fs::write(directory.join("script.lua"), script).unwrap();
@@ -13,7 +13,7 @@ fn fails(name: &str, script: &str, message: &str) {
         command.current_dir(&directory).args(["run", "script.lua"]).env("CORELLA_BACKEND", backend);
         let ended = end_of(&mut command);
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.starts_with(&format!("corella: {message}")), "{script}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with(&format!("corella: script.lua:1: {message}")), "{script}: {}", ended.stderr);
         assert!(ended.stderr.contains("\nstack traceback:\n"), "{}", ended.stderr);
         assert!(ended.stderr.contains("script.lua:1: in main chunk"), "{}", ended.stderr);
     }
@@ -62,7 +62,7 @@ fn a_closed_handle_is_named() {
 #[test]
 fn a_negative_length_is_refused_with_its_place() {
     let script = "FileHandle.open('script.lua'):read(-1)";
-    let message = "script.lua:1: bad argument #1 to 'read' (length: must not be negative, got -1)\n";
+    let message = "bad argument #1 to 'read' (length: must not be negative, got -1)\n";
     fails("negative", script, message);
 }
 
@@ -74,7 +74,7 @@ fn a_nul_byte_in_a_path_is_refused() {
 
 #[test]
 fn a_bad_address_is_named() {
-    fails("port", "Socket.connect('127.0.0.1', 99999)", "script.lua:1: bad argument #2 to 'connect' (port: ");
+    fails("port", "Socket.connect('127.0.0.1', 99999)", "bad argument #2 to 'connect' (port: ");
     fails("refused", "Socket.connect('127.0.0.1', 1)", "connect of 127.0.0.1:1: Connection refused (os error 111)\n");
     fails(
         "foreign",

@@ -62,7 +62,7 @@ impl Accepting {
         match outcome {
             Ok(connection) => {
                 self.call(Ok(Outcome::Connection(connection)));
-                match self.is_stopped.get() {
+                match self.is_stopped.get() || self.runtime.is_ending() {
                     true => {
                         self.whole
                             .settle(Err(OperationError::stopped(corella::ErrorKind::Cancelled, "accept", "").into()))

@@ -28,9 +28,12 @@ impl Host {
                 if let Err(error) = self.run_ready(lua, ready) {
                     self.runtime.report_script_error(&error.to_string());
                 }
-                if self.runtime.exit_code.get().is_some() {
+                if self.runtime.is_exiting() {
                     return;
                 }
+            }
+            if self.runtime.is_exiting() {
+                return;
             }
             let is_idle = self.runtime.ready_count() == 0;
             if main.ending.has_failed() == Some(true) {

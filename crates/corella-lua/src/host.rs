@@ -6,9 +6,11 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 
-use corella::{Scheduler, SchedulerBuilder};
+use corella::{Remote, Scheduler, SchedulerBuilder};
 use mlua::chunk::ChunkMode;
 use mlua::state::{GcIncParams, GcMode};
 use mlua::{Lua, MultiValue, Table, Value};
@@ -71,7 +73,38 @@ impl std::fmt::Debug for Host {
     }
 }
 
+/// Ends a host's program from another thread, as a signal's handler does.
+#[derive(Clone, Debug)]
+pub struct Interrupter {
+    remote: Option<Remote>,
+    code: Arc<AtomicI32>,
+}
+
+impl Interrupter {
+    /// Ends the program with this exit code as `os.exit` would: tasks are killed, what waits is cancelled, and what
+    /// was printed or written goes out. A script that never waits goes on until it does.
+    pub fn interrupt(&self, code: i32) {
+        self.code.store(code, Ordering::Release);
+        if let Some(remote) = &self.remote {
+            remote.wake();
+        }
+    }
+}
+
 impl Host {
+    /// What ends the program of this host from another thread.
+    ///
+    /// ```
+    /// let mut host = corella_lua::Host::new()?;
+    /// let interrupter = host.interrupter();
+    /// std::thread::spawn(move || interrupter.interrupt(130));
+    /// assert_eq!(host.run("forever.lua", b"Scheduler.sleep(1e9)", &[]), 130);
+    /// # Ok::<(), corella_lua::StartError>(())
+    /// ```
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter { remote: self.runtime.remote(), code: Arc::clone(&self.runtime.interrupt_code) }
+    }
+
     /// A host that writes its reports to the standard error output.
     pub fn new() -> Result<Host, StartError> {
         Host::with_reporter(|report| {
@@ -116,10 +149,15 @@ impl Host {
                 None
             }
         };
+        let mut is_cut_short = false;
         if let Some(main) = main {
             self.drive(&lua, &main);
+            is_cut_short = self.runtime.exit_code.get().is_some() || main.ending.has_failed() != Some(false);
         }
         drop(lua);
+        if is_cut_short {
+            self.runtime.cut_short();
+        }
         self.end();
         match self.runtime.exit_code.get() {
             Some(code) => code,
@@ -143,11 +181,16 @@ impl Host {
         }
         // Finalizers run, and handles that are still open close in the background.
         self.lua = None;
-        let output = self.runtime.output.take();
-        if let Some(output) = &output {
+        if let Some(output) = &*self.runtime.output.borrow() {
             output.flush_behind();
         }
-        drop(output);
+        if self.runtime.is_cut_short() {
+            if let Err(error) = self.runtime.finish_writes() {
+                self.runtime.report(error.to_string());
+            }
+            self.runtime.write_reports();
+        }
+        self.runtime.output.take();
         self.runtime.end();
         while self.runtime.next_ready().is_some() {}
         self.runtime.write_reports();

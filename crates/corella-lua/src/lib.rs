@@ -45,8 +45,9 @@
 //!
 //! # The end
 //! When the main program has returned, tasks and requests go on to their ends; only accepts are not waited for. An
-//! error in the main program ends it at once: queued writes go out, tasks are killed. Errors that nobody took are
-//! reported with a traceback, and the exit code is 1.
+//! error in the main program ends it at once, and so do `os.exit` and an [`Interrupter`]: tasks are killed, what waits (a
+//! receive, an accept, a sleep) is cancelled, and writes go out, for ten seconds at most. Errors that nobody took are
+//! reported with a traceback, failures that nobody looked at with the place of the call, and the exit code is 1.
 //!
 //! What blocks a whole program is not there: `io`, `os.execute`, `os.remove`, `os.rename`. Of `debug` there is
 //! `traceback`.
@@ -76,4 +77,4 @@ mod traceback;
 mod verb;
 mod work;
 
-pub use host::{Host, StartError};
+pub use host::{Host, Interrupter, StartError};

@@ -79,6 +79,15 @@ pub(crate) struct Request {
     is_shared: Cell<bool>,
     /// The sleep that will stop it.
     timer: Cell<Option<RequestId>>,
+    /// Where the script asked for it; for what nobody waits for on the spot.
+    place: Cell<Option<Place>>,
+}
+
+/// A line of a script.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) script: Rc<str>,
+    pub(crate) line: usize,
 }
 
 impl Request {
@@ -92,6 +101,7 @@ impl Request {
             is_looked_at: Cell::new(false),
             is_shared: Cell::new(false),
             timer: Cell::new(None),
+            place: Cell::new(None),
         })
     }
 
@@ -216,6 +226,11 @@ impl Request {
         self.is_looked_at.set(true);
     }
 
+    /// Keeps where the script asked for it.
+    pub(crate) fn locate(&self, lua: &Lua) {
+        self.place.set(self.runtime.place(lua));
+    }
+
     pub(crate) fn share(&self) {
         self.is_shared.set(true);
     }
@@ -281,7 +296,7 @@ impl Drop for Request {
         match self.state.get_mut() {
             State::Running(_) => self.runtime.count(self.class, -1),
             State::Failed(failure) if !self.is_looked_at.get() && !failure.is_unwanted() => match failure {
-                Failure::Operation(error) => self.runtime.report(format!("nobody looked at a failure: {error}")),
+                Failure::Operation(error) => self.runtime.report_unseen(&error.to_string(), self.place.take()),
                 Failure::Raised { .. } => self.runtime.report_script_error(&failure.report()),
             },
             _ => {}

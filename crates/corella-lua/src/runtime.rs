@@ -3,16 +3,29 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use corella::actions::Plain;
-use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Scheduler};
-use mlua::{AnyUserData, Function, MultiValue, Thread};
+use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Remote, Scheduler};
+use mlua::{AnyUserData, Function, Lua, MultiValue, Thread};
 
 use crate::failure::Failure;
-use crate::request::{Class, Outcome, Request, Stop};
+use crate::request::{Class, Outcome, Place, Request, Stop};
 use crate::stream::Stream;
 use crate::tasks::{TaskKey, Tasks};
+
+/// How long writes may take to go out at the end of a program that was cut short.
+const WRITES_LIMIT: Duration = Duration::from_secs(10);
+
+/// What Lua calls the Lua side of the host.
+const OWN_SCRIPT: &str = "[corella]";
+/// So many frames are looked at for the script's own.
+const PLACE_DEPTH: usize = 5;
+
+/// Nobody has asked for the end from outside.
+const NOT_INTERRUPTED: i32 = i32::MIN;
 
 /// Something for the host to run.
 pub(crate) enum Ready {
@@ -52,10 +65,26 @@ pub(crate) struct Runtime {
     /// A request has failed that nobody has looked at yet; only the collector knows whether somebody still may.
     has_unseen_failure: Cell<bool>,
     is_ending: Cell<bool>,
+    /// The program was ended before its time: what waits for others is cancelled and no more of it begins.
+    is_cut_short: Cell<bool>,
+    /// What was being written when the program was cut short may take so long to go out.
+    pub(crate) writes_limit: Cell<Duration>,
+    /// The script that was last asked for its name.
+    script: RefCell<Rc<str>>,
     /// `os.exit` was called.
     pub(crate) exit_code: Cell<Option<i32>>,
+    /// What an `Interrupter` asked to end with, or `NOT_INTERRUPTED`.
+    pub(crate) interrupt_code: Arc<AtomicI32>,
     /// Standard output, buffered.
     pub(crate) output: RefCell<Option<Rc<Stream>>>,
+}
+
+/// Whether an operation may have to wait for somebody else, and changes nothing.
+fn waits_for_others(operation: &str) -> bool {
+    let name = operation.split(' ').next().unwrap_or_default();
+    ["accept", "connect", "open", "resolve", "sleep"].contains(&name)
+        || name.starts_with("read")
+        || name.starts_with("recv")
 }
 
 impl Runtime {
@@ -64,7 +93,7 @@ impl Runtime {
             let weak = weak.clone();
             scheduler.on_unobserved(move |unobserved| {
                 if let Some(runtime) = weak.upgrade() {
-                    runtime.report(format!("nobody looked at a failure: {}", unobserved.error));
+                    runtime.report_unseen(&unobserved.error.to_string(), None);
                 }
             });
             Runtime {
@@ -81,7 +110,11 @@ impl Runtime {
                 has_failed: Cell::new(false),
                 has_unseen_failure: Cell::new(false),
                 is_ending: Cell::new(false),
+                is_cut_short: Cell::new(false),
+                writes_limit: Cell::new(WRITES_LIMIT),
+                script: RefCell::new("".into()),
                 exit_code: Cell::new(None),
+                interrupt_code: Arc::new(AtomicI32::new(NOT_INTERRUPTED)),
                 output: RefCell::new(None),
             }
         })
@@ -163,6 +196,11 @@ impl Runtime {
         }
     }
 
+    /// Reaches the scheduler from other threads.
+    pub(crate) fn remote(&self) -> Option<Remote> {
+        self.scheduler.borrow().as_ref().map(Scheduler::remote)
+    }
+
     /// Whether there is something to run, or a turn would find something.
     pub(crate) fn has_work(&self) -> bool {
         self.ready_count() > 0 || self.scheduler.borrow().as_ref().is_some_and(Scheduler::has_work)
@@ -190,6 +228,57 @@ impl Runtime {
                 self.io.cancel(request.id);
             }
         }
+    }
+
+    /// Whether the program is to end now: by `os.exit`, or from outside.
+    pub(crate) fn is_exiting(&self) -> bool {
+        let interrupt_code = self.interrupt_code.load(Ordering::Acquire);
+        if interrupt_code != NOT_INTERRUPTED && self.exit_code.get().is_none() {
+            self.exit_code.set(Some(interrupt_code));
+        }
+        self.exit_code.get().is_some()
+    }
+
+    /// Whether the program was ended before its time.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.is_cut_short.get()
+    }
+
+    /// Cancels what waits for others. What changes something, a write or a rename, goes on.
+    pub(crate) fn cut_short(&self) {
+        self.is_ending.set(true);
+        self.is_cut_short.set(true);
+        for request in self.outstanding() {
+            if waits_for_others(&request.operation) {
+                self.io.cancel(request.id);
+            }
+        }
+    }
+
+    /// After `cut_short`: turns until what goes on has settled. Reports are written as soon as standard output is out.
+    pub(crate) fn finish_writes(&self) -> Result<(), Error> {
+        let output = self.output.borrow().clone();
+        let end = Instant::now() + self.writes_limit.get();
+        while self.counted() > 0 || !self.outstanding().is_empty() {
+            if let Some(output) = &output {
+                output.flush_behind();
+            }
+            if output.as_ref().is_none_or(|output| !output.has_output()) {
+                self.write_reports();
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                for request in self.outstanding() {
+                    let (operation, target) = (&request.operation, &request.target);
+                    self.has_failed.set(true);
+                    self.report(format!("given up at the end of the program: {operation} of {target}"));
+                    self.io.cancel(request.id);
+                }
+                return Ok(());
+            }
+            self.turn(left)?;
+        }
+        Ok(())
     }
 
     /// Turns until the engine has nothing left to do, and ends it.
@@ -220,6 +309,27 @@ impl Runtime {
         }
         self.has_failed.set(true);
         self.report(text.to_string());
+    }
+
+    /// Reports a failure that nobody looked at: the exit code says so too.
+    pub(crate) fn report_unseen(&self, failure: &str, place: Option<Place>) {
+        self.has_failed.set(true);
+        let place = place.map_or_else(String::new, |place| format!("{}:{}: ", place.script, place.line));
+        self.report(format!("{place}nobody looked at a failure: {failure}"));
+    }
+
+    /// Where the script that is running is. Scripts are few, so the name of the last one is kept.
+    pub(crate) fn place(&self, lua: &Lua) -> Option<Place> {
+        let look = |frame: &mlua::debug::Debug<'_>| {
+            let line = frame.current_line()?;
+            let name = frame.source().short_src?;
+            let mut script = self.script.borrow_mut();
+            if **script != *name {
+                *script = (&*name).into();
+            }
+            (&*name != OWN_SCRIPT).then(|| Place { script: Rc::clone(&script), line })
+        };
+        (1..=PLACE_DEPTH).find_map(|level| lua.inspect_stack(level, look).flatten())
     }
 
     /// Reports output that was lost when nobody could be told any more: the exit code says so too.

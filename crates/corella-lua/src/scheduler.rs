@@ -123,15 +123,6 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, functions: &Table) -> ml
     let shared = Rc::clone(runtime);
     direct(lua, functions, "backend", move |lua, _| {
         let Some((backend, reason)) = shared.backend() else { return Ok((Value::Nil, Value::Nil)) };
-        let reason = match reason {
-            corella::BackendReason::Best => "the best for this machine".to_string(),
-            corella::BackendReason::Environment => "CORELLA_BACKEND asks for it".to_string(),
-            corella::BackendReason::UringRefused { what, os_code } => match os_code {
-                Some(code) => format!("io_uring is not to be had: {what}, os error {code}"),
-                None => format!("io_uring is not to be had: {what}"),
-            },
-            _ => "the host chose it".to_string(),
-        };
-        Ok((Value::String(lua.create_string(backend.name())?), Value::String(lua.create_string(reason)?)))
+        Ok((Value::String(lua.create_string(backend.name())?), Value::String(lua.create_string(reason.to_string())?)))
     })
 }

@@ -161,9 +161,9 @@ impl Stream {
         request.on_failure(move |failure| stream.with_buffers(|buffers| buffers.deferred = Some(failure)));
     }
 
-    /// Whether output waits to be written out.
+    /// Whether output waits to be written out, or is on its way.
     pub(crate) fn has_output(&self) -> bool {
-        self.with_buffers(|buffers| !buffers.output.is_empty())
+        self.with_buffers(|buffers| !buffers.output.is_empty() || !buffers.queue.is_empty())
     }
 
     fn enqueue(self: &Rc<Self>, work: Work, deadline: Option<Duration>) -> Rc<Request> {
@@ -236,6 +236,7 @@ impl Stream {
                 (state.buffers.next_step(), state.transport.clone())
             };
             match step {
+                Step::Open(..) | Step::Fill(_) if self.runtime.is_cut_short() => self.give_up(),
                 Step::Rest => return,
                 Step::Settle(result) => self.settle_front(result),
                 Step::Open(path, options) => self.launch(self.runtime.io().open(path, options), Self::opened),
@@ -247,6 +248,16 @@ impl Stream {
                 Step::PassOn => self.pass_on(&transport),
             }
         }
+    }
+
+    /// The program was cut short: what would have to wait for others does not begin.
+    fn give_up(&self) {
+        let stopped = |buffers: &mut Buffers| {
+            let operation = buffers.front_name();
+            OperationError::stopped(ErrorKind::Cancelled, operation, &*buffers.name)
+        };
+        let error = self.with_buffers(stopped);
+        self.settle_front(Err(error.into()));
     }
 
     pub(crate) fn settle_front(&self, result: Result<Outcome, Failure>) {

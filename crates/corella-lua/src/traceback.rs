@@ -4,6 +4,10 @@ use mlua::{Lua, LuaString, Value};
 
 /// How frames of the Lua side of the host begin.
 const OWN_FRAME: &str = "\t[corella]:";
+/// What an error is raised with.
+const ERROR_FRAME: &str = "\t[C]: in function 'error'";
+/// Follows a frame of the host's that it left for good.
+const TAIL_CALLS: &str = "\t(...tail calls...)";
 /// How every task begins.
 const FIRST_FRAME: &str = "\t[C]: in function 'xpcall'";
 
@@ -21,12 +25,27 @@ fn message_of(value: &Value) -> mlua::Result<String> {
     }
 }
 
+/// Leaves out the frames of the host, and of what raises an error.
 fn without_own_frames(text: &str) -> String {
-    let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with(OWN_FRAME)).collect();
+    let mut lines: Vec<&str> = Vec::new();
+    let mut is_after_own = false;
+    for line in text.lines() {
+        let is_own = line.starts_with(OWN_FRAME) || line == ERROR_FRAME;
+        if !(is_own || is_after_own && line == TAIL_CALLS) {
+            lines.push(line);
+        }
+        is_after_own = is_own;
+    }
     if lines.last() == Some(&FIRST_FRAME) {
         lines.pop();
     }
     lines.join("\n")
+}
+
+/// The place of the first frame of a traceback that is a script's, as `script.lua:3`.
+fn first_place(frames: &str) -> Option<&str> {
+    let frame = frames.lines().skip(1).map(str::trim_start).find(|frame| !frame.starts_with('['))?;
+    frame.split_once(": in ").map(|(place, _)| place)
 }
 
 /// For the handler of an error that nobody caught: its message and where it was raised.
@@ -35,7 +54,11 @@ pub(crate) fn of_error(lua: &Lua, value: Value) -> mlua::Result<String> {
     // This function and the handler are not worth a line.
     let frames = lua.traceback(None, 2)?;
     let frames = without_own_frames(&frames.to_string_lossy());
-    Ok(format!("{message}\n{frames}"))
+    // A text has its place already.
+    match (&value, first_place(&frames)) {
+        (Value::UserData(_), Some(place)) => Ok(format!("{place}: {message}\n{frames}")),
+        _ => Ok(format!("{message}\n{frames}")),
+    }
 }
 
 /// `debug.traceback`.

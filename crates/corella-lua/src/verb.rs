@@ -38,6 +38,7 @@ where
                 let status = lua.create_userdata(Status(Rc::clone(&request)))?;
                 if is_async {
                     request.share();
+                    request.locate(lua);
                 }
                 if let Some(callback) = callback {
                     request.listen(Listener::Callback(callback, status.clone()));

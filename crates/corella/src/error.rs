@@ -113,6 +113,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_target(mut self, target: impl Into<String>) -> Error {
+        self.detail.target = target.into();
+        self
+    }
+
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         self.detail.kind

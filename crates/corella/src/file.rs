@@ -156,7 +156,7 @@ impl Action for Opening {
         let mut handle = Handle::new(descriptor, class, Target::Path(Rc::clone(&self.path)));
         handle.known_end = nature.size;
         let key = core.queue.borrow_mut().adopt(handle);
-        Ok(File { handle: HandleRef { io: io.clone(), key } })
+        Ok(File { handle: HandleRef::new(io.clone(), key, Some(self.path)) })
     }
 }
 
@@ -319,7 +319,7 @@ impl File {
         let queue = core.queue.borrow();
         match queue.handles.find(self.handle.key) {
             Some(index) => Ok(queue.handles[index].cursor),
-            None => Err(Error::new(ErrorKind::Closed, "cursor", "")),
+            None => Err(Error::new(ErrorKind::Closed, "cursor", self.handle.closed_name())),
         }
     }
 
@@ -341,7 +341,10 @@ impl File {
                 let received = handle.pushback.map_or_else(Vec::new, |pushback| pushback.into_parts().0);
                 Ok((descriptor.into(), received))
             }
-            Err(kind) => Err((self, Error::new(kind, "hand back", ""))),
+            Err(kind) => {
+                let error = Error::new(kind, "hand back", self.handle.closed_name());
+                Err((self, error))
+            }
         }
     }
 }
@@ -416,7 +419,7 @@ impl Io {
         handle.cursor = cursor;
         handle.known_end = nature.size;
         let key = core.queue.borrow_mut().adopt(handle);
-        Ok(File { handle: HandleRef { io: self.clone(), key } })
+        Ok(File { handle: HandleRef::new(self.clone(), key, Some(name.into())) })
     }
 }
 

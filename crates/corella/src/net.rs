@@ -18,6 +18,9 @@ use crate::scheduler::Io;
 
 /// Connections that wait to be accepted, at most.
 const BACKLOG: i32 = 1024;
+/// How long a stream of accepts pauses when there are no descriptors left: at first, and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A TCP connection, or a socket on its way to be one. Clones are the same handle.
 ///
@@ -256,7 +259,7 @@ impl HandleRef {
         let queue = core.queue.borrow();
         let handle = queue.handles.find(self.key).map(|index| &queue.handles[index]);
         let Some((handle, descriptor)) = handle.and_then(|handle| Some((handle, handle.descriptor.as_ref()?))) else {
-            return Err(Error::new(ErrorKind::Closed, operation, ""));
+            return Err(Error::new(ErrorKind::Closed, operation, self.closed_name()));
         };
         let answer = queue.backend.socket_call(descriptor, call);
         answer.map_err(|error| Error::from_io(&error, operation, handle.name(&queue.backend)))
@@ -344,7 +347,7 @@ impl Listener {
     /// # drop(first); Ok(()) }
     /// ```
     pub fn incoming(&self) -> Incoming {
-        Incoming { listener: self.clone() }
+        Incoming { listener: self.clone(), pause: None }
     }
 
     /// Its own address; after listening on port 0 it has the port.
@@ -376,16 +379,37 @@ impl Listener {
 #[derive(Debug)]
 pub struct Incoming {
     listener: Listener,
+    /// What the next accept waits first, after one that failed for lack of something.
+    pause: Option<Duration>,
 }
 
 impl Incoming {
     /// The next connection; nothing once the listener is closed.
+    ///
+    /// An error is of one accept: the next call goes on. When the process or the system is out of descriptors or
+    /// memory (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`), it first waits 5 ms, and twice as long after each further such
+    /// error up to a second, so that a loop over all errors does not spin.
     pub async fn next(&mut self) -> Option<Result<Socket, Error>> {
+        if let Some(pause) = self.pause
+            && let Err(error) = self.listener.handle.io.sleep(pause).await
+        {
+            return Some(Err(error));
+        }
         match self.listener.accept().await {
             Err(_) if !self.listener.is_open() => None,
-            outcome => Some(outcome),
+            outcome => {
+                let lacks = outcome.as_ref().err().and_then(Error::os_code).is_some_and(is_shortage);
+                let longer = self.pause.map_or(PAUSE_MIN, |pause| (pause * 2).min(PAUSE_MAX));
+                self.pause = lacks.then_some(longer);
+                Some(outcome)
+            }
         }
     }
+}
+
+/// Whether the OS says that it is out of descriptors or memory, which may be over soon.
+fn is_shortage(code: i32) -> bool {
+    [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].contains(&code)
 }
 
 /// Bytes as they come, in buffers of a pool; see [`Socket::recv_stream`].
@@ -548,7 +572,7 @@ impl Io {
         let core = self.core(operation)?;
         let handle = Handle::new(descriptor, class, Target::Socket);
         let key: HandleKey = core.queue.borrow_mut().adopt(handle);
-        Ok(HandleRef { io: self.clone(), key })
+        Ok(HandleRef::new(self.clone(), key, None))
     }
 
     fn new_socket(&self, address: SocketAddr) -> Result<Socket, Error> {
@@ -631,7 +655,7 @@ impl Io {
             handle.pushback = Some(Box::new(Pushback::new(received, connections)));
         }
         let key = core.queue.borrow_mut().adopt(handle);
-        Ok(HandleRef { io: self.clone(), key })
+        Ok(HandleRef::new(self.clone(), key, None))
     }
 }
 

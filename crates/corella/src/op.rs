@@ -446,7 +446,9 @@ impl fmt::Display for Op {
                 Extent::ToEnd => write!(out, "recv_to_end"),
             },
             Op::Send { parts } => write!(out, "send {} bytes", parts.total()),
-            Op::Shutdown { how } => write!(out, "shutdown of {how:?}"),
+            Op::Shutdown { how: Shutdown::Read } => write!(out, "shutdown read"),
+            Op::Shutdown { how: Shutdown::Write } => write!(out, "shutdown write"),
+            Op::Shutdown { how: Shutdown::Both } => write!(out, "shutdown both"),
             Op::Barrier => write!(out, "barrier"),
             Op::Close => write!(out, "close"),
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::buffer::Parts;
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::Op;
-use crate::queue::handles::HandleKey;
+use crate::queue::handles::{CLOSED_SOCKET, HandleKey};
 use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Payload, Report, RequestId};
 use crate::queue::{Refusal, Request};
 use crate::scheduler::token::CancelToken;
@@ -103,6 +103,8 @@ pub(crate) enum Plan {
 struct Lazy<A> {
     io: Io,
     handle: Option<HandleKey>,
+    /// What errors call the handle once it is closed.
+    name: Option<Rc<str>>,
     plan: Plan,
     action: A,
     deadline: Option<Duration>,
@@ -128,8 +130,16 @@ pub struct Operation<A: Action> {
 
 impl<A: Action> Operation<A> {
     pub(crate) fn new(io: Io, handle: Option<HandleKey>, plan: Plan, action: A) -> Operation<A> {
-        let lazy = Lazy { io, handle, plan, action, deadline: None, token: None, direct: false, unordered: false };
+        let (deadline, token) = (None, None);
+        let lazy = Lazy { io, handle, name: None, plan, action, deadline, token, direct: false, unordered: false };
         Operation { state: State::Lazy(lazy) }
+    }
+
+    pub(crate) fn named(mut self, name: Option<Rc<str>>) -> Self {
+        if let Some(lazy) = self.lazy() {
+            lazy.name = name;
+        }
+        self
     }
 
     fn lazy(&mut self) -> Option<&mut Lazy<A>> {
@@ -298,7 +308,12 @@ impl<A: Action> Lazy<A> {
         Err(self.refuse_error(kind))
     }
 
-    fn refuse_error(self, kind: ErrorKind) -> A::Error {
+    fn refuse_error(mut self, kind: ErrorKind) -> A::Error {
+        if let Plan::Op(op) = &mut self.plan
+            && let Some(parts) = op.parts_mut()
+        {
+            self.action.parts(parts);
+        }
         let (operation, target) = self.describe();
         refused(self.action, &self.io, Error::new(kind, operation, target))
     }
@@ -325,11 +340,21 @@ impl<A: Action> Lazy<A> {
         Ok(())
     }
 
+    /// The handle's name, if it has one and is not told of by the operation itself.
+    fn handle_name(&self) -> Option<String> {
+        let key = self.handle?;
+        if let Plan::Op(Op::Connect { .. }) = self.plan {
+            return None;
+        }
+        let open = self.io.try_core().ok().and_then(|core| core.queue.borrow().name_of(key));
+        open.or_else(|| self.name.as_deref().map(str::to_string))
+    }
+
     fn describe(&self) -> (String, String) {
         match &self.plan {
-            Plan::Op(op) => (op.to_string(), op.target()),
+            Plan::Op(op) => (op.to_string(), self.handle_name().unwrap_or_else(|| op.target())),
             Plan::Sleep(_) => ("sleep".into(), String::new()),
-            Plan::Close { .. } => ("close".into(), String::new()),
+            Plan::Close { .. } => ("close".into(), self.handle_name().unwrap_or_default()),
             Plan::Connect(address) => (Op::Connect { address: *address }.to_string(), String::new()),
             Plan::Invalid(error) => (error.operation().into(), error.target().into()),
         }
@@ -337,6 +362,7 @@ impl<A: Action> Lazy<A> {
 
     /// Hands the request to the queue.
     fn submit(mut self, core: &Core, ending: Ending, bare: bool, waits_its_turn: bool) -> Result<RequestId, A::Error> {
+        let name = self.name.take();
         let now_and = |duration| core.after(duration);
         if !core.is_inside() {
             // No turn has looked at the clock for it, and its age begins now.
@@ -354,7 +380,7 @@ impl<A: Action> Lazy<A> {
                 let Some(key) = self.handle else { unreachable!("a close has a handle") };
                 let payload = Payload::new(self.action);
                 let result = core.queue.borrow_mut().close(key, now, deadline, self.token, payload, ending);
-                return give_back::<A>(core, result);
+                return give_back::<A>(core, result, name);
             }
             Plan::Connect(address) => match self.action.open(&self.io, address) {
                 Ok(OpenedHandle(key)) => {
@@ -385,7 +411,7 @@ impl<A: Action> Lazy<A> {
             ending,
         };
         let result = core.queue.borrow_mut().submit(request);
-        give_back::<A>(core, result)
+        give_back::<A>(core, result, name)
     }
 }
 
@@ -397,12 +423,21 @@ fn refused<A: Action>(action: A, io: &Io, error: Error) -> A::Error {
 }
 
 /// A refusal gives the caller's buffer back.
-fn give_back<A: Action>(core: &Core, result: Result<RequestId, Box<Refusal>>) -> Result<RequestId, A::Error> {
+fn give_back<A: Action>(
+    core: &Core,
+    result: Result<RequestId, Box<Refusal>>,
+    name: Option<Rc<str>>,
+) -> Result<RequestId, A::Error> {
     let result = match result {
         Ok(id) => Ok(id),
         Err(refusal) => {
             let Refusal { error, mut payload, ending } = *refusal;
             drop(ending);
+            let is_nameless = error.kind() == ErrorKind::Closed && error.target().is_empty();
+            let error = match is_nameless {
+                true => error.with_target(name.as_deref().unwrap_or(CLOSED_SOCKET)),
+                false => error,
+            };
             match payload.take::<A>() {
                 Some(action) => Err(refused(action, &core.io(), error)),
                 None => unreachable!("a refusal gives back what was handed in"),
@@ -495,7 +530,11 @@ impl<A: Action> Drop for Operation<A> {
 impl<A: Action> fmt::Debug for Operation<A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
-            State::Lazy(lazy) => write!(formatter, "Operation({}, not begun)", lazy.describe().0),
+            State::Lazy(lazy) => {
+                // Its buffer has not been looked at yet.
+                let operation = lazy.describe().0.replacen(" 0 bytes", "", 1);
+                write!(formatter, "Operation({operation}, not begun)")
+            }
             State::Submitted { id, .. } => write!(formatter, "Operation({id:?})"),
             State::Finished => write!(formatter, "Operation(finished)"),
         }

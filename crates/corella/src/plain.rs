@@ -1,12 +1,13 @@
 //! What plain operations carry and give back, and the counted references that handles are.
 
 use std::fmt;
+use std::rc::Rc;
 
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
 use crate::error::{Error, Failed};
 use crate::op::Op;
 use crate::operation::{Action, ActionReport, Operation, Plan, Positioned, Sealed};
-use crate::queue::handles::{HandleKey, Life};
+use crate::queue::handles::{CLOSED_SOCKET, HandleKey, Life};
 use crate::queue::slots::Report;
 use crate::scheduler::Io;
 
@@ -88,15 +89,27 @@ impl Action for Plain {
 pub(crate) struct HandleRef {
     pub(crate) io: Io,
     pub(crate) key: HandleKey,
+    /// What errors call it, also once it is closed; a socket's addresses are asked of the OS while it is open.
+    name: Option<Rc<str>>,
 }
 
 impl HandleRef {
+    pub(crate) fn new(io: Io, key: HandleKey, name: Option<Rc<str>>) -> HandleRef {
+        HandleRef { io, key, name }
+    }
+
     pub(crate) fn operation<A: Action>(&self, op: Op, action: A) -> Operation<A> {
-        Operation::new(self.io.clone(), Some(self.key), Plan::Op(op), action)
+        Operation::new(self.io.clone(), Some(self.key), Plan::Op(op), action).named(self.name.clone())
     }
 
     pub(crate) fn close(&self, now: bool) -> Operation<Plain> {
-        Operation::new(self.io.clone(), Some(self.key), Plan::Close { now }, Plain)
+        let plan = Plan::Close { now };
+        Operation::new(self.io.clone(), Some(self.key), plan, Plain).named(self.name.clone())
+    }
+
+    /// What errors call it once it is closed.
+    pub(crate) fn closed_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(CLOSED_SOCKET)
     }
 
     /// Whether the handle takes requests.
@@ -112,7 +125,7 @@ impl Clone for HandleRef {
         if let Ok(core) = self.io.try_core() {
             core.queue.borrow_mut().clone_handle(self.key);
         }
-        HandleRef { io: self.io.clone(), key: self.key }
+        HandleRef { io: self.io.clone(), key: self.key, name: self.name.clone() }
     }
 }
 
@@ -128,6 +141,11 @@ impl Drop for HandleRef {
 
 impl fmt::Debug for HandleRef {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?}", self.key)
+        let core = self.io.try_core().ok();
+        let name = core.as_ref().and_then(|core| core.queue.try_borrow().ok()?.name_of(self.key));
+        match name {
+            Some(name) => formatter.write_str(&name),
+            None => write!(formatter, "{} (closed)", self.name.as_deref().unwrap_or("socket")),
+        }
     }
 }

@@ -33,9 +33,9 @@ impl Io {
     }
 
     /// Ticks every `period`, the first time after one. A late tick does not move those after it, and ticks that
-    /// nobody waited for are counted and not made up for.
+    /// nobody waited for are counted and not made up for. A period of less than a microsecond counts as one.
     pub fn interval(&self, period: Duration) -> Interval {
-        let period = period.max(Duration::from_nanos(1));
+        let period = period.max(Duration::from_micros(1));
         Interval { io: self.clone(), period, next: self.now().saturating_add(period) }
     }
 

@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test target uses a part")]
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Both backends, as `CORELLA_BACKEND` names them.
 pub const BACKENDS: [&str; 2] = ["uring", "portable"];
@@ -21,9 +22,14 @@ pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 
+/// The directory of one test.
+pub fn directory_of(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
 /// A directory for one test, empty.
 pub fn empty_directory(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let path = directory_of(name);
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();
     path
@@ -53,6 +59,37 @@ pub fn end_of(command: &mut Command) -> Ended {
     let ended = Ended { code: status.code(), stdout: text(&stdout), stderr: text(&stderr) };
     assert!(!ended.stderr.contains("panicked"), "{ended:?}");
     ended
+}
+
+/// Starts a script given as text, with a pipe for each of its standard streams.
+pub fn start(name: &str, backend: &str, script: &str) -> Child {
+    let path = empty_directory(name).join("script.lua");
+    std::fs::write(&path, script).unwrap();
+    let mut command = corella();
+    command.current_dir(path.parent().unwrap()).args(["run", "script.lua"]).env("CORELLA_BACKEND", backend);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// What comes of a command that has to end by itself within `limit`. Its standard input stays open meanwhile.
+pub fn end_within(limit: Duration, child: &mut Child) -> Ended {
+    let give_up = Instant::now() + limit;
+    let mut status = child.try_wait().unwrap();
+    while status.is_none() && Instant::now() < give_up {
+        std::thread::sleep(Duration::from_millis(5));
+        status = child.try_wait().unwrap();
+    }
+    if status.is_none() {
+        child.kill().unwrap();
+    }
+    let text = |stream: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let stdout = child.stdout.take().map_or_else(String::new, |mut stream| text(&mut stream));
+    let stderr = child.stderr.take().map_or_else(String::new, |mut stream| text(&mut stream));
+    let Some(status) = status else { panic!("it did not end within {limit:?}: {stdout}{stderr}") };
+    Ended { code: status.code(), stdout, stderr }
 }
 
 /// `serve.lua` on a directory; ended when the test is.

@@ -1,6 +1,10 @@
 //! How programs end: errors, exit codes, and what is still in flight.
 
-use super::{ended, passes};
+use std::time::Duration;
+
+use corella::BackendKind;
+
+use super::{ended, passes, run_prepared};
 
 #[test]
 fn an_error_in_the_main_program_is_reported_with_its_place() {
@@ -21,9 +25,11 @@ fn an_operation_that_fails_in_the_main_program_is_reported_with_its_place() {
         assert_eq!(ended.code, 1);
         let report = &ended.reports[0];
         assert!(
-            report.starts_with("open for reading of /nonexistent: No such file or directory (os error 2)\n"),
+            report
+                .starts_with("test.lua:2: open for reading of /nonexistent: No such file or directory (os error 2)\n"),
             "{report}"
         );
+        assert!(!report.contains("'error'") && !report.contains("tail calls"), "{report}");
         assert!(report.contains("test.lua:2: in main chunk") && !report.contains("[corella]"), "{report}");
     });
 }
@@ -119,6 +125,22 @@ fn the_debug_traceback_and_what_else_is_of_stock_lua() {
         assert(load("return 1 + 1")() == 2)
         "#,
     );
+}
+
+#[test]
+fn what_nobody_takes_is_given_up_at_the_end_and_reported() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = format!(
+        "Socket.connect('127.0.0.1', {port}):send(('x'):rep(64 << 20), {{ async = true }}) os.exit(0, 'nobody takes it')"
+    );
+    for backend in [BackendKind::Uring, BackendKind::Portable] {
+        let limit = |host: &crate::Host| host.runtime.writes_limit.set(Duration::from_millis(50));
+        let ended = run_prepared(backend, &script, limit);
+        let given_up = |report: &String| report.starts_with("given up at the end of the program: send 67108864 bytes");
+        assert!(ended.reports.iter().any(given_up), "{:?}", ended.reports);
+        assert_eq!(ended.code, 0, "os.exit's own");
+    }
 }
 
 #[test]

@@ -33,12 +33,18 @@ const HEAD: &str = r#"
 "#;
 
 fn run_on(backend: BackendKind, script: &str) -> Ended {
+    run_prepared(backend, script, |_| {})
+}
+
+/// Runs a script on a host that `prepare` has changed.
+fn run_prepared(backend: BackendKind, script: &str, prepare: impl FnOnce(&Host)) -> Ended {
     let path =
         std::env::temp_dir().join(format!("corella-lua-{}-{:?}", std::process::id(), std::thread::current().id()));
     let reports = Rc::new(RefCell::new(Vec::new()));
     let kept = Rc::clone(&reports);
     let builder = Scheduler::builder().backend(backend);
     let mut host = Host::build(builder, move |report| kept.borrow_mut().push(report.to_string())).unwrap();
+    prepare(&host);
     // On one line with the head, so that the script's lines are its own.
     let source = format!("{} {script}", HEAD.replace('\n', " "));
     let code = host.run("test.lua", source.as_bytes(), &[path.clone().into_os_string()]);

@@ -87,9 +87,22 @@ fn a_cancelled_request_says_so() {
 fn a_failure_that_nobody_looked_at_is_reported() {
     ended("fs.stat(path, { async = true })", |ended| {
         assert_eq!(ended.reports.len(), 1);
-        assert!(ended.reports[0].starts_with("nobody looked at a failure: stat of "), "{:?}", ended.reports);
-        assert_eq!(ended.code, 0);
+        let expected = "test.lua:1: nobody looked at a failure: stat of ";
+        assert!(ended.reports[0].starts_with(expected), "{:?}", ended.reports);
+        assert_eq!(ended.code, 1);
     });
+    ended(
+        "\nlocal function open(...)\n  return FileHandle.open(...)\nend\nopen(path, 'r', function() end)\n",
+        |ended| {
+            assert!(
+                ended.reports[0].starts_with("test.lua:5: nobody looked at a failure: open "),
+                "{:?}",
+                ended.reports
+            );
+            assert_eq!(ended.code, 1);
+        },
+    );
+    passes("fs.stat(path, { async = true }):on_error(function() end) fs.stat(path, { async = true }):error()");
 }
 
 #[test]

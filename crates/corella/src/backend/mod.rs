@@ -25,6 +25,7 @@ mod uring;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -250,6 +251,23 @@ pub enum BackendReason {
         /// What was refused.
         what: String,
     },
+}
+
+/// Why it is this backend, in words.
+impl fmt::Display for BackendReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BackendReason::Best => formatter.write_str("the best for this machine"),
+            BackendReason::Builder => formatter.write_str("the program chose it"),
+            BackendReason::Environment => formatter.write_str("CORELLA_BACKEND asks for it"),
+            BackendReason::UringRefused { what, os_code: Some(code) } => {
+                write!(formatter, "io_uring is not to be had: {what}, os error {code}")
+            }
+            BackendReason::UringRefused { what, os_code: None } => {
+                write!(formatter, "io_uring is not to be had: {what}")
+            }
+        }
+    }
 }
 
 /// What time it is for a scheduler.

@@ -8,6 +8,9 @@ use super::slots::{NONE, RequestId};
 use crate::backend::{Backend, Descriptor, RawDescriptor, SocketAnswer, SocketCall};
 use crate::op::{Class, Lanes};
 
+/// What errors call a socket whose addresses can no more be asked for.
+pub(crate) const CLOSED_SOCKET: &str = "a closed socket";
+
 /// No handle.
 pub(crate) const NO_HANDLE: u32 = u32::MAX;
 
@@ -23,7 +26,7 @@ pub(crate) struct HandleKey {
 pub(crate) enum Target {
     Path(Rc<str>),
     Static(&'static str),
-    /// Looked up when it is needed: the peer's address, or one's own.
+    /// Looked up when it is needed: the peer's address, or one's own where there is no peer (any more).
     Socket,
 }
 
@@ -167,15 +170,21 @@ impl Handle {
             Target::Path(path) => path.to_string(),
             Target::Static(name) => (*name).to_string(),
             Target::Socket => {
-                let Some(descriptor) = &self.descriptor else { return "a closed socket".into() };
+                let Some(descriptor) = &self.descriptor else { return CLOSED_SOCKET.into() };
                 let ask = |call| match backend.socket_call(descriptor, call) {
                     Ok(SocketAnswer::Address(address)) => Some(address),
                     _ => None,
                 };
-                match ask(SocketCall::PeerAddress).or_else(|| ask(SocketCall::LocalAddress)) {
-                    Some(address) => address.to_string(),
-                    None => "an unconnected socket".into(),
+                match (ask(SocketCall::PeerAddress), self.class) {
+                    (Some(address), _) => return address.to_string(),
+                    (None, Class::Listener) => {}
+                    (None, _) => {
+                        let local = ask(SocketCall::LocalAddress).filter(|address| address.port() != 0);
+                        return local
+                            .map_or_else(|| "an unconnected socket".into(), |local| format!("{local} (local)"));
+                    }
                 }
+                ask(SocketCall::LocalAddress).map_or_else(|| "a listener".into(), |address| address.to_string())
             }
         }
     }

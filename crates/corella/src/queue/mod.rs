@@ -366,6 +366,22 @@ impl RequestQueue {
         }
     }
 
+    /// The name of a handle while it exists.
+    pub(crate) fn name_of(&self, key: HandleKey) -> Option<String> {
+        self.handles.find(key).map(|handle| self.handles[handle].name(&self.backend))
+    }
+
+    /// An error with the OS's code, and what it means where the code alone does not say.
+    pub(super) fn os_error(&self, index: u32, code: i32) -> Error {
+        let op = &self.slots[index].op;
+        let error = Error::from_os(code, op.to_string(), self.name(index));
+        match op {
+            Op::Write { .. } if code == libc::EBADF => error.with_note("not open for writing"),
+            Op::Read { .. } if code == libc::EBADF => error.with_note("not open for reading"),
+            _ => error,
+        }
+    }
+
     pub(super) fn error(&self, index: u32, kind: ErrorKind) -> Error {
         Error::new(kind, self.slots[index].op.to_string(), self.name(index))
     }

@@ -110,7 +110,7 @@ impl RequestQueue {
             }
             (Step::Fail, outcome) => {
                 let error = match outcome {
-                    Err(Fault::Os(code)) => Error::from_os(code, self.slots[index].op.to_string(), self.name(index)),
+                    Err(Fault::Os(code)) => self.os_error(index, code),
                     Err(Fault::Name(why)) => self.error(index, ErrorKind::NameNotResolved).with_note(why),
                     _ => self.error(index, ErrorKind::UnexpectedEnd).with_note(format!("after {moved} bytes")),
                 };

@@ -68,7 +68,7 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Requests at once at most (default 65,536), at least 1. Beyond it `submit` and `then` answer `Rejected`, while
+    /// Requests at once at most (default 65,536); 0 counts as 1. Beyond it `submit` and `then` answer `Rejected`, while
     /// `wait` and `await` wait their turn.
     pub fn queue_depth(mut self, requests: usize) -> Self {
         self.queue_depth = requests.max(1);
@@ -76,13 +76,13 @@ impl SchedulerBuilder {
     }
 
     /// Places in the submission ring of io_uring (default 256; 1 to 4096, rounded up to a power of two): what one
-    /// system call hands over at most.
+    /// system call hands over at most. What is outside of these bounds counts as the nearest that is inside.
     pub fn ring_entries(mut self, entries: u32) -> Self {
         self.ring_entries = entries;
         self
     }
 
-    /// Threads at most (default 8) for each of three sorts of work: files, closes, and what waits for others. The same
+    /// Threads at most (default 8; 0 counts as 1) for each of three sorts of work: files, closes, and what waits for others. The same
     /// for the kernel's own workers for io_uring, beside those that opens have.
     pub fn pool_threads(mut self, threads: usize) -> Self {
         self.pool_threads = threads.max(1);

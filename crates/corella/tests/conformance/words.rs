@@ -10,6 +10,8 @@ use crate::setup::Setup;
 promises![
     an_error_reads_operation_numbers_target_reason_and_code,
     an_error_keeps_its_parts_and_converts_to_the_standard_librarys,
+    a_refusal_names_its_numbers_and_its_target_too,
+    what_a_handle_is_shows_in_its_debug_text,
     bad_input_is_answered_and_never_panics,
     a_name_that_does_not_resolve_is_an_error_that_names_it,
     outstanding_lists_operation_target_and_age,
@@ -25,11 +27,11 @@ fn an_error_reads_operation_numbers_target_reason_and_code(setup: &Setup) {
     let expected = [
         (
             file.write_at(vec![0; 4096], 8192).wait().unwrap_err().error,
-            format!("write_at 4096 bytes at 8192 of {name}: Bad file descriptor (os error 9)"),
+            format!("write_at 4096 bytes at 8192 of {name}: Bad file descriptor (os error 9): not open for writing"),
         ),
         (
             file.write("abc").wait().unwrap_err().error,
-            format!("write 3 bytes of {name}: Bad file descriptor (os error 9)"),
+            format!("write 3 bytes of {name}: Bad file descriptor (os error 9): not open for writing"),
         ),
         (
             file.read_exact_at(vec![0; 9], 1).wait().unwrap_err().error,
@@ -59,6 +61,11 @@ fn an_error_reads_operation_numbers_target_reason_and_code(setup: &Setup) {
     let address = peer.local_addr().unwrap();
     let error = socket.recv(vec![0; 7]).deadline(Duration::from_millis(1)).wait().unwrap_err().error;
     assert_eq!(error.to_string(), format!("recv 7 bytes of {address}: deadline passed"));
+    let bound = io.socket(address).unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let own = bound.local_address().unwrap();
+    let error = bound.shutdown(Shutdown::Write).wait().unwrap_err();
+    assert!(error.to_string().starts_with(&format!("shutdown write of {own} (local): ")), "{error}");
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = io.connect(closed).wait().unwrap_err();
     assert!(error.to_string().starts_with(&format!("connect to {closed}")), "{error}");
@@ -75,6 +82,62 @@ fn an_error_keeps_its_parts_and_converts_to_the_standard_librarys(setup: &Setup)
     let text = error.to_string();
     let standard: std::io::Error = error.into();
     assert_eq!((standard.kind(), standard.to_string()), (std::io::ErrorKind::NotFound, text));
+}
+
+fn a_refusal_names_its_numbers_and_its_target_too(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let path = setup.file("data", b"0123");
+    let name = path.display().to_string();
+    let file = io.open(&path, Mode::Read).wait().unwrap();
+    let (socket, peer) = setup.connection(&io);
+    let address = peer.local_addr().unwrap();
+    let inside = (file.clone(), socket.clone());
+    let (of_file, of_socket) = scheduler
+        .block_on(async move {
+            let of_file = inside.0.read_at(vec![0; 4], 8).wait().unwrap_err().error.to_string();
+            (of_file, inside.1.send("abc").wait().unwrap_err().error.to_string())
+        })
+        .unwrap();
+    let why = "`wait` inside a task or callback; use `await` or `then`";
+    assert_eq!(of_file, format!("read_at 4 bytes at 8 of {name}: {why}"));
+    assert_eq!(of_socket, format!("send 3 bytes of {address}: {why}"));
+    assert_eq!(format!("{:?}", file.read(vec![0; 4])), "Operation(read, not begun)");
+    assert_eq!(format!("{:?}", file.read_at(vec![0; 4], 8)), "Operation(read_at at 8, not begun)");
+    let other = file.clone();
+    file.close().wait().unwrap();
+    let closed = |text: String, operation: &str| {
+        assert_eq!(text, format!("{operation} of {name}: the handle is closed"));
+    };
+    closed(file.read_at(vec![0; 4], 8).wait().unwrap_err().to_string(), "read_at 4 bytes at 8");
+    closed(file.sync().submit().unwrap_err().to_string(), "sync");
+    closed(other.close().wait().unwrap_err().to_string(), "close");
+    closed(other.cursor().unwrap_err().to_string(), "cursor");
+    socket.close().wait().unwrap();
+    let error = socket.send("abc").wait().unwrap_err();
+    assert_eq!(error.to_string(), "send 3 bytes of a closed socket: the handle is closed");
+    let open = io.open(&path, Mode::Read).wait().unwrap();
+    drop(scheduler);
+    let error = open.read(vec![0; 4]).wait().unwrap_err();
+    assert_eq!(error.to_string(), format!("read 4 bytes of {name}: the scheduler has ended"));
+}
+
+fn what_a_handle_is_shows_in_its_debug_text(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let path = setup.file("data", b"");
+    let file = io.open(&path, Mode::Read).wait().unwrap();
+    assert_eq!(format!("{file:?}"), format!("File {{ handle: {} }}", path.display()));
+    file.close().wait().unwrap();
+    assert_eq!(format!("{file:?}"), format!("File {{ handle: {} (closed) }}", path.display()));
+    let (socket, peer) = setup.connection(&io);
+    let address = peer.local_addr().unwrap();
+    assert_eq!(format!("{socket:?}"), format!("Socket {{ handle: {address} }}"));
+    let listener = io.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_address().unwrap();
+    assert_eq!(format!("{listener:?}"), format!("Listener {{ handle: {address} }}"));
+    let reason = scheduler.backend_reason().to_string();
+    assert!(!reason.is_empty() && !reason.contains("UringRefused"), "{reason}");
 }
 
 fn bad_input_is_answered_and_never_panics(setup: &Setup) {
