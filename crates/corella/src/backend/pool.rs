@@ -2,6 +2,9 @@
 //!
 //! Threads are started as they are needed, up to a limit, and end when they have been idle for a while. A job owns
 //! everything it touches except the request's buffer, which the queue keeps until the job's completion.
+//!
+//! Closes go first, and while every thread is taken one more is started for them alone: what others wait for may never
+//! come (an open of a FIFO), and a scheduler that ends has handles to close.
 
 use std::collections::VecDeque;
 use std::io;
@@ -57,10 +60,22 @@ impl PartList {
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
+    closes: VecDeque<Job>,
     done: Completions,
     threads: usize,
     idle: usize,
+    /// The one more thread is there.
+    is_closing: bool,
     stopping: bool,
+}
+
+impl State {
+    /// Hands an outcome over. Says whether the scheduler has to be told.
+    fn report(&mut self, token: Token, outcome: Outcome) -> bool {
+        let first = self.done.is_empty();
+        self.done.push_back(Completion { token, outcome });
+        first && !self.stopping
+    }
 }
 
 #[derive(Debug)]
@@ -102,28 +117,41 @@ impl Pool {
             parts: PartList::new(submission.parts),
             offset: submission.offset,
         };
+        let is_close = matches!(job.op, Op::Close);
         let mut state = self.shared.lock();
-        state.jobs.push_back(job);
-        if state.idle >= state.jobs.len() || state.threads >= self.threads_max {
+        match is_close {
+            true => state.closes.push_back(job),
+            false => state.jobs.push_back(job),
+        }
+        let is_full = state.threads >= self.threads_max;
+        let only_closes = is_full && is_close && state.idle == 0;
+        if state.idle >= state.jobs.len() + state.closes.len() || is_full && (!only_closes || state.is_closing) {
             drop(state);
             self.shared.available.notify_one();
             return;
         }
-        state.threads += 1;
+        match only_closes {
+            true => state.is_closing = true,
+            false => state.threads += 1,
+        }
         drop(state);
         let shared = Arc::clone(&self.shared);
-        let started = thread::Builder::new().name("corella-pool".into()).spawn(move || work(&shared));
+        let life = move || if only_closes { work_on_closes(&shared) } else { work(&shared) };
+        let started = thread::Builder::new().name("corella-pool".into()).spawn(life);
         if let Err(error) = started {
-            self.without_thread(&error);
+            self.without_thread(&error, only_closes);
         }
     }
 
     /// No thread could be started: the others will do, or else the jobs fail.
-    fn without_thread(&self, error: &io::Error) {
+    fn without_thread(&self, error: &io::Error, only_closes: bool) {
         let mut state = self.shared.lock();
-        state.threads -= 1;
+        match only_closes {
+            true => state.is_closing = false,
+            false => state.threads -= 1,
+        }
         if state.threads == 0 {
-            while let Some(job) = state.jobs.pop_front() {
+            while let Some(job) = state.closes.pop_front().or_else(|| state.jobs.pop_front()) {
                 let outcome = Err(Fault::from_io(error));
                 state.done.push_back(Completion { token: job.token, outcome });
             }
@@ -140,6 +168,14 @@ impl Pool {
             self.pending -= 1;
             completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
         }
+    }
+
+    /// Takes every job back that no thread has begun, but closes.
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) {
+        let jobs = std::mem::take(&mut self.shared.lock().jobs);
+        self.pending -= jobs.len();
+        let stopped = |job: Job| Completion { token: job.token, outcome: Err(Fault::Interrupted) };
+        completions.extend(jobs.into_iter().map(stopped));
     }
 
     /// Moves what has been finished to `completions`.
@@ -169,6 +205,7 @@ impl Drop for Pool {
         let mut state = self.shared.lock();
         state.stopping = true;
         state.jobs.clear();
+        state.closes.clear();
         drop(state);
         self.shared.available.notify_all();
     }
@@ -181,7 +218,7 @@ fn work(shared: &Shared) {
         if state.stopping {
             break;
         }
-        let Some(job) = state.jobs.pop_front() else {
+        let Some(job) = state.closes.pop_front().or_else(|| state.jobs.pop_front()) else {
             state.idle += 1;
             let (next, timeout) = match shared.available.wait_timeout(state, IDLE_TIME) {
                 Ok(next) => next,
@@ -189,7 +226,7 @@ fn work(shared: &Shared) {
             };
             state = next;
             state.idle -= 1;
-            if timeout.timed_out() && state.jobs.is_empty() {
+            if timeout.timed_out() && state.jobs.is_empty() && state.closes.is_empty() {
                 break;
             }
             continue;
@@ -197,9 +234,7 @@ fn work(shared: &Shared) {
         drop(state);
         let outcome = carry_out(&job);
         state = shared.lock();
-        let first = state.done.is_empty();
-        state.done.push_back(Completion { token: job.token, outcome });
-        if first && !state.stopping {
+        if state.report(job.token, outcome) {
             // It is as good as free already: a job that comes meanwhile needs no other thread.
             state.idle += 1;
             drop(state);
@@ -209,6 +244,22 @@ fn work(shared: &Shared) {
         }
     }
     state.threads -= 1;
+}
+
+/// The life of the one more thread: until nothing is left to close.
+fn work_on_closes(shared: &Shared) {
+    let mut state = shared.lock();
+    while let Some(job) = state.closes.pop_front() {
+        drop(state);
+        let outcome = carry_out(&job);
+        state = shared.lock();
+        if state.report(job.token, outcome) {
+            drop(state);
+            shared.wakeup.wake();
+            state = shared.lock();
+        }
+    }
+    state.is_closing = false;
 }
 
 fn carry_out(job: &Job) -> Outcome {

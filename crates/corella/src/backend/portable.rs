@@ -163,6 +163,17 @@ impl Portable {
         self.pool.cancel(token, completions);
     }
 
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) -> bool {
+        for waiting in self.sources.iter_mut().flatten().flat_map(|source| &mut source.waiting) {
+            if let Some(waiting) = waiting.take() {
+                self.waiting -= 1;
+                finish(waiting.token, Err(Fault::Interrupted), completions);
+            }
+        }
+        self.pool.cancel_all(completions);
+        true
+    }
+
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
         self.countdown = CHECK_EVERY;
         self.pool.drain(completions);

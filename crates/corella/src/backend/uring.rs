@@ -418,14 +418,19 @@ impl Uring {
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            // Full: hand over what is there. A kernel whose completion queue has overflowed may want that emptied
-            // first; what it held is kept for the next reaping.
-            match self.ring.submit() {
-                Ok(_) => self.messages_handed_over(),
-                Err(_) => {
-                    let Uring { ring, stash, .. } = self;
-                    stash.extend(ring.completion());
-                }
+            // Full: hand over what is there.
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        match self.ring.submit() {
+            Ok(_) => self.messages_handed_over(),
+            // A kernel whose completion queue has overflowed may want that emptied first; what it held is kept for the
+            // next reaping.
+            Err(_) => {
+                let Uring { ring, stash, .. } = self;
+                stash.extend(ring.completion());
             }
         }
     }
@@ -472,6 +477,25 @@ impl Uring {
             }
         }
         self.push(opcode::AsyncCancel::new(user_data).build().user_data(CANCEL));
+    }
+
+    /// Asks for an early end of everything. False: this kernel (before 6.0) knows no such call.
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) -> bool {
+        for kept in &mut self.kept {
+            if let Kept::Used { is_cancelled, .. } = kept {
+                *is_cancelled = true;
+            }
+        }
+        if let Some(fallback) = &mut self.fallback {
+            fallback.cancel_all(completions);
+        }
+        while !self.ring.submission().is_empty() {
+            self.hand_over();
+        }
+        // Without waiting for what cannot be stopped: the completions tell.
+        let all = types::CancelBuilder::any().all();
+        let result = self.ring.submitter().register_sync_cancel(Some(Timespec::new()), all);
+        !result.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
     }
 
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {

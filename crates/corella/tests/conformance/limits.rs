@@ -23,6 +23,7 @@ promises![
     every_opcode_of_the_ring_has_a_fallback,
     every_set_of_ring_flags_works,
     a_full_pool_delays_no_timer_and_no_socket,
+    a_close_needs_no_thread_of_a_full_pool,
     a_task_that_always_yields_starves_nobody,
     a_task_that_reads_only_what_is_there_starves_nobody,
     a_connection_that_never_stops_sending_starves_nobody,
@@ -300,6 +301,20 @@ fn a_full_pool_delays_no_timer_and_no_socket(setup: &Setup) {
         scheduler.block_on(open).unwrap().unwrap();
     }
     drop(other);
+}
+
+fn a_close_needs_no_thread_of_a_full_pool(setup: &Setup) {
+    let scheduler = setup.builder().pool_threads(2).build().unwrap();
+    let io = scheduler.io();
+    let fifo = crate::lanes::make_fifo(setup);
+    let path = setup.file("data", b"content");
+    let files: Vec<_> = (0..20).map(|_| io.open(&path, Mode::Read).wait().unwrap()).collect();
+    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    for file in files {
+        file.close().wait().unwrap();
+        assert!(!file.is_open());
+    }
+    assert!(opens.iter().all(|open| !open.is_settled()));
 }
 
 fn a_task_that_always_yields_starves_nobody(setup: &Setup) {
