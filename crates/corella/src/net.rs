@@ -339,7 +339,7 @@ impl Listener {
     /// # drop(first); Ok(()) }
     /// ```
     pub fn incoming(&self) -> Incoming {
-        Incoming { listener: self.clone() }
+        Incoming { listener: self.clone(), has_failed: false }
     }
 
     /// Its own address; after listening on port 0 it has the port.
@@ -371,12 +371,23 @@ impl Listener {
 #[derive(Debug)]
 pub struct Incoming {
     listener: Listener,
+    has_failed: bool,
 }
 
+/// How long a stream of connections rests after a failure: without descriptors the next accept would fail at once.
+const REST: Duration = Duration::from_millis(10);
+
 impl Incoming {
-    /// The next connection; nothing once the listener is closed.
+    /// The next connection; nothing once the listener is closed. After a failure the next attempt comes some
+    /// milliseconds later, so that a program that only tells of failures does not spin on them.
     pub async fn next(&mut self) -> Option<Result<Socket, Error>> {
-        match self.listener.accept().await {
+        if std::mem::take(&mut self.has_failed) && self.listener.is_open() {
+            // A sleep refused leaves it to the accept to say why.
+            let _ = self.listener.handle.io.sleep(REST).await;
+        }
+        let outcome = self.listener.accept().await;
+        self.has_failed = outcome.is_err();
+        match outcome {
             Err(_) if !self.listener.is_open() => None,
             outcome => Some(outcome),
         }

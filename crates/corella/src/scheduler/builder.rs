@@ -83,7 +83,9 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Threads of the pool at most (default 8), and of the kernel's own workers for io_uring.
+    /// Threads of the pool at most (default 8), and one more for closes while all of those are taken. With io_uring the
+    /// pool does only what the ring cannot, and the kernel's own workers are at most so many for files and so many for
+    /// all else: the threads of a scheduler are never more than three times this number and one.
     pub fn pool_threads(mut self, threads: usize) -> Self {
         self.pool_threads = threads.max(1);
         self

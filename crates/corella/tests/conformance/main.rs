@@ -4,6 +4,7 @@
 //! and lets the scheduler choose. `CORELLA_BACKEND` narrows the run to one of the three. A test that does not end
 //! fails by itself.
 
+mod own_process;
 mod runner;
 mod setup;
 
@@ -15,6 +16,7 @@ mod limits;
 mod loops;
 mod once;
 mod random;
+mod shortages;
 mod stops;
 mod surface;
 mod words;
@@ -32,6 +34,7 @@ const POINTS: &[runner::Point] = &[
     ("lifetimes", lifetimes::PROMISES),
     ("delivery", delivery::PROMISES),
     ("limits", limits::PROMISES),
+    ("shortages", shortages::PROMISES),
     ("words", words::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),

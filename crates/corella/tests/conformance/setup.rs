@@ -1,5 +1,6 @@
 //! What the promises share: a scheduler on the backend under test, a folder, a connection to oneself.
 
+use std::cell::Cell;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -47,7 +48,10 @@ impl Variant {
 /// The surroundings of one test.
 pub struct Setup {
     pub variant: Variant,
+    /// The test's full name.
+    pub name: String,
     folder: PathBuf,
+    lack: Cell<Option<&'static str>>,
 }
 
 impl Setup {
@@ -55,9 +59,19 @@ impl Setup {
         if variant == Variant::Refused {
             refuse_io_uring();
         }
-        let folder = std::env::temp_dir().join(format!("corella-{}-{name}", std::process::id()));
+        let folder = format!("corella-{}-{}", std::process::id(), name.replace("::", "-"));
+        let folder = std::env::temp_dir().join(folder);
         fs::create_dir_all(&folder).unwrap();
-        Setup { variant, folder }
+        Setup { variant, name: name.to_owned(), folder, lack: Cell::new(None) }
+    }
+
+    /// The test cannot be done here for want of this; it counts as ignored.
+    pub fn lacks(&self, what: &'static str) {
+        self.lack.set(Some(what));
+    }
+
+    pub fn lack(&self) -> Option<&'static str> {
+        self.lack.get()
     }
 
     /// Settings with the backend under test.
