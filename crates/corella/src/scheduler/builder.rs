@@ -42,7 +42,7 @@ pub struct SchedulerBuilder {
     sleeps: usize,
     budgets: Budgets,
     masked_opcodes: u128,
-    refused_flag_sets: usize,
+    refused_flags: u32,
 }
 
 impl Default for SchedulerBuilder {
@@ -57,7 +57,7 @@ impl Default for SchedulerBuilder {
             sleeps: 1 << 22,
             budgets: Budgets { tasks_per_turn: 256, operations_per_poll: 128, bytes_per_poll: 1 << 20 },
             masked_opcodes: 0,
-            refused_flag_sets: 0,
+            refused_flags: 0,
         }
     }
 }
@@ -129,9 +129,10 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Makes the first `sets` sets of io_uring set-up flags count as refused. For tests.
-    pub fn refuse_setup_flags(mut self, sets: usize) -> Self {
-        self.refused_flag_sets = sets;
+    /// Makes io_uring set-up flags (`IORING_SETUP_*`) count as refused, as by a kernel that does not know them. For
+    /// tests.
+    pub fn refuse_setup_flags(mut self, flags: u32) -> Self {
+        self.refused_flags |= flags;
         self
     }
 
@@ -209,7 +210,7 @@ impl SchedulerBuilder {
     #[cfg(target_os = "linux")]
     fn uring(&self) -> Result<Uring, (std::io::Error, &'static str)> {
         let masked = MaskedOpcodes(self.masked_opcodes);
-        Uring::new(self.ring_entries, self.pool_threads, masked, self.refused_flag_sets)
+        Uring::new(self.ring_entries, self.pool_threads, masked, self.refused_flags)
     }
 
     fn open(&self, kind: BackendKind) -> Result<Backend, Error> {

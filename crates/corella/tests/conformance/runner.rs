@@ -35,7 +35,7 @@ thread_local! {
 }
 
 /// Keeps the panics of a promise's thread for its report, as promises about panics are to pass in silence.
-fn keep_panics() {
+pub fn keep_panics() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic: &PanicHookInfo| {
         let is_kept = PANICS
@@ -46,7 +46,13 @@ fn keep_panics() {
     }));
 }
 
-fn run(name: String, promise: &'static Promise, variant: Variant, time_limit: Duration) -> Result<Completion, Failed> {
+/// Runs one promise on one backend, in a thread of its own.
+pub fn run(
+    name: String,
+    promise: &'static Promise,
+    variant: Variant,
+    time_limit: Duration,
+) -> Result<Completion, Failed> {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {
         PANICS.set(Some(String::new()));

@@ -14,6 +14,10 @@ pub enum Variant {
     Portable,
     /// The kernel refuses io_uring, and the scheduler chooses by itself.
     Refused,
+    /// The kernel lacks one opcode of io_uring, and the scheduler chooses by itself.
+    Without(u8),
+    /// The kernel refuses some set-up flags of io_uring, and the scheduler chooses by itself.
+    WithoutFlags(u32),
 }
 
 impl Variant {
@@ -24,6 +28,8 @@ impl Variant {
             Variant::Uring => "uring",
             Variant::Portable => "portable",
             Variant::Refused => "refused",
+            Variant::Without(_) => "without-opcode",
+            Variant::WithoutFlags(_) => "without-flags",
         }
     }
 
@@ -80,6 +86,8 @@ impl Setup {
             Variant::Uring => Scheduler::builder().backend(BackendKind::Uring),
             Variant::Portable => Scheduler::builder().backend(BackendKind::Portable),
             Variant::Refused => Scheduler::builder(),
+            Variant::Without(opcode) => Scheduler::builder().mask_opcode(opcode),
+            Variant::WithoutFlags(flags) => Scheduler::builder().refuse_setup_flags(flags),
         }
     }
 
