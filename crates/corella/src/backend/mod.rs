@@ -342,6 +342,11 @@ impl Backend {
         dispatch!(self, backend => backend.cancel(token, op, descriptor, completions));
     }
 
+    /// Asks for an early end of everything but closes, in one go. False: it is to be asked request by request.
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) -> bool {
+        dispatch!(self, backend => backend.cancel_all(completions))
+    }
+
     /// Waits for at most `timeout` (`None`: without limit) for at least one completion.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
         dispatch!(self, backend => backend.wait(timeout, completions))

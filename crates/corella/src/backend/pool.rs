@@ -238,6 +238,17 @@ impl Pool {
         }
     }
 
+    /// Takes every job back that no thread has begun, but closes.
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) {
+        let mut state = self.shared.lock();
+        for crew in [Crew::Files, Crew::Patient] {
+            let jobs = std::mem::take(&mut state.crews[crew as usize].jobs);
+            self.pending -= jobs.len();
+            let stopped = |job: Job| Completion { token: job.token, outcome: Err(Fault::Interrupted) };
+            completions.extend(jobs.into_iter().map(stopped));
+        }
+    }
+
     /// Moves what has been finished to `completions`.
     pub(crate) fn drain(&mut self, completions: &mut Completions) {
         if self.pending > 0 {

@@ -185,6 +185,17 @@ impl Portable {
         self.pool.cancel(token, op, completions);
     }
 
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) -> bool {
+        for waiting in self.sources.iter_mut().flatten().flat_map(|source| &mut source.waiting) {
+            if let Some(waiting) = waiting.take() {
+                self.waiting -= 1;
+                finish(waiting.token, Err(Fault::Interrupted), completions);
+            }
+        }
+        self.pool.cancel_all(completions);
+        true
+    }
+
     /// Leaves the poller's handle unreadable, unless there are more events than one look takes: whoever waits on the
     /// handle, a ring or a foreign loop, would otherwise spin. So only a poller that nothing can have made readable is
     /// not looked at.

@@ -90,6 +90,12 @@ pub(crate) struct Uring {
     supported: Vec<bool>,
     wake_event: Arc<OwnedFd>,
     wake_is_armed: bool,
+    /// What a foreign event loop waits on. The ring's own descriptor would not do: with deferred task work the kernel
+    /// wakes nobody who polls it when work comes, only those who registered an event.
+    ready_event: OwnedFd,
+    ready_is_registered: bool,
+    /// Such a loop may be waiting.
+    is_watched: bool,
     fallback: Option<Box<Portable>>,
     fallback_is_armed: bool,
     pool_threads: usize,
@@ -118,17 +124,40 @@ impl std::fmt::Debug for Uring {
     }
 }
 
-/// Sets of set-up flags, best first. A kernel refuses what it does not know.
-const FLAG_SETS: [&str; 3] = ["single issuer, deferred task work", "cooperative task work", "no flags"];
+/// Set-up flags by their numbers in linux/io_uring.h, as the kernel refuses those that it does not know.
+const CQSIZE: u32 = 1 << 3;
+const CLAMP: u32 = 1 << 4;
+const SUBMIT_ALL: u32 = 1 << 7;
+const COOP_TASKRUN: u32 = 1 << 8;
+const TASKRUN_FLAG: u32 = 1 << 9;
+const SINGLE_ISSUER: u32 = 1 << 12;
+const DEFER_TASKRUN: u32 = 1 << 13;
 
-fn build(entries: u32, completion_entries: u32, set: usize) -> io::Result<IoUring> {
+/// Sets of set-up flags, best first.
+const FLAG_SETS: [(&str, u32); 3] = [
+    ("single issuer, deferred task work", SUBMIT_ALL | SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG),
+    ("cooperative task work", SUBMIT_ALL | COOP_TASKRUN | TASKRUN_FLAG),
+    ("no flags", 0),
+];
+
+fn build(entries: u32, completion_entries: u32, flags: u32) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder.dontfork().setup_clamp().setup_cqsize(completion_entries);
-    match set {
-        0 => builder.setup_submit_all().setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag(),
-        1 => builder.setup_submit_all().setup_coop_taskrun().setup_taskrun_flag(),
-        _ => &mut builder,
-    };
+    if flags & SUBMIT_ALL != 0 {
+        builder.setup_submit_all();
+    }
+    if flags & COOP_TASKRUN != 0 {
+        builder.setup_coop_taskrun();
+    }
+    if flags & TASKRUN_FLAG != 0 {
+        builder.setup_taskrun_flag();
+    }
+    if flags & SINGLE_ISSUER != 0 {
+        builder.setup_single_issuer();
+    }
+    if flags & DEFER_TASKRUN != 0 {
+        builder.setup_defer_taskrun();
+    }
     builder.build(entries)
 }
 
@@ -138,15 +167,19 @@ impl Uring {
         entries: u32,
         pool_threads: usize,
         masked: MaskedOpcodes,
-        refused_flag_sets: usize,
+        refused_flags: u32,
     ) -> Result<Uring, (io::Error, &'static str)> {
         let entries = entries.clamp(1, 4096);
         let completion_entries = (entries * 8).max(1024).max(entries);
         let mut built = Err((io::Error::from_raw_os_error(libc::EINVAL), "io_uring_setup"));
-        for (set, flags) in FLAG_SETS.iter().enumerate().skip(refused_flag_sets) {
-            match build(entries, completion_entries, set) {
+        for (name, flags) in FLAG_SETS {
+            let result = match (flags | CLAMP | CQSIZE) & refused_flags {
+                0 => build(entries, completion_entries, flags),
+                _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            };
+            match result {
                 Ok(ring) => {
-                    built = Ok((ring, *flags));
+                    built = Ok((ring, name));
                     break;
                 }
                 Err(error) => {
@@ -178,13 +211,17 @@ impl Uring {
         // The kernel's own threads for what it cannot do without blocking are bounded like the pool's.
         let workers = pool_threads as u32;
         let _ = ring.submitter().register_iowq_max_workers(&mut [workers, workers]);
-        let wake_event =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| (error.into(), "eventfd"))?;
+        let event =
+            || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| (error.into(), "eventfd"));
+        let (wake_event, ready_event) = (event()?, event()?);
         Ok(Uring {
             ring,
             supported,
             wake_event: Arc::new(wake_event),
             wake_is_armed: false,
+            ready_event,
+            ready_is_registered: false,
+            is_watched: false,
             fallback: None,
             fallback_is_armed: false,
             pool_threads,
@@ -469,14 +506,19 @@ impl Uring {
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            // Full: hand over what is there. A kernel whose completion queue has overflowed may want that emptied
-            // first; what it held is kept for the next reaping.
-            match self.ring.submit() {
-                Ok(_) => self.messages_handed_over(),
-                Err(_) => {
-                    let Uring { ring, stash, .. } = self;
-                    stash.extend(ring.completion());
-                }
+            // Full: hand over what is there.
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        match self.ring.submit() {
+            Ok(_) => self.messages_handed_over(),
+            // A kernel whose completion queue has overflowed may want that emptied first; what it held is kept for the
+            // next reaping.
+            Err(_) => {
+                let Uring { ring, stash, .. } = self;
+                stash.extend(ring.completion());
             }
         }
     }
@@ -530,7 +572,37 @@ impl Uring {
         self.push(opcode::AsyncCancel::new(user_data).build().user_data(CANCEL));
     }
 
+    /// Asks for an early end of everything. False: this kernel (before 6.0) knows no such call.
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) -> bool {
+        for index in std::mem::take(&mut self.fifo_opens_waiting) {
+            if let Kept::Used { token, .. } = self.kept[index as usize] {
+                completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
+            }
+            self.release(index);
+        }
+        for kept in &mut self.kept {
+            if let Kept::Used { is_cancelled, .. } = kept {
+                *is_cancelled = true;
+            }
+        }
+        if let Some(fallback) = &mut self.fallback {
+            fallback.cancel_all(completions);
+        }
+        while !self.ring.submission().is_empty() {
+            self.hand_over();
+        }
+        // Without waiting for what cannot be stopped: the completions tell.
+        let all = types::CancelBuilder::any().all();
+        let result = self.ring.submitter().register_sync_cancel(Some(Timespec::new()), all);
+        !result.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+    }
+
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
+        if std::mem::take(&mut self.is_watched) {
+            self.ring.completion().disable_eventfd();
+            // Empty already is as good.
+            let _ = rustix::io::read(&self.ready_event, &mut [0; 8]);
+        }
         self.arm();
         let waits = completions.is_empty()
             && timeout != Some(Duration::ZERO)
@@ -621,7 +693,16 @@ impl Uring {
         }
     }
 
+    /// Hands over what is batched; a foreign event loop is about to wait.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if !self.ready_is_registered {
+            self.ring.submitter().register_eventfd(self.ready_event.as_raw_fd())?;
+            self.ready_is_registered = true;
+        }
+        self.is_watched = true;
+        self.ring.completion().enable_eventfd();
+        // Either the kernel sees that, or its work is seen below.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         self.arm();
         if !self.ring.submission().is_empty() {
             match self.ring.submit() {
@@ -630,10 +711,18 @@ impl Uring {
                 Err(error) => return Err(error),
             }
         }
+        if self.has_entries() {
+            rustix::io::write(&self.ready_event, &1u64.to_ne_bytes())?;
+        }
         Ok(())
     }
 
     pub(crate) fn has_completions(&mut self) -> bool {
+        // The ring watches the backend beside it only once the next batch has been handed over.
+        self.has_entries() || self.fallback.as_mut().is_some_and(|fallback| fallback.has_completions())
+    }
+
+    fn has_entries(&mut self) -> bool {
         let submission = self.ring.submission();
         // What was not handed over yet needs a turn to begin at all.
         let pending = submission.taskrun() || submission.cq_overflow() || !submission.is_empty();
@@ -659,7 +748,7 @@ impl Uring {
     }
 
     pub(crate) fn os_handle(&self) -> RawDescriptor {
-        self.ring.as_raw_fd()
+        self.ready_event.as_raw_fd()
     }
 }
 

@@ -107,6 +107,8 @@ pub(crate) struct RequestQueue {
     live: usize,
     sleeps: usize,
     unsettled: usize,
+    /// The scheduler ends, and the backend was asked to let go of everything.
+    all_are_asked: bool,
     /// Reused from submission to submission.
     parts: Vec<Part>,
     /// Reused from joined write to joined write.
@@ -140,6 +142,7 @@ impl RequestQueue {
             live: 0,
             sleeps: 0,
             unsettled: 0,
+            all_are_asked: false,
             parts: Vec::with_capacity(TRANSFER_PARTS_MAX),
             followers: Vec::new(),
             released: Vec::new(),

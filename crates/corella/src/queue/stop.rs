@@ -50,14 +50,18 @@ impl RequestQueue {
                 let leader = self.leader_of(index);
                 let token = self.slots.id(leader).token();
                 let descriptor = self.raw_descriptor(index);
-                self.backend.cancel(token, &self.slots[leader].op, descriptor, &mut self.completions);
+                if !self.all_are_asked {
+                    self.backend.cancel(token, &self.slots[leader].op, descriptor, &mut self.completions);
+                }
             }
             Step::Orphan => {
                 slot.cause = Some(cause);
                 if !matches!(slot.op, Op::Sleep) {
                     self.at_os -= 1;
                     let token = self.slots.id(index).token();
-                    self.backend.cancel(token, &self.slots[index].op, -1, &mut self.completions);
+                    if !self.all_are_asked {
+                        self.backend.cancel(token, &self.slots[index].op, -1, &mut self.completions);
+                    }
                 }
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
@@ -137,14 +141,18 @@ impl RequestQueue {
         self.deadlines.next()
     }
 
-    /// Cancels everything that has not settled.
+    /// Cancels everything that has not settled, for the end of the scheduler.
     pub(crate) fn cancel_all(&mut self) {
-        let unsettled: Vec<u32> =
-            self.slots.iter().filter(|(_, slot)| slot.state != State::Settled).map(|(index, _)| index).collect();
-        for index in unsettled {
-            if self.slots[index].state != State::Settled {
-                self.interrupt(index, Cause::Shutdown);
-            }
+        // What has not begun first, so that nothing takes the place of what lets go.
+        let in_state = |queue: &RequestQueue, is_it: fn(State) -> bool| -> Vec<u32> {
+            queue.slots.iter().filter(|(_, slot)| is_it(slot.state)).map(|(index, _)| index).collect()
+        };
+        for index in in_state(self, |state| matches!(state, State::Queued | State::Held)) {
+            self.interrupt(index, Cause::Shutdown);
+        }
+        self.all_are_asked = self.backend.cancel_all(&mut self.completions);
+        for index in in_state(self, |state| state != State::Settled) {
+            self.interrupt(index, Cause::Shutdown);
         }
         self.pump();
     }

@@ -41,7 +41,7 @@ pub struct SchedulerBuilder {
     sleeps: usize,
     budgets: Budgets,
     masked_opcodes: u128,
-    refused_flag_sets: usize,
+    refused_flags: u32,
 }
 
 impl Default for SchedulerBuilder {
@@ -56,7 +56,7 @@ impl Default for SchedulerBuilder {
             sleeps: 1 << 22,
             budgets: Budgets { tasks_per_turn: 256, operations_per_poll: 128, bytes_per_poll: 1 << 20 },
             masked_opcodes: 0,
-            refused_flag_sets: 0,
+            refused_flags: 0,
         }
     }
 }
@@ -82,8 +82,10 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Threads at most (default 8; 0 counts as 1) for each of three sorts of work: files, closes, and what waits for others. The same
-    /// for the kernel's own workers for io_uring, beside those that opens have.
+    /// Threads at most (default 8; 0 counts as 1) for each of three sorts of work: files, closes, and what waits for
+    /// others; of those that are at something given up at most 64 are made up for. With io_uring that pool does only
+    /// what the ring cannot, and the kernel has as many workers of its own for each of two sorts of work, and up to 64
+    /// for opens that wait for others.
     pub fn pool_threads(mut self, threads: usize) -> Self {
         self.pool_threads = threads.max(1);
         self
@@ -127,9 +129,10 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Makes the first `sets` sets of io_uring set-up flags count as refused. For tests.
-    pub fn refuse_setup_flags(mut self, sets: usize) -> Self {
-        self.refused_flag_sets = sets;
+    /// Makes io_uring set-up flags (`IORING_SETUP_*`) count as refused, as by a kernel that does not know them. For
+    /// tests.
+    pub fn refuse_setup_flags(mut self, flags: u32) -> Self {
+        self.refused_flags |= flags;
         self
     }
 
@@ -223,7 +226,7 @@ impl SchedulerBuilder {
     #[cfg(target_os = "linux")]
     fn uring(&self) -> Result<Uring, (std::io::Error, &'static str)> {
         let masked = MaskedOpcodes(self.masked_opcodes);
-        Uring::new(self.ring_entries, self.pool_threads, masked, self.refused_flag_sets)
+        Uring::new(self.ring_entries, self.pool_threads, masked, self.refused_flags)
     }
 
     fn open(&self, kind: BackendKind) -> Result<Backend, Error> {

@@ -70,7 +70,7 @@ fn a_sync_and_a_truncate_are_barriers(setup: &Setup) {
 fn a_close_finishes_the_writes_before_it_and_cancels_the_reads(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let (socket, mut peer) = setup.connection(&scheduler.io());
-    socket.set_send_buffer(4096).unwrap();
+    socket.set_send_buffer(1 << 17).unwrap();
     let sends: Vec<_> = (0..20).map(|_| socket.send(vec![5; 100_000]).submit().unwrap()).collect();
     let at_os = socket.recv(vec![0; 1]).submit().unwrap();
     let held = socket.recv(vec![0; 1]).submit().unwrap();
@@ -254,7 +254,7 @@ fn a_second_close_is_an_error_and_nothing_else(setup: &Setup) {
 fn a_write_is_carried_through_short_transfers(setup: &Setup) {
     let scheduler = setup.scheduler();
     let (socket, mut peer) = setup.connection(&scheduler.io());
-    socket.set_send_buffer(4096).unwrap();
+    socket.set_send_buffer(1 << 18).unwrap();
     let bytes: Vec<u8> = (0..6_000_000u32).map(|place| (place % 251) as u8).collect();
     let expected = bytes.clone();
     let reader = std::thread::spawn(move || {

@@ -23,6 +23,7 @@ promises![
     every_opcode_of_the_ring_has_a_fallback,
     every_set_of_ring_flags_works,
     a_full_pool_delays_no_timer_and_no_socket,
+    a_close_needs_no_thread_of_a_full_pool,
     a_task_that_always_yields_starves_nobody,
     a_task_that_reads_only_what_is_there_starves_nobody,
     a_connection_that_never_stops_sending_starves_nobody,
@@ -248,16 +249,19 @@ fn every_opcode_of_the_ring_has_a_fallback(setup: &Setup) {
 }
 
 fn every_set_of_ring_flags_works(setup: &Setup) {
-    for sets in 0..=3 {
+    const SINGLE_ISSUER: u32 = 1 << 12;
+    const COOP_TASKRUN: u32 = 1 << 8;
+    const CQSIZE: u32 = 1 << 3;
+    for refused in [0, SINGLE_ISSUER, SINGLE_ISSUER | COOP_TASKRUN, CQSIZE] {
         let builder = match setup.variant {
             // With all refused the ring is, and the scheduler says why.
-            Variant::Uring => corella::Scheduler::builder().refuse_setup_flags(sets),
-            _ => setup.builder().refuse_setup_flags(sets),
+            Variant::Uring => corella::Scheduler::builder().refuse_setup_flags(refused),
+            _ => setup.builder().refuse_setup_flags(refused),
         };
         let kind = builder.clone().build().unwrap().backend();
-        let is_ring = setup.variant == Variant::Uring && sets < 3;
+        let is_ring = setup.variant == Variant::Uring && refused != CQSIZE;
         assert_eq!(kind == BackendKind::Uring, is_ring);
-        mixed_program(setup, builder, &format!("flags-{sets}"));
+        mixed_program(setup, builder, &format!("flags-{refused}"));
     }
 }
 
@@ -306,6 +310,20 @@ fn a_full_pool_delays_no_timer_and_no_socket(setup: &Setup) {
         scheduler.block_on(open).unwrap().unwrap();
     }
     drop(other);
+}
+
+fn a_close_needs_no_thread_of_a_full_pool(setup: &Setup) {
+    let scheduler = setup.builder().pool_threads(2).build().unwrap();
+    let io = scheduler.io();
+    let fifo = crate::lanes::make_fifo(setup);
+    let path = setup.file("data", b"content");
+    let files: Vec<_> = (0..20).map(|_| io.open(&path, Mode::Read).wait().unwrap()).collect();
+    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    for file in files {
+        file.close().wait().unwrap();
+        assert!(!file.is_open());
+    }
+    assert!(opens.iter().all(|open| !open.is_settled()));
 }
 
 fn a_task_that_always_yields_starves_nobody(setup: &Setup) {

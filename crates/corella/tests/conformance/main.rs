@@ -4,6 +4,7 @@
 //! and lets the scheduler choose. `CORELLA_BACKEND` narrows the run to one of the three. A test that does not end
 //! fails by itself.
 
+mod own_process;
 mod runner;
 mod setup;
 
@@ -17,6 +18,7 @@ mod loops;
 mod once;
 mod panics;
 mod random;
+mod shortages;
 mod stops;
 mod surface;
 mod words;
@@ -36,6 +38,7 @@ const POINTS: &[runner::Point] = &[
     ("panics", panics::PROMISES),
     ("limits", limits::PROMISES),
     ("backends", backends::PROMISES),
+    ("shortages", shortages::PROMISES),
     ("words", words::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),

@@ -1,5 +1,6 @@
 //! What the promises share: a scheduler on the backend under test, a folder, a connection to oneself.
 
+use std::cell::Cell;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,10 @@ pub enum Variant {
     Portable,
     /// The kernel refuses io_uring, and the scheduler chooses by itself.
     Refused,
+    /// The kernel lacks one opcode of io_uring, and the scheduler chooses by itself.
+    Without(u8),
+    /// The kernel refuses some set-up flags of io_uring, and the scheduler chooses by itself.
+    WithoutFlags(u32),
 }
 
 impl Variant {
@@ -23,6 +28,8 @@ impl Variant {
             Variant::Uring => "uring",
             Variant::Portable => "portable",
             Variant::Refused => "refused",
+            Variant::Without(_) => "without-opcode",
+            Variant::WithoutFlags(_) => "without-flags",
         }
     }
 
@@ -47,7 +54,10 @@ impl Variant {
 /// The surroundings of one test.
 pub struct Setup {
     pub variant: Variant,
+    /// The test's full name.
+    pub name: String,
     folder: PathBuf,
+    lack: Cell<Option<&'static str>>,
 }
 
 impl Setup {
@@ -56,9 +66,19 @@ impl Setup {
             // As container run-times do.
             refuse_call(libc::SYS_io_uring_setup, libc::EPERM);
         }
-        let folder = std::env::temp_dir().join(format!("corella-{}-{name}", std::process::id()));
+        let folder = format!("corella-{}-{}", std::process::id(), name.replace("::", "-"));
+        let folder = std::env::temp_dir().join(folder);
         fs::create_dir_all(&folder).unwrap();
-        Setup { variant, folder }
+        Setup { variant, name: name.to_owned(), folder, lack: Cell::new(None) }
+    }
+
+    /// The test cannot be done here for want of this; it counts as ignored.
+    pub fn lacks(&self, what: &'static str) {
+        self.lack.set(Some(what));
+    }
+
+    pub fn lack(&self) -> Option<&'static str> {
+        self.lack.get()
     }
 
     /// Settings with the backend under test.
@@ -67,6 +87,8 @@ impl Setup {
             Variant::Uring => Scheduler::builder().backend(BackendKind::Uring),
             Variant::Portable => Scheduler::builder().backend(BackendKind::Portable),
             Variant::Refused => Scheduler::builder(),
+            Variant::Without(opcode) => Scheduler::builder().mask_opcode(opcode),
+            Variant::WithoutFlags(flags) => Scheduler::builder().refuse_setup_flags(flags),
         }
     }
 

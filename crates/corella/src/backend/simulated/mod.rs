@@ -282,6 +282,10 @@ impl Simulated {
         self.world.borrow_mut().ask_cancel(token.0);
     }
 
+    pub(super) fn cancel_all(&mut self, _completions: &mut Completions) -> bool {
+        false
+    }
+
     /// Moves the clock to what happens next, or to the end of `timeout`.
     pub(super) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
         let now = self.world.borrow().now.get();
