@@ -161,6 +161,13 @@ impl Simulation {
         self.world.borrow().operations
     }
 
+    /// Descriptors that are open.
+    pub fn open_descriptors(&self) -> usize {
+        let mut world = self.world.borrow_mut();
+        world.sweep();
+        world.open_descriptors()
+    }
+
     /// A number made of all that has happened: the same for the same history.
     pub fn history(&self) -> u64 {
         self.world.borrow().history()

@@ -288,6 +288,10 @@ impl World {
         }
     }
 
+    pub(super) fn open_descriptors(&self) -> usize {
+        self.descriptors.iter().flatten().count()
+    }
+
     pub(super) fn is_in_flight(&self, raw: i32) -> bool {
         self.requests.values().any(|request| request.descriptor == raw && !matches!(request.op, Op::Close))
     }

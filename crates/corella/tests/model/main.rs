@@ -1,0 +1,96 @@
+//! Random programs against a sequential reference, on every backend.
+//!
+//! `CORELLA_SEED=N` runs one program and shows it; `CORELLA_SEEDS=N` runs so many; `CORELLA_BACKEND` narrows the run to
+//! `simulated`, `uring` or `portable`. A failing program is shown in a short form that fails as well.
+
+mod program;
+mod reference;
+mod run;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use corella::{BackendKind, Scheduler};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use program::Program;
+use run::{Machine, run};
+
+/// Steps of one program.
+const STEPS: usize = 100;
+
+fn number_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+/// What is wrong with a program on a machine; a panic is.
+fn verdict(program: &Program, machine: &Machine) -> Result<u64, String> {
+    let run = catch_unwind(AssertUnwindSafe(|| run(program, machine)));
+    run.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("it panicked: {}", text.unwrap_or("?")))
+    })
+}
+
+fn check(seed: u64, machine: &Machine) -> Result<u64, Failed> {
+    let program = Program::draw(seed, STEPS);
+    verdict(&program, machine).map_err(|why| {
+        let short = program.shrink(|shorter| verdict(shorter, machine).is_err());
+        let why_short = verdict(&short, machine).err().unwrap_or_else(|| "nothing, at the next try".into());
+        format!("{why}\n\n{short}which comes to: {why_short}\nAgain: CORELLA_SEED={seed}").into()
+    })
+}
+
+fn seeds(default: u64) -> std::ops::Range<u64> {
+    match number_from("CORELLA_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number_from("CORELLA_SEEDS").unwrap_or(default),
+    }
+}
+
+fn every_program_on_the_simulated_machine_is_as_if_one_at_a_time() -> Result<(), Failed> {
+    seeds(10_000).try_for_each(|seed| check(seed, &Machine::Simulated).map(drop))
+}
+
+fn every_program_has_one_history() -> Result<(), Failed> {
+    seeds(200).try_for_each(|seed| {
+        let [first, second] = [(); 2].map(|()| check(seed, &Machine::Simulated));
+        if first? != second? {
+            return Err(format!("seed {seed} had two histories").into());
+        }
+        Ok(())
+    })
+}
+
+fn every_program_on_a_real_backend_is_as_if_one_at_a_time(kind: BackendKind) -> Result<(), Failed> {
+    let folder = std::env::temp_dir().join(format!("corella-model-{}-{}", kind.name(), std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let machine = Machine::Real(Scheduler::builder().backend(kind), folder.clone());
+    let result = seeds(1000).try_for_each(|seed| check(seed, &machine).map(drop));
+    std::fs::remove_dir_all(PathBuf::from(&folder))?;
+    result
+}
+
+fn main() {
+    // Panics are part of a program's verdict.
+    std::panic::set_hook(Box::new(|_| {}));
+    let wanted = std::env::var("CORELLA_BACKEND").unwrap_or_default();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted == name;
+    // The scheduler reads it as well.
+    let mut trials = Vec::new();
+    if is_wanted("simulated") {
+        trials.push(Trial::test(
+            "simulated::every_program_is_as_if_one_at_a_time",
+            every_program_on_the_simulated_machine_is_as_if_one_at_a_time,
+        ));
+        trials.push(Trial::test("simulated::every_program_has_one_history", every_program_has_one_history));
+    }
+    for kind in [BackendKind::Uring, BackendKind::Portable] {
+        if is_wanted(kind.name()) {
+            trials.push(Trial::test(format!("{}::every_program_is_as_if_one_at_a_time", kind.name()), move || {
+                every_program_on_a_real_backend_is_as_if_one_at_a_time(kind)
+            }));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
