@@ -64,6 +64,7 @@ impl Stream {
             input: Input::default(),
             output: Vec::new(),
             is_unbuffered: false,
+            is_standard_output: false,
             position: 0,
             eof: false,
             deferred: None,
@@ -302,8 +303,13 @@ impl Drop for Stream {
                 Ok(_) => Ok(Outcome::Nothing),
                 Err(failed) => Err(failed.into()),
             });
-            let runtime = Rc::clone(&self.runtime);
-            request.on_failure(move |failure| runtime.report_lost_output(&failure));
+            let (runtime, is_standard_output) = (Rc::clone(&self.runtime), state.buffers.is_standard_output);
+            request.on_failure(move |failure| {
+                if is_standard_output && failure.is_broken_pipe() {
+                    runtime.end_for_want_of_readers();
+                }
+                runtime.report_lost_output(&failure);
+            });
         }
     }
 }
