@@ -86,7 +86,9 @@ pub(crate) struct Runtime {
 /// Whether an operation may have to wait for somebody else, and changes nothing.
 fn waits_for_others(operation: &str) -> bool {
     let name = operation.split(' ').next().unwrap_or_default();
-    ["accept", "connect", "open", "resolve", "sleep"].contains(&name)
+    // An open for writing goes on: what is to be written may be waiting for it.
+    operation == "open for reading"
+        || ["accept", "connect", "resolve", "sleep"].contains(&name)
         || name.starts_with("read")
         || name.starts_with("recv")
 }

@@ -237,7 +237,8 @@ impl Stream {
                 (state.buffers.next_step(), state.transport.clone())
             };
             match step {
-                Step::Open(..) | Step::Fill(_) if self.runtime.is_cut_short() => self.give_up(),
+                Step::Fill(_) if self.runtime.is_cut_short() => self.give_up(),
+                Step::Open(..) if self.runtime.is_cut_short() && !self.can_write() => self.give_up(),
                 Step::Rest => return,
                 Step::Settle(result) => self.settle_front(result),
                 Step::Open(path, options) => self.launch(self.runtime.io().open(path, options), Self::opened),
@@ -249,6 +250,10 @@ impl Stream {
                 Step::PassOn => self.pass_on(&transport),
             }
         }
+    }
+
+    fn can_write(&self) -> bool {
+        self.with_buffers(|buffers| buffers.can_write)
     }
 
     /// The program was cut short: what would have to wait for others does not begin.
