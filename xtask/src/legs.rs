@@ -1,6 +1,6 @@
 //! The legs of the test run, as one table: to add a leg, add an entry to `LEGS`.
 
-use crate::tools::{CLIPPY, CURL, RUSTFMT, STRACE, Tool};
+use crate::tools::{CLIPPY, CURL, RUSTFMT, STRACE, Tool, VALGRIND};
 
 /// One part of the checks, which runs alone with `--leg NAME`.
 pub struct Leg {
@@ -73,11 +73,82 @@ pub const LEGS: &[Leg] = &[
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "conformance"])],
     },
     Leg {
+        name: "simulation",
+        budget_seconds: 120,
+        purpose: "the simulated machine: what happens on it happens again, and what goes wrong is found",
+        needs: &[],
+        steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "simulation"])],
+    },
+    Leg {
         name: "attack",
         budget_seconds: 180,
         purpose: "the rare, repeated until near certain: races, storms, signals, buffers of dropped schedulers",
         needs: &[],
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--release", "--test", "attack"])],
+    },
+    Leg {
+        name: "masks",
+        budget_seconds: 180,
+        purpose: "the short form of the contract without each opcode of io_uring in turn, and each set-up flag",
+        needs: &[],
+        steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "short", "--", "without"])],
+    },
+    Leg {
+        name: "asan",
+        budget_seconds: 180,
+        purpose: "the contract under AddressSanitizer: no memory is used that is free or nobody's",
+        needs: &[],
+        steps: &[Step {
+            counts: Counts::Reported,
+            // Sanitizers are behind a gate of the compiler's. What is leaked on purpose is what the contract says.
+            environment: &[
+                ("RUSTC_BOOTSTRAP", "1"),
+                ("RUSTFLAGS", "-Zsanitizer=address"),
+                ("ASAN_OPTIONS", "detect_leaks=0"),
+            ],
+            command: &[
+                "cargo",
+                "test",
+                "-p",
+                "corella",
+                "--target",
+                "x86_64-unknown-linux-gnu",
+                "--target-dir",
+                "target/asan",
+                "--test",
+                "conformance",
+            ],
+        }],
+    },
+    Leg {
+        name: "valgrind",
+        budget_seconds: 180,
+        purpose: "the short form of the contract under valgrind: no byte is used that nobody wrote",
+        needs: &[&VALGRIND],
+        steps: &[Step {
+            counts: Counts::Reported,
+            // What the kernel writes through the ring is told to valgrind where it is reaped.
+            environment: &[
+                ("RUSTFLAGS", "--cfg corella_valgrind"),
+                (
+                    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
+                    "valgrind --quiet --fair-sched=yes --error-exitcode=9 --exit-on-first-error=yes",
+                ),
+            ],
+            command: &[
+                "cargo",
+                "test",
+                "-p",
+                "corella",
+                "--target-dir",
+                "target/valgrind",
+                "--test",
+                "short",
+                "--",
+                "plain",
+                "--test-threads=1",
+            ],
+        }],
     },
     Leg {
         name: "docs",

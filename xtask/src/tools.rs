@@ -33,6 +33,9 @@ pub const CURL: Tool = Tool { name: "curl", probe: &["curl", "--version"], sourc
 pub const STRACE: Tool =
     Tool { name: "strace", probe: &["strace", "--version"], source: Source::DebianPackage("strace") };
 
+pub const VALGRIND: Tool =
+    Tool { name: "valgrind", probe: &["valgrind", "--version"], source: Source::DebianPackage("valgrind") };
+
 impl Tool {
     /// Whether the tool is here, after trying to install it if it was not.
     pub fn obtain(&self, runner: &mut Runner) -> bool {

@@ -71,6 +71,17 @@ impl BufferPool {
         }
     }
 
+    /// A waker no longer waits. If it has been called already, the buffer that it was called for goes to another.
+    pub(crate) fn wait_no_more(&self, waker: &Waker) {
+        let mut state = self.shared.state.borrow_mut();
+        let waiting = state.waiting.len();
+        state.waiting.retain(|other| !other.will_wake(waker));
+        let was_called = state.waiting.len() == waiting;
+        let next = if was_called && !state.free.is_empty() { state.waiting.pop_front() } else { None };
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+
     /// The size of each buffer, in bytes.
     pub fn buffer_bytes(&self) -> usize {
         self.shared.buffer_bytes

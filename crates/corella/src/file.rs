@@ -1,11 +1,11 @@
 //! Files: what a program holds of a regular file, a pipe, a terminal or a device.
 
 use std::io::SeekFrom;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::backend::{Value, habits};
+use crate::backend::{Descriptor, StandardStream, Value};
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{FileKind, Stat, os_path};
@@ -418,30 +418,31 @@ impl Io {
     /// A regular file goes on at its present cursor. `name` is what errors call it. A description that others share
     /// (a standard stream) is better had from [`stdin`](Self::stdin) and its kin.
     pub fn adopt_file(&self, descriptor: impl Into<OwnedFd>, name: &str) -> Result<File, Error> {
-        self.adopt(descriptor.into(), Target::Path(name.into()), false)
+        self.adopt(Descriptor::Os(descriptor.into()), Target::Path(name.into()), false)
     }
 
     /// The process's standard input.
     pub fn stdin(&self) -> Result<File, Error> {
-        self.standard(std::io::stdin().as_fd().try_clone_to_owned(), "standard input")
+        self.standard(StandardStream::Input)
     }
 
     /// The process's standard output. Nothing buffered by the standard library goes through it.
     pub fn stdout(&self) -> Result<File, Error> {
-        self.standard(std::io::stdout().as_fd().try_clone_to_owned(), "standard output")
+        self.standard(StandardStream::Output)
     }
 
     /// The process's standard error output.
     pub fn stderr(&self) -> Result<File, Error> {
-        self.standard(std::io::stderr().as_fd().try_clone_to_owned(), "standard error")
+        self.standard(StandardStream::Error)
     }
 
-    fn standard(&self, descriptor: std::io::Result<OwnedFd>, name: &'static str) -> Result<File, Error> {
-        let descriptor = descriptor.map_err(|error| Error::from_io(&error, "open", name))?;
-        self.adopt(descriptor, Target::Static(name), true)
+    fn standard(&self, stream: StandardStream) -> Result<File, Error> {
+        let descriptor = self.core("open")?.queue.borrow().backend.standard(stream);
+        let descriptor = descriptor.map_err(|error| Error::from_io(&error, "open", stream.name()))?;
+        self.adopt(descriptor, Target::Static(stream.name()), true)
     }
 
-    fn adopt(&self, descriptor: OwnedFd, target: Target, is_shared: bool) -> Result<File, Error> {
+    fn adopt(&self, descriptor: Descriptor, target: Target, is_shared: bool) -> Result<File, Error> {
         let name = match &target {
             Target::Path(path) => path.to_string(),
             Target::Static(name) => (*name).to_string(),
@@ -450,7 +451,7 @@ impl Io {
         let core = self.core("adopt")?;
         let fault = |error: std::io::Error| Error::from_io(&error, "adopt", name.clone());
         let nature = core.queue.borrow().backend.nature(&descriptor).map_err(fault)?;
-        let habits = habits(descriptor.as_fd()).map_err(fault)?;
+        let habits = core.queue.borrow().backend.habits(&descriptor).map_err(fault)?;
         let class = match nature.kind {
             FileKind::Directory => return Err(Error::from_os(libc::EISDIR, "adopt", name)),
             FileKind::File | FileKind::BlockDevice if is_shared => Class::SharedFile,
@@ -458,7 +459,7 @@ impl Io {
             _ => Class::Stream,
         };
         let cursor = match class {
-            Class::File { .. } => rustix::fs::tell(&descriptor).map_err(|code| fault(code.into()))?,
+            Class::File { .. } => habits.cursor,
             _ => 0,
         };
         let mut handle = Handle::new(descriptor, class, target);
@@ -477,6 +478,6 @@ impl File {
         let core = self.handle.io.try_core().ok()?;
         let queue = core.queue.borrow();
         let handle = &queue.handles[queue.handles.find(self.handle.key)?];
-        handle.descriptor.as_ref().map(AsRawFd::as_raw_fd)
+        handle.descriptor.as_ref().and_then(Descriptor::os_number)
     }
 }

@@ -328,6 +328,12 @@ impl Io {
         self.on_path(path.as_ref(), "stat", Stat, |path| Op::Stat { path, follow: false })
     }
 
+    /// Makes the names in a directory safe from a crash: a new, renamed or removed file's is so only then, whatever was
+    /// synced of the file itself; fsync(2).
+    pub fn sync_directory(&self, path: impl AsRef<Path>) -> Operation<Plain> {
+        self.on_path(path.as_ref(), "sync", Plain, |path| Op::SyncDirectory { path })
+    }
+
     /// Gives a file another name, replacing what has that name; rename(2).
     ///
     /// Gives `()`; fails with [`Error`].

@@ -51,7 +51,7 @@ mod scheduler;
 mod status;
 mod time;
 
-pub use backend::{BackendKind, BackendReason};
+pub use backend::{BackendKind, BackendReason, Faults, InjectedFault, Simulation};
 pub use buffer::{Buffer, BufferMut, Parts, Slice, SliceOf, Spare, SpareCapacity};
 pub use buffer_pool::{BufferPool, PooledBuffer};
 pub use error::{Error, ErrorKind, Failed, Moved};

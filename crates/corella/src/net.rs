@@ -1,7 +1,8 @@
 //! TCP: listeners, connections, names.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::backend::{Descriptor, SocketAnswer, SocketCall, Value, expect_socket, set_nonblocking};
@@ -9,9 +10,9 @@ use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
 use crate::buffer_pool::{BufferPool, PooledBuffer};
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::{Class, Extent, Op, Shutdown};
-use crate::operation::{Action, ActionReport, ChainHook, Operation, Plan, Sealed};
+use crate::operation::{Action, ActionReport, ChainHook, OpenedHandle, Operation, Plan, Sealed};
 use crate::plain::{HandleRef, Plain, Reading, Writing};
-use crate::queue::handles::{Handle, HandleKey, Pushback, Target};
+use crate::queue::handles::{Broken, Handle, HandleKey, Pushback, Target};
 use crate::queue::slots::{ChainStep, Payload, Report};
 use crate::scheduler::Io;
 
@@ -240,6 +241,8 @@ pub struct Detached {
     received: Vec<u8>,
     /// Connections that had been accepted so.
     connections: Vec<OwnedFd>,
+    /// A send on it failed, so that there is a gap after which nothing may be sent.
+    is_broken: bool,
 }
 
 impl Detached {
@@ -256,19 +259,19 @@ impl Detached {
 
 impl From<TcpStream> for Detached {
     fn from(stream: TcpStream) -> Detached {
-        Detached { descriptor: stream.into(), received: Vec::new(), connections: Vec::new() }
+        Detached { descriptor: stream.into(), received: Vec::new(), connections: Vec::new(), is_broken: false }
     }
 }
 
 impl From<TcpListener> for Detached {
     fn from(listener: TcpListener) -> Detached {
-        Detached { descriptor: listener.into(), received: Vec::new(), connections: Vec::new() }
+        Detached { descriptor: listener.into(), received: Vec::new(), connections: Vec::new(), is_broken: false }
     }
 }
 
 impl From<OwnedFd> for Detached {
     fn from(descriptor: OwnedFd) -> Detached {
-        Detached { descriptor, received: Vec::new(), connections: Vec::new() }
+        Detached { descriptor, received: Vec::new(), connections: Vec::new(), is_broken: false }
     }
 }
 
@@ -309,16 +312,18 @@ impl HandleRef {
         let core = self.io.core("hand over")?;
         let given = core.queue.borrow_mut().give_away(self.key);
         let (descriptor, handle) = given.map_err(|kind| Error::new(kind, "hand over", ""))?;
+        let is_broken = handle.broken.is_some();
         let pushback = handle.pushback.map_or_else(Pushback::default, |pushback| *pushback);
         let (received, connections) = pushback.into_parts();
-        Ok(Detached { descriptor, received, connections })
+        let connections = connections.into_iter().filter_map(|connection| connection.into_os().ok()).collect();
+        Ok(Detached { descriptor, received, connections, is_broken })
     }
 
     fn descriptor_number(&self) -> Option<i32> {
         let core = self.io.try_core().ok()?;
         let queue = core.queue.borrow();
         let handle = &queue.handles[queue.handles.find(self.key)?];
-        handle.descriptor.as_ref().map(AsRawFd::as_raw_fd)
+        handle.descriptor.as_ref().and_then(Descriptor::os_number)
     }
 }
 
@@ -449,7 +454,7 @@ impl RecvStream {
     /// With all buffers out `await` and `wait` wait for one, `submit` and `then` answer `Rejected`.
     #[expect(clippy::should_implement_trait, reason = "the name that streams give it")]
     pub fn next(&mut self) -> Operation<ReceivingPooled> {
-        let action = ReceivingPooled { pool: self.pool.clone(), buffer: None };
+        let action = ReceivingPooled { pool: self.pool.clone(), buffer: None, waiting: None };
         self.socket.handle.operation(Op::Recv { extent: Extent::Some, parts: Parts::default() }, action)
     }
 }
@@ -459,6 +464,17 @@ impl RecvStream {
 pub struct ReceivingPooled {
     pool: BufferPool,
     buffer: Option<PooledBuffer>,
+    /// Is called when a buffer comes back.
+    waiting: Option<Waker>,
+}
+
+impl Drop for ReceivingPooled {
+    fn drop(&mut self) {
+        // Its turn goes to the next who waits.
+        if let Some(waker) = self.waiting.take() {
+            self.pool.wait_no_more(&waker);
+        }
+    }
 }
 
 impl Sealed for ReceivingPooled {}
@@ -470,8 +486,13 @@ impl Action for ReceivingPooled {
     fn prepare(&mut self, waker: Option<&std::task::Waker>) -> bool {
         if self.buffer.is_none() {
             self.buffer = self.pool.take();
-            if let (None, Some(waker)) = (&self.buffer, waker) {
-                self.pool.wait_for_one(waker);
+            match (&self.buffer, waker) {
+                (Some(_), _) => self.waiting = None,
+                (None, Some(waker)) => {
+                    self.pool.wait_for_one(waker);
+                    self.waiting = Some(waker.clone());
+                }
+                (None, None) => {}
             }
         }
         self.buffer.is_some()
@@ -483,10 +504,10 @@ impl Action for ReceivingPooled {
         }
     }
 
-    fn finish(self, _io: &Io, report: ActionReport) -> Result<Option<PooledBuffer>, Error> {
+    fn finish(mut self, _io: &Io, report: ActionReport) -> Result<Option<PooledBuffer>, Error> {
         report.0.result?;
         let count = report.0.moved.bytes();
-        let Some(mut buffer) = self.buffer else { return Ok(None) };
+        let Some(mut buffer) = self.buffer.take() else { return Ok(None) };
         tell_filled(&mut buffer, count);
         Ok((count > 0).then_some(buffer))
     }
@@ -525,6 +546,13 @@ impl Action for Connecting {
     type Error = Error;
 
     const CHAIN: Option<ChainHook> = Some(ChainHook(Connecting::advance));
+
+    fn open(&mut self, io: &Io, address: SocketAddr) -> Result<OpenedHandle, Error> {
+        let socket = io.new_socket(address)?;
+        let key = socket.handle.key;
+        self.socket = Some(socket);
+        Ok(OpenedHandle(key))
+    }
 
     fn finish(self, _io: &Io, report: ActionReport) -> Result<Socket, Error> {
         report.0.result?;
@@ -607,17 +635,8 @@ impl Io {
     ///
     /// Gives a [`Socket`]; fails with [`Error`].
     pub fn connect(&self, address: SocketAddr) -> Operation<Connecting> {
-        match self.new_socket(address) {
-            Ok(socket) => {
-                let key = socket.handle.key;
-                let action = Connecting { left: Vec::new(), socket: Some(socket) };
-                Operation::new(self.clone(), Some(key), Plan::Op(Op::Connect { address }), action)
-            }
-            Err(error) => {
-                let action = Connecting { left: Vec::new(), socket: None };
-                Operation::new(self.clone(), None, Plan::Invalid(error), action)
-            }
-        }
+        let action = Connecting { left: Vec::new(), socket: None };
+        Operation::new(self.clone(), None, Plan::Connect(address), action)
     }
 
     /// Resolves a name on the pool and connects to its addresses in turn, until one answers. A deadline covers it
@@ -652,14 +671,17 @@ impl Io {
     fn adopt_detached(&self, detached: Detached, class: Class) -> Result<HandleRef, Error> {
         let operation = "adopt";
         let core = self.core(operation)?;
-        let Detached { descriptor, received, connections } = detached;
+        let Detached { descriptor, received, connections, is_broken } = detached;
         let fault = |error: std::io::Error| Error::from_io(&error, operation, "socket");
         // Refused here, and not at its first request.
         expect_socket(descriptor.as_fd()).map_err(fault)?;
+        let descriptor = Descriptor::Os(descriptor);
+        let connections: Vec<_> = connections.into_iter().map(Descriptor::Os).collect();
         for descriptor in connections.iter().chain([&descriptor]) {
             core.queue.borrow().backend.take_in(descriptor).map_err(fault)?;
         }
         let mut handle = Handle::new(descriptor, class, Target::Socket);
+        handle.broken = is_broken.then_some(Broken::ForGood);
         if !received.is_empty() || !connections.is_empty() {
             handle.received = received.len() as u64;
             handle.pushback = Some(Box::new(Pushback::new(received, connections)));

@@ -19,10 +19,12 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use crate::buffer::Parts;
+use crate::fs::Entry;
 
 /// Where in a file a transfer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +81,16 @@ pub struct OpenOptions {
 }
 
 /// An open directory being read. A lock, because the pool reads it.
-pub(crate) type DirectoryReader = Arc<Mutex<Option<std::fs::ReadDir>>>;
+pub(crate) type DirectoryReader = Arc<Mutex<Option<Entries>>>;
+
+/// What is left of a directory.
+pub(crate) struct Entries(pub(crate) Box<dyn Iterator<Item = io::Result<Entry>> + Send>);
+
+impl fmt::Debug for Entries {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Entries")
+    }
+}
 
 /// One operation as plain data. No closures, no lifetimes.
 #[derive(Debug)]
@@ -99,6 +110,7 @@ pub(crate) enum Op {
     ReadLink { path: Arc<CStr> },
     OpenDirectory { path: Arc<CStr> },
     ReadDirectory { reader: DirectoryReader, path: Arc<CStr> },
+    SyncDirectory { path: Arc<CStr> },
     Resolve { name: Arc<str>, port: u16 },
 
     // On files, pipes and terminals.
@@ -231,6 +243,7 @@ impl Op {
             | Op::ReadLink { .. }
             | Op::OpenDirectory { .. }
             | Op::ReadDirectory { .. }
+            | Op::SyncDirectory { .. }
             | Op::Resolve { .. } => Lanes::NONE,
             _ => match class {
                 Class::File { .. } => Lanes::RECEIVE,
@@ -311,6 +324,7 @@ impl Op {
             Op::ReadLink { path } => Op::ReadLink { path: path.clone() },
             Op::OpenDirectory { path } => Op::OpenDirectory { path: path.clone() },
             Op::ReadDirectory { reader, path } => Op::ReadDirectory { reader: reader.clone(), path: path.clone() },
+            Op::SyncDirectory { path } => Op::SyncDirectory { path: path.clone() },
             Op::Resolve { name, port } => Op::Resolve { name: name.clone(), port: *port },
             Op::Read { at, extent, .. } => Op::Read { at: *at, extent: *extent, parts: Parts::default() },
             Op::Write { at, .. } => Op::Write { at: *at, parts: Parts::default() },
@@ -338,17 +352,18 @@ impl Op {
     }
 
     /// Whether it puts bytes into a stream, so that a failure leaves a gap after which nothing may follow.
-    pub(crate) fn is_stream_write(&self, class: Class) -> bool {
-        match self {
-            Op::Send { .. } | Op::Write { at: At::Cursor, .. } => true,
-            Op::Write { .. } => !matches!(class, Class::File { .. }),
-            _ => false,
-        }
+    pub(crate) fn is_stream_write(&self) -> bool {
+        matches!(self, Op::Send { .. } | Op::Write { at: At::Cursor, .. })
     }
 
     /// Whether a close cancels it, instead of waiting for it.
     pub(crate) fn ends_at_close(&self) -> bool {
         matches!(self, Op::Read { .. } | Op::Recv { .. } | Op::Accept | Op::Connect { .. })
+    }
+
+    /// Whether a cancel settles it at once, while the OS may still be at it: nothing of a handle's depends on it.
+    pub(crate) fn settles_when_cancelled(&self) -> bool {
+        self.lanes(Class::Stream) == Lanes::NONE
     }
 
     /// The path or name that it is about, for operations without a handle.
@@ -364,7 +379,8 @@ impl Op {
             | Op::SymbolicLink { path, .. }
             | Op::ReadLink { path }
             | Op::OpenDirectory { path }
-            | Op::ReadDirectory { path, .. } => path.to_string_lossy().into_owned(),
+            | Op::ReadDirectory { path, .. }
+            | Op::SyncDirectory { path } => path.to_string_lossy().into_owned(),
             Op::Resolve { name, port } => format!("{name}:{port}"),
             _ => String::new(),
         }
@@ -395,6 +411,7 @@ impl fmt::Display for Op {
             Op::ReadLink { .. } => write!(out, "readlink"),
             Op::OpenDirectory { .. } => write!(out, "opendir"),
             Op::ReadDirectory { .. } => write!(out, "readdir"),
+            Op::SyncDirectory { .. } => write!(out, "sync"),
             Op::Resolve { .. } => write!(out, "resolve"),
             Op::Read { at, extent, parts } => {
                 match extent {

@@ -3,8 +3,10 @@
 //! Nothing happens until an ending is chosen: [`wait`](Operation::wait) blocks, [`submit`](Operation::submit) gives a
 //! [`Status`] to poll, [`then`](Operation::then) takes a callback, and `.await` suspends the task.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -47,6 +49,13 @@ pub trait Action: Sealed + Unpin + 'static {
         true
     }
 
+    /// Makes the handle that it is to be submitted on.
+    #[doc(hidden)]
+    fn open(&mut self, io: &Io, address: SocketAddr) -> Result<OpenedHandle, Error> {
+        let _ = (io, address);
+        unreachable!("only a connect makes its handle")
+    }
+
     #[doc(hidden)]
     fn finish(self, io: &Io, report: ActionReport) -> Result<Self::Output, Self::Error>;
 }
@@ -61,6 +70,11 @@ impl fmt::Debug for ChainHook {
         write!(formatter, "ChainHook")
     }
 }
+
+/// A handle that an action has made for itself.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct OpenedHandle(pub(crate) HandleKey);
 
 /// How a request ended, as its action sees it.
 #[doc(hidden)]
@@ -80,6 +94,8 @@ pub(crate) enum Plan {
     Close {
         now: bool,
     },
+    /// On a socket that is made when it is submitted.
+    Connect(SocketAddr),
     /// It cannot be right: every ending answers with this.
     Invalid(Error),
 }
@@ -179,12 +195,8 @@ impl<A: Action> Operation<A> {
                 if core.is_inside() {
                     return lazy.refuse(ErrorKind::WaitInsideTask);
                 }
-                while !lazy.action.prepare(None) {
-                    // Only a turn can bring back what is missing, and only if something is going on.
-                    if core.is_idle() {
-                        return lazy.refuse(ErrorKind::Rejected);
-                    }
-                    core.turn_towards(|| core.is_idle());
+                if let Err(kind) = lazy.wait_until_prepared(&core) {
+                    return lazy.refuse(kind);
                 }
                 let bare = lazy.deadline.is_none() && lazy.token.is_none();
                 let id = lazy.submit(&core, Ending::Kept, bare, true)?;
@@ -239,6 +251,9 @@ impl<A: Action> Operation<A> {
             }
             // Polled before, and now given another ending.
             State::Submitted { core, id } => {
+                if core.is_foreign() {
+                    return Err(take_in_child::<A>(&core, id));
+                }
                 let old = core.queue.borrow_mut().set_ending_and_deliver(id, ending(false));
                 drop(old);
                 Ok((core, id))
@@ -307,6 +322,28 @@ impl<A: Action> Lazy<A> {
         refused(self.action, &self.io, Error::new(kind, operation, target))
     }
 
+    /// Turns until the action can be submitted, or says why that will never be.
+    fn wait_until_prepared(&mut self, core: &Core) -> Result<(), ErrorKind> {
+        let prepared = Cell::new(false);
+        let action = RefCell::new(&mut self.action);
+        let is_prepared = || {
+            if !prepared.get() {
+                prepared.set(action.borrow_mut().prepare(None));
+            }
+            prepared.get()
+        };
+        while !is_prepared() {
+            // Only a turn can bring back what is missing, and only if something is going on.
+            if core.is_idle() {
+                return Err(ErrorKind::Rejected);
+            }
+            if !core.turn_towards(|| core.is_idle() || is_prepared()) {
+                return Err(ErrorKind::WrongProcess);
+            }
+        }
+        Ok(())
+    }
+
     /// The handle's name, if it has one and is not told of by the operation itself.
     fn handle_name(&self) -> Option<String> {
         let key = self.handle?;
@@ -322,6 +359,7 @@ impl<A: Action> Lazy<A> {
             Plan::Op(op) => (op.to_string(), self.handle_name().unwrap_or_else(|| op.target())),
             Plan::Sleep(_) => ("sleep".into(), String::new()),
             Plan::Close { .. } => ("close".into(), self.handle_name().unwrap_or_default()),
+            Plan::Connect(address) => (Op::Connect { address: *address }.to_string(), String::new()),
             Plan::Invalid(error) => (error.operation().into(), error.target().into()),
         }
     }
@@ -330,6 +368,10 @@ impl<A: Action> Lazy<A> {
     fn submit(mut self, core: &Core, ending: Ending, bare: bool, waits_its_turn: bool) -> Result<RequestId, A::Error> {
         let name = self.name.take();
         let now_and = |duration| core.after(duration);
+        if !core.is_inside() {
+            // No turn has looked at the clock for it, and its age begins now.
+            core.queue.borrow_mut().set_now(core.now());
+        }
         let deadline = self.deadline.map(now_and);
         let mut due = None;
         let mut op = match self.plan {
@@ -341,9 +383,16 @@ impl<A: Action> Lazy<A> {
             Plan::Close { now } => {
                 let Some(key) = self.handle else { unreachable!("a close has a handle") };
                 let payload = Payload::new(self.action);
-                let result = core.queue.borrow_mut().close(key, now, deadline, payload, ending);
+                let result = core.queue.borrow_mut().close(key, now, deadline, self.token, payload, ending);
                 return give_back::<A>(core, result, name);
             }
+            Plan::Connect(address) => match self.action.open(&self.io, address) {
+                Ok(OpenedHandle(key)) => {
+                    self.handle = Some(key);
+                    Op::Connect { address }
+                }
+                Err(error) => return Err(refused(self.action, &self.io, error)),
+            },
             Plan::Invalid(error) => return Err(refused(self.action, &self.io, error)),
         };
         if let Some(parts) = op.parts_mut() {
@@ -400,6 +449,7 @@ fn give_back<A: Action>(
         }
     };
     core.drop_leftovers();
+    core.rethrow();
     result
 }
 
@@ -454,9 +504,14 @@ pub(crate) fn poll_submitted<A: Action>(
     if core.is_foreign() {
         return Poll::Ready(Err(take_in_child::<A>(core, id)));
     }
-    let is_settled = core.queue.borrow().is_settled(id);
-    if is_settled {
-        return Poll::Ready(take::<A>(core, id));
+    let settled = core.queue.borrow().settled_bytes(id);
+    if let Some(bytes) = settled {
+        if core.spend(bytes) {
+            return Poll::Ready(take::<A>(core, id));
+        }
+        // The task has had its share; it comes back for this.
+        context.waker().wake_by_ref();
+        return Poll::Pending;
     }
     // The waker's own code, its clone and the drop of the old one, runs outside the borrow.
     let will_wake = core.queue.borrow().will_wake(id, context.waker());

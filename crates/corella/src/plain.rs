@@ -134,6 +134,7 @@ impl Drop for HandleRef {
         if let Ok(core) = self.io.try_core() {
             core.queue.borrow_mut().drop_handle(self.key);
             core.drop_leftovers();
+            core.rethrow();
         }
     }
 }

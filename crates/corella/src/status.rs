@@ -92,22 +92,30 @@ impl<A: Action> Status<A> {
         }
         while !self.is_settled() {
             assert!(!self.core.is_inside(), "Status::wait inside a task or callback; await it instead");
-            self.core.turn_towards(|| self.is_settled());
+            if !self.core.turn_towards(|| self.is_settled()) {
+                let id = std::mem::replace(&mut self.id, TAKEN);
+                return Err(take_in_child::<A>(&self.core, id));
+            }
         }
         self.take_settled()
     }
 
     /// Has `callback` run with the outcome, as [`Operation::then`](crate::Operation::then) does.
-    pub fn then<F>(mut self, callback: F) -> RequestId
+    ///
+    /// `Err` is the status back, where no callback will ever run: after the scheduler's end, and in a forked child.
+    pub fn then<F>(mut self, callback: F) -> Result<RequestId, Status<A>>
     where
         F: FnOnce(Result<A::Output, A::Error>) + 'static,
     {
+        if self.core.io().is_gone() {
+            return Err(self);
+        }
         let id = std::mem::replace(&mut self.id, TAKEN);
         let function = CallbackStorage::new(callback);
         let ending = Ending::Callback(Callback { function, run: run_callback::<A, F>, direct: false });
         let old = self.core.queue.borrow_mut().set_ending_and_deliver(id, ending);
         drop(old);
-        id
+        Ok(id)
     }
 
     fn take_settled(mut self) -> Result<A::Output, A::Error> {

@@ -75,13 +75,16 @@ impl Interval {
     /// Waits for the next tick and says how many have passed since the last: one, or more if this is late.
     pub async fn tick(&mut self) -> Result<u64, Error> {
         let early = self.next.saturating_sub(self.io.now());
-        if !early.is_zero() {
-            self.io.sleep(early).await?;
+        match early.is_zero() {
+            false => self.io.sleep(early).await?,
+            // It is late and need not wait, but others have their turn.
+            true => self.io.yield_now().await,
         }
         let late = self.io.now().saturating_sub(self.next);
         let passed = 1 + late.as_nanos() / self.period.as_nanos();
         // As many periods as have passed are less than the time that has.
-        self.next += Duration::from_nanos((self.period.as_nanos() * passed).try_into().unwrap_or(u64::MAX));
+        let passed_time = u64::try_from(self.period.as_nanos().saturating_mul(passed)).unwrap_or(u64::MAX);
+        self.next = self.next.saturating_add(Duration::from_nanos(passed_time));
         Ok(passed.try_into().unwrap_or(u64::MAX))
     }
 }

@@ -8,8 +8,10 @@ use std::cell::Cell;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::Command;
 use std::rc::Rc;
+use std::task::Context;
 
 use corella::{BackendKind, BufferPool, File, Io, Mode, Scheduler, Socket};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -264,6 +266,46 @@ fn memory_does_not_grow_over_a_million_requests(backend: BackendKind) {
     assert!(grown < 4096, "{grown} bytes more after a million requests than after a hundred thousand");
 }
 
+/// What a million calls leave behind, once a tenth of them has warmed everything up.
+fn grown_over_a_million(mut call: impl FnMut()) -> i64 {
+    (0..100_000).for_each(|_| call());
+    let before = LIVE_BYTES.get();
+    (0..1_000_000).for_each(|_| call());
+    LIVE_BYTES.get() - before
+}
+
+fn memory_does_not_grow_while_nothing_turns(backend: BackendKind) {
+    let scheduler = scheduler(backend);
+    let io = scheduler.io();
+    let file = io.open("/proc/self/exe", Mode::Read).wait().unwrap();
+    let seek = || assert_eq!(file.seek(std::io::SeekFrom::Start(1)).wait().unwrap(), 1);
+    assert!(grown_over_a_million(seek) < 4096, "blocking calls");
+    let take = || drop(file.barrier().submit().unwrap().take().unwrap());
+    assert!(grown_over_a_million(take) < 4096, "statuses taken at once");
+    let remote = scheduler.remote();
+    let sleep = io.sleep(std::time::Duration::from_secs(1000)).submit().unwrap();
+    let id = sleep.id();
+    assert!(grown_over_a_million(|| remote.cancel(id)) < 64 << 10, "cancels of one request");
+    drop(scheduler);
+    assert!(grown_over_a_million(|| remote.cancel(id)) < 4096, "cancels after the end");
+    drop(sleep);
+}
+
+fn memory_does_not_grow_with_requests_given_up_in_the_queue(backend: BackendKind) {
+    let scheduler = Scheduler::builder().backend(backend).queue_depth(2).build().unwrap();
+    let io = scheduler.io();
+    let (here, there) = connection(&io);
+    let receives = [&here, &there].map(|socket| socket.recv(vec![0; 1]).submit().unwrap());
+    let waker = std::task::Waker::noop();
+    let give_up = || {
+        let mut sync = here.send("x");
+        let polled = Pin::new(&mut sync).poll(&mut Context::from_waker(waker));
+        assert!(polled.is_pending());
+    };
+    assert!(grown_over_a_million(give_up) < 64 << 10);
+    drop(receives);
+}
+
 // System calls.
 
 /// A system call that nothing else here makes.
@@ -376,11 +418,16 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     type Test = fn(BackendKind);
-    let counted: [(&str, Test); 6] = [
+    let counted: [(&str, Test); 8] = [
         ("awaited_requests_allocate_nothing", awaited_requests_allocate_nothing),
         ("requests_with_callbacks_allocate_nothing", requests_with_callbacks_allocate_nothing),
         ("vectored_joined_and_pooled_requests_allocate_nothing", vectored_joined_and_pooled_requests_allocate_nothing),
         ("memory_does_not_grow_over_a_million_requests", memory_does_not_grow_over_a_million_requests),
+        ("memory_does_not_grow_while_nothing_turns", memory_does_not_grow_while_nothing_turns),
+        (
+            "memory_does_not_grow_with_requests_given_up_in_the_queue",
+            memory_does_not_grow_with_requests_given_up_in_the_queue,
+        ),
         ("a_blocking_read_on_an_idle_file_is_one_system_call", a_blocking_read_on_an_idle_file_is_one_system_call),
         ("a_wake_on_the_own_thread_is_no_system_call", a_wake_on_the_own_thread_is_no_system_call),
     ];

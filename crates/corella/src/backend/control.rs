@@ -2,13 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{self as calls, OFlags};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use super::Descriptor;
 use crate::fs::FileKind;
 
 /// A call about a socket that finishes at once.
@@ -48,27 +47,33 @@ pub(crate) struct Nature {
     pub(crate) size: u64,
 }
 
-pub(super) fn nature(descriptor: &Descriptor) -> io::Result<Nature> {
+pub(super) fn nature(descriptor: BorrowedFd<'_>) -> io::Result<Nature> {
     let stat = calls::fstat(descriptor)?;
     Ok(Nature { kind: FileKind::from_mode(stat.st_mode), size: stat.st_size.try_into().unwrap_or(0) })
 }
 
 /// How a descriptor is that somebody else has opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Habits {
     /// Every write goes to the end.
     pub(crate) appends: bool,
     /// Its description is in non-blocking mode.
     pub(crate) nonblocking: bool,
+    /// Where its cursor is, if it has one.
+    pub(crate) cursor: u64,
 }
 
-pub(crate) fn habits(descriptor: BorrowedFd<'_>) -> io::Result<Habits> {
+pub(super) fn habits(descriptor: BorrowedFd<'_>) -> io::Result<Habits> {
     let flags = calls::fcntl_getfl(descriptor)?;
-    Ok(Habits { appends: flags.contains(OFlags::APPEND), nonblocking: flags.contains(OFlags::NONBLOCK) })
+    Ok(Habits {
+        appends: flags.contains(OFlags::APPEND),
+        nonblocking: flags.contains(OFlags::NONBLOCK),
+        cursor: calls::tell(descriptor).unwrap_or(0),
+    })
 }
 
-pub(super) fn socket_call(descriptor: &Descriptor, call: SocketCall) -> io::Result<SocketAnswer> {
-    let socket = SockRef::from(descriptor);
+pub(super) fn socket_call(descriptor: BorrowedFd<'_>, call: SocketCall) -> io::Result<SocketAnswer> {
+    let socket = SockRef::from(&descriptor);
     match call {
         SocketCall::Bind(address) => socket.bind(&SockAddr::from(address))?,
         SocketCall::Listen(backlog) => socket.listen(backlog)?,
@@ -98,7 +103,7 @@ fn internet(address: SockAddr) -> io::Result<SocketAnswer> {
 }
 
 /// A TCP socket for this address, blocking or not as the backend wants it.
-pub(super) fn new_socket(address: SocketAddr, nonblocking: bool) -> io::Result<Descriptor> {
+pub(super) fn new_socket(address: SocketAddr, nonblocking: bool) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(nonblocking)?;
     Ok(socket.into())

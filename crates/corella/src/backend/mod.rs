@@ -19,32 +19,82 @@ mod perform;
 mod pool;
 #[cfg(unix)]
 mod portable;
+mod simulated;
 #[cfg(target_os = "linux")]
 mod uring;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op};
 
-pub(crate) use control::{Nature, SocketAnswer, SocketCall, expect_socket, habits, set_nonblocking};
+pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, set_nonblocking};
 pub(crate) use perform::{Attempt, adopt_descriptor};
 use perform::{attempt, perform};
 pub(crate) use portable::Portable;
+pub(crate) use simulated::Simulated;
+pub use simulated::{Faults, InjectedFault, Simulation};
 #[cfg(target_os = "linux")]
 pub(crate) use uring::{MaskedOpcodes, Uring};
 
-/// An OS handle that closes itself.
-pub(crate) type Descriptor = OwnedFd;
-/// An OS handle as a number.
+/// A descriptor that closes itself.
+#[derive(Debug)]
+pub(crate) enum Descriptor {
+    Os(OwnedFd),
+    Simulated(simulated::Number),
+}
+
+impl Descriptor {
+    pub(crate) fn raw(&self) -> RawDescriptor {
+        match self {
+            Descriptor::Os(descriptor) => descriptor.as_raw_fd(),
+            Descriptor::Simulated(number) => number.raw(),
+        }
+    }
+
+    /// The number alone, which somebody has to close.
+    pub(crate) fn into_raw(self) -> RawDescriptor {
+        match self {
+            Descriptor::Os(descriptor) => descriptor.into_raw_fd(),
+            Descriptor::Simulated(number) => number.into_raw(),
+        }
+    }
+
+    /// The OS's number for it, if it is the OS's.
+    pub(crate) fn os_number(&self) -> Option<i32> {
+        match self {
+            Descriptor::Os(descriptor) => Some(descriptor.as_raw_fd()),
+            Descriptor::Simulated(_) => None,
+        }
+    }
+
+    /// The OS's descriptor, if it is one.
+    pub(crate) fn into_os(self) -> Result<OwnedFd, Descriptor> {
+        match self {
+            Descriptor::Os(descriptor) => Ok(descriptor),
+            simulated => Err(simulated),
+        }
+    }
+}
+
+impl From<OwnedFd> for Descriptor {
+    fn from(descriptor: OwnedFd) -> Descriptor {
+        Descriptor::Os(descriptor)
+    }
+}
+
+/// A descriptor as a number: the OS's, or a simulated machine's.
 pub(crate) type RawDescriptor = RawFd;
 
 /// The queue's name for a request in flight, carried through the OS.
@@ -126,6 +176,41 @@ pub(crate) const TRANSFER_BYTES_MAX: u64 = 0x7fff_f000;
 /// Parts of one call at most, well below every system's IOV_MAX.
 pub(crate) const TRANSFER_PARTS_MAX: usize = 64;
 
+/// The streams that a process is started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StandardStream {
+    Input,
+    Output,
+    Error,
+}
+
+impl StandardStream {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            StandardStream::Input => "standard input",
+            StandardStream::Output => "standard output",
+            StandardStream::Error => "standard error",
+        }
+    }
+
+    fn duplicate(self) -> io::Result<OwnedFd> {
+        match self {
+            StandardStream::Input => io::stdin().as_fd().try_clone_to_owned(),
+            StandardStream::Output => io::stdout().as_fd().try_clone_to_owned(),
+            StandardStream::Error => io::stderr().as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// Writes to the real one: what a simulated program prints is to be seen.
+    fn print(self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            StandardStream::Input => Err(rustix::io::Errno::BADF.into()),
+            StandardStream::Output => io::stdout().lock().write_all(bytes).and_then(|()| io::stdout().flush()),
+            StandardStream::Error => io::stderr().lock().write_all(bytes),
+        }
+    }
+}
+
 /// Which backend a scheduler runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -134,6 +219,8 @@ pub enum BackendKind {
     Uring,
     /// Readiness for sockets and pipes, a bounded pool of threads for files.
     Portable,
+    /// A machine in memory, with a clock of its own; see [`Simulation`].
+    Simulated,
 }
 
 impl BackendKind {
@@ -142,6 +229,7 @@ impl BackendKind {
         match self {
             BackendKind::Uring => "uring",
             BackendKind::Portable => "portable",
+            BackendKind::Simulated => "simulated",
         }
     }
 }
@@ -187,6 +275,8 @@ impl fmt::Display for BackendReason {
 pub(crate) enum Clock {
     /// The machine's, from this moment on.
     Monotonic(Instant),
+    /// A simulated machine's, which moves by itself.
+    Simulated(Rc<Cell<u64>>),
 }
 
 impl Clock {
@@ -194,6 +284,7 @@ impl Clock {
     pub(crate) fn now(&self) -> u64 {
         match self {
             Clock::Monotonic(start) => start.elapsed().as_nanos() as u64,
+            Clock::Simulated(now) => now.get(),
         }
     }
 }
@@ -203,7 +294,8 @@ impl Clock {
 pub(crate) enum Wakeup {
     #[cfg(target_os = "linux")]
     Event(Arc<OwnedFd>),
-    Poller(Arc<polling::Poller>),
+    Poller(Arc<portable::Bell>),
+    Flag(Arc<AtomicBool>),
 }
 
 impl Wakeup {
@@ -214,9 +306,8 @@ impl Wakeup {
                 // A full counter (EAGAIN) is as good as a wake: the other side has not looked yet.
                 let _ = rustix::io::write(event, &1u64.to_ne_bytes());
             }
-            Wakeup::Poller(poller) => {
-                let _ = poller.notify();
-            }
+            Wakeup::Poller(bell) => bell.ring(),
+            Wakeup::Flag(flag) => flag.store(true, Ordering::Release),
         }
     }
 }
@@ -227,6 +318,7 @@ pub(crate) enum Backend {
     #[cfg(target_os = "linux")]
     Uring(Box<Uring>),
     Portable(Box<Portable>),
+    Simulated(Box<Simulated>),
 }
 
 macro_rules! dispatch {
@@ -235,6 +327,7 @@ macro_rules! dispatch {
             #[cfg(target_os = "linux")]
             Backend::Uring($backend) => $call,
             Backend::Portable($backend) => $call,
+            Backend::Simulated($backend) => $call,
         }
     };
 }
@@ -247,6 +340,11 @@ impl Backend {
     /// Asks for an early end of what was submitted with this token, operation and descriptor.
     pub(crate) fn cancel(&mut self, token: Token, op: &Op, descriptor: RawDescriptor, completions: &mut Completions) {
         dispatch!(self, backend => backend.cancel(token, op, descriptor, completions));
+    }
+
+    /// Asks for an early end of everything but closes, in one go. False: it is to be asked request by request.
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) -> bool {
+        dispatch!(self, backend => backend.cancel_all(completions))
     }
 
     /// Waits for at most `timeout` (`None`: without limit) for at least one completion.
@@ -278,6 +376,7 @@ impl Backend {
     /// block, or is not to be had.
     pub(crate) fn perform(&self, submission: &Submission<'_>) -> Option<Outcome> {
         match (submission.class, submission.op) {
+            _ if matches!(self, Backend::Simulated(_)) => None,
             (Class::File { .. }, _) => Some(perform(submission)),
             (Class::Socket, Op::Recv { .. } | Op::Send { .. }) => attempt(submission, false),
             _ => None,
@@ -286,21 +385,52 @@ impl Backend {
 
     /// What a descriptor refers to.
     pub(crate) fn nature(&self, descriptor: &Descriptor) -> io::Result<Nature> {
-        control::nature(descriptor)
+        match (self, descriptor) {
+            (Backend::Simulated(simulated), Descriptor::Simulated(number)) => simulated.nature(number),
+            (Backend::Simulated(_), _) | (_, Descriptor::Simulated(_)) => Err(foreign()),
+            (_, Descriptor::Os(descriptor)) => control::nature(descriptor.as_fd()),
+        }
+    }
+
+    /// How a descriptor is that somebody else has opened.
+    pub(crate) fn habits(&self, descriptor: &Descriptor) -> io::Result<Habits> {
+        match descriptor {
+            Descriptor::Os(descriptor) => control::habits(descriptor.as_fd()),
+            Descriptor::Simulated(_) => Ok(Habits::default()),
+        }
     }
 
     /// A TCP socket for this address.
     pub(crate) fn new_socket(&self, address: SocketAddr) -> io::Result<Descriptor> {
-        control::new_socket(address, self.wants_nonblocking())
+        match self {
+            Backend::Simulated(simulated) => simulated.new_socket(address),
+            _ => control::new_socket(address, self.wants_nonblocking()).map(Descriptor::Os),
+        }
     }
 
     pub(crate) fn socket_call(&self, descriptor: &Descriptor, call: SocketCall) -> io::Result<SocketAnswer> {
-        control::socket_call(descriptor, call)
+        match (self, descriptor) {
+            (Backend::Simulated(simulated), Descriptor::Simulated(number)) => simulated.socket_call(number, call),
+            (Backend::Simulated(_), _) | (_, Descriptor::Simulated(_)) => Err(foreign()),
+            (_, Descriptor::Os(descriptor)) => control::socket_call(descriptor.as_fd(), call),
+        }
     }
 
     /// Makes a socket or pipe ready for this backend's way of waiting.
     pub(crate) fn take_in(&self, descriptor: &Descriptor) -> io::Result<()> {
-        set_nonblocking(descriptor, self.wants_nonblocking())
+        match (self, descriptor) {
+            (Backend::Simulated(_), Descriptor::Simulated(_)) => Ok(()),
+            (Backend::Simulated(_), _) | (_, Descriptor::Simulated(_)) => Err(foreign()),
+            (_, Descriptor::Os(descriptor)) => set_nonblocking(descriptor, self.wants_nonblocking()),
+        }
+    }
+
+    /// One of the process's standard streams.
+    pub(crate) fn standard(&self, stream: StandardStream) -> io::Result<Descriptor> {
+        match self {
+            Backend::Simulated(simulated) => simulated.standard(stream),
+            _ => stream.duplicate().map(Descriptor::Os),
+        }
     }
 
     /// Whether sockets and pipes must be non-blocking.
@@ -309,11 +439,15 @@ impl Backend {
             #[cfg(target_os = "linux")]
             Backend::Uring(_) => false,
             Backend::Portable(_) => true,
+            Backend::Simulated(_) => false,
         }
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        Clock::Monotonic(Instant::now())
+        match self {
+            Backend::Simulated(simulated) => simulated.clock(),
+            _ => Clock::Monotonic(Instant::now()),
+        }
     }
 
     pub(crate) fn wakeup(&self) -> Wakeup {
@@ -330,8 +464,14 @@ impl Backend {
             #[cfg(target_os = "linux")]
             Backend::Uring(_) => BackendKind::Uring,
             Backend::Portable(_) => BackendKind::Portable,
+            Backend::Simulated(_) => BackendKind::Simulated,
         }
     }
+}
+
+/// A descriptor of the OS on a simulated machine, or the other way round.
+fn foreign() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "a simulated machine and the real one do not share descriptors")
 }
 
 /// Lends a backend's own descriptor for as long as the owner of the backend lives.

@@ -3,7 +3,7 @@
 //! [`perform`] may block, and serves the pool and blocking endings. [`attempt`] never does, and serves readiness.
 #![allow(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -17,7 +17,7 @@ use socket2::{SockAddr, SockRef};
 use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value};
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
-use crate::op::{Class, Op, OpenOptions, Shutdown};
+use crate::op::{Class, Entries, Op, OpenOptions, Shutdown};
 
 /// Directory entries in one answer at most.
 const ENTRIES_MAX: usize = 256;
@@ -53,7 +53,7 @@ fn on_path(op: &Op) -> Outcome {
     match op {
         Op::Open { path, options } => {
             let mode = calls::Mode::from_raw_mode(options.permissions);
-            Ok(Value::Descriptor(calls::open(&**path, open_flags(options), mode)?))
+            Ok(Value::Descriptor(calls::open(&**path, open_flags(options), mode)?.into()))
         }
         Op::Stat { path, follow } => {
             let flags = if *follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
@@ -77,6 +77,7 @@ fn on_path(op: &Op) -> Outcome {
         Op::OpenDirectory { path } | Op::ReadDirectory { path, .. } => {
             read_directory(op, OsStr::from_bytes(path.to_bytes()))
         }
+        Op::SyncDirectory { path } => sync_directory(path),
         Op::Resolve { name, port } => resolve(name, *port),
         other => unreachable!("{other} has a handle or needs no call"),
     }
@@ -92,13 +93,23 @@ fn read_directory(op: &Op, path: &OsStr) -> Outcome {
     let mut reader = reader.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let directory = match &mut *reader {
         Some(directory) => directory,
-        none => none.insert(std::fs::read_dir(path).map_err(fault)?),
+        none => {
+            let entries = std::fs::read_dir(path).map_err(fault)?;
+            none.insert(Entries(Box::new(entries.map(|entry| entry.map(|entry| Entry::from_std(&entry))))))
+        }
     };
     let mut entries = Vec::new();
-    for entry in directory.take(ENTRIES_MAX) {
-        entries.push(Entry::from_std(&entry.map_err(fault)?));
+    for entry in directory.0.by_ref().take(ENTRIES_MAX) {
+        entries.push(entry.map_err(fault)?);
     }
     Ok(Value::Entries(entries))
+}
+
+/// Makes the names in a directory durable.
+fn sync_directory(path: &CStr) -> Outcome {
+    let directory = calls::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, calls::Mode::empty())?;
+    calls::fsync(directory)?;
+    done()
 }
 
 fn resolve(name: &str, port: u16) -> Outcome {
@@ -276,7 +287,7 @@ fn accept(listener: BorrowedFd<'_>, nonblocking: bool) -> Outcome {
         true => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         false => SocketFlags::CLOEXEC,
     };
-    Ok(Value::Descriptor(rustix::net::accept_with(listener, flags)?))
+    Ok(Value::Descriptor(rustix::net::accept_with(listener, flags)?.into()))
 }
 
 /// Starts a connect on a non-blocking socket.

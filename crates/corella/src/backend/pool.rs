@@ -1,10 +1,14 @@
-//! A bounded pool of threads with a real queue, for what an OS can only do by blocking.
+//! A bounded pool of threads with real queues, for what an OS can only do by blocking.
 //!
-//! Threads are started as they are needed, up to a limit, and end when they have been idle for a while. A job owns
-//! everything it touches except the request's buffer, which the queue keeps until the job's completion.
+//! The threads are of three crews, each with its own queue and its own limit, so that nothing waits behind what it may
+//! have to wait for in vain: [`Crew`] says which work is whose. Threads are started as they are needed and end when
+//! they have been idle for a while. A job owns everything it touches except the request's buffer, which the queue
+//! keeps until the job's completion.
+#![allow(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +19,31 @@ use crate::op::{Class, Op};
 
 /// How long a thread waits for work before it ends.
 const IDLE_TIME: Duration = Duration::from_secs(10);
+/// Threads of a crew that are replaced at most, because they are still at a job that nobody waits for any more.
+const LOST_MAX: usize = 64;
+
+/// Who does a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crew {
+    /// What ends by itself: files, and names of files.
+    Files,
+    /// What may wait for somebody else for as long as that likes: FIFOs being opened, name servers, devices.
+    Patient,
+    /// Closes, which end by themselves and must wait for neither.
+    Closes,
+}
+
+impl Crew {
+    const COUNT: usize = 3;
+
+    fn of(submission: &Submission<'_>) -> Crew {
+        match (submission.op, submission.class) {
+            (Op::Close, _) => Crew::Closes,
+            (Op::Resolve { .. }, _) | (Op::Read { .. } | Op::Write { .. }, Class::Stream) => Crew::Patient,
+            _ => Crew::Files,
+        }
+    }
+}
 
 /// One operation for a thread.
 #[derive(Debug)]
@@ -22,6 +51,8 @@ struct Job {
     token: Token,
     op: Op,
     descriptor: RawDescriptor,
+    /// The same descriptor, for the close of it: however the job ends, the descriptor does.
+    owned: Option<OwnedFd>,
     class: Class,
     parts: PartList,
     offset: Option<u64>,
@@ -54,19 +85,43 @@ impl PartList {
     }
 }
 
+/// A job that a thread is at.
+#[derive(Debug)]
+struct Running {
+    token: Token,
+    /// Nobody waits for it any more; the thread counts as lost.
+    is_orphan: bool,
+}
+
 #[derive(Debug, Default)]
-struct State {
+struct CrewState {
     jobs: VecDeque<Job>,
-    done: Completions,
+    running: Vec<Running>,
     threads: usize,
     idle: usize,
+}
+
+impl CrewState {
+    /// How many threads it may have: of those that are lost a stated number is replaced.
+    fn limit(&self, threads_max: usize) -> usize {
+        let lost = self.running.iter().filter(|running| running.is_orphan).count();
+        threads_max + lost.min(LOST_MAX)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    crews: [CrewState; Crew::COUNT],
+    done: Completions,
     stopping: bool,
 }
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    available: Condvar,
+    /// One for each crew.
+    available: [Condvar; Crew::COUNT],
+    threads_max: usize,
     wakeup: Wakeup,
 }
 
@@ -75,70 +130,122 @@ impl Shared {
         // No code of a program runs under the lock, so a poisoned one holds nothing half done.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+
+    fn add(self: &Arc<Self>, crew: Crew, job: Job) {
+        let mut state = self.lock();
+        state.crews[crew as usize].jobs.push_back(job);
+        self.staff(crew, state);
+    }
+
+    /// Sees to it that somebody is there for the jobs of a crew.
+    fn staff(self: &Arc<Self>, crew: Crew, mut state: MutexGuard<'_, State>) {
+        let place = crew as usize;
+        let this = &mut state.crews[place];
+        if this.idle >= this.jobs.len() || this.threads >= this.limit(self.threads_max) {
+            drop(state);
+            self.available[place].notify_one();
+            return;
+        }
+        this.threads += 1;
+        drop(state);
+        let shared = Arc::clone(self);
+        let started = thread::Builder::new().name("corella-pool".into()).spawn(move || work(&shared, crew));
+        if let Err(error) = started {
+            self.without_thread(crew, &Fault::from_io(&error));
+        }
+    }
+
+    /// No thread could be started: the others of the crew will do. If there are none, the jobs fail with the reason;
+    /// only a close has to be carried out all the same, here.
+    fn without_thread(&self, crew: Crew, why: &Fault) {
+        let mut state = self.lock();
+        let this = &mut state.crews[crew as usize];
+        this.threads -= 1;
+        if this.threads > 0 {
+            return;
+        }
+        let jobs = std::mem::take(&mut this.jobs);
+        drop(state);
+        for mut job in jobs {
+            let outcome = match (crew, why) {
+                (Crew::Closes, _) => carry_out(&mut job),
+                (_, Fault::Os(code)) => Err(Fault::Os(*code)),
+                _ => Err(Fault::Os(libc::EAGAIN)),
+            };
+            self.lock().done.push_back(Completion { token: job.token, outcome });
+        }
+        self.wakeup.wake();
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    threads_max: usize,
     /// Jobs handed in and not yet fetched.
     pending: usize,
 }
 
 impl Pool {
+    /// A pool with so many threads in each crew at most.
     pub(crate) fn new(threads_max: usize, wakeup: Wakeup) -> Pool {
-        let shared = Shared { state: Mutex::default(), available: Condvar::new(), wakeup };
-        Pool { shared: Arc::new(shared), threads_max: threads_max.max(1), pending: 0 }
+        let state = Mutex::default();
+        let shared = Shared { state, available: Default::default(), threads_max: threads_max.max(1), wakeup };
+        Pool { shared: Arc::new(shared), pending: 0 }
     }
 
-    /// Queues an operation.
+    /// Queues an operation. With a close it becomes the descriptor's owner.
     pub(crate) fn submit(&mut self, submission: &Submission<'_>) {
         self.pending += 1;
+        let owned = match submission.op {
+            // SAFETY: the queue took the descriptor out of its handle for this close; nobody else has it.
+            Op::Close if submission.descriptor >= 0 => Some(unsafe { OwnedFd::from_raw_fd(submission.descriptor) }),
+            _ => None,
+        };
         let job = Job {
             token: submission.token,
             op: submission.op.without_parts(),
             descriptor: submission.descriptor,
+            owned,
             class: submission.class,
             parts: PartList::new(submission.parts),
             offset: submission.offset,
         };
-        let mut state = self.shared.lock();
-        state.jobs.push_back(job);
-        if state.idle >= state.jobs.len() || state.threads >= self.threads_max {
-            drop(state);
-            self.shared.available.notify_one();
+        self.shared.add(Crew::of(submission), job);
+    }
+
+    /// Takes a job back that no thread has begun. One that a thread is at, and that nobody waits for from now on, costs
+    /// its crew no thread.
+    pub(crate) fn cancel(&mut self, token: Token, op: &Op, completions: &mut Completions) {
+        if self.pending == 0 {
             return;
         }
-        state.threads += 1;
-        drop(state);
-        let shared = Arc::clone(&self.shared);
-        let started = thread::Builder::new().name("corella-pool".into()).spawn(move || work(&shared));
-        if let Err(error) = started {
-            self.without_thread(&error);
-        }
-    }
-
-    /// No thread could be started: the others will do, or else the jobs fail.
-    fn without_thread(&self, error: &io::Error) {
         let mut state = self.shared.lock();
-        state.threads -= 1;
-        if state.threads == 0 {
-            while let Some(job) = state.jobs.pop_front() {
-                let outcome = Err(Fault::from_io(error));
-                state.done.push_back(Completion { token: job.token, outcome });
+        for crew in [Crew::Files, Crew::Patient, Crew::Closes] {
+            let this = &mut state.crews[crew as usize];
+            if let Some(place) = this.jobs.iter().position(|job| job.token == token) {
+                this.jobs.remove(place);
+                self.pending -= 1;
+                completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
+                return;
             }
-            drop(state);
-            self.shared.wakeup.wake();
+            if let Some(running) = this.running.iter_mut().find(|running| running.token == token) {
+                running.is_orphan = op.settles_when_cancelled();
+                if !this.jobs.is_empty() {
+                    self.shared.staff(crew, state);
+                }
+                return;
+            }
         }
     }
 
-    /// Takes a job back that no thread has begun.
-    pub(crate) fn cancel(&mut self, token: Token, completions: &mut Completions) {
+    /// Takes every job back that no thread has begun, but closes.
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) {
         let mut state = self.shared.lock();
-        if let Some(place) = state.jobs.iter().position(|job| job.token == token) {
-            state.jobs.remove(place);
-            self.pending -= 1;
-            completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
+        for crew in [Crew::Files, Crew::Patient] {
+            let jobs = std::mem::take(&mut state.crews[crew as usize].jobs);
+            self.pending -= jobs.len();
+            let stopped = |job: Job| Completion { token: job.token, outcome: Err(Fault::Interrupted) };
+            completions.extend(jobs.into_iter().map(stopped));
         }
     }
 
@@ -165,60 +272,119 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         // Jobs that nobody waits for any more (an open of a FIFO) may block for ever; their threads end when they
-        // do. Jobs not begun are dropped.
+        // do. Jobs not begun are dropped, and a close of them closes.
         let mut state = self.shared.lock();
         state.stopping = true;
-        state.jobs.clear();
+        let jobs = state.crews.each_mut().map(|crew| std::mem::take(&mut crew.jobs));
         drop(state);
-        self.shared.available.notify_all();
+        self.shared.available.iter().for_each(Condvar::notify_all);
+        drop(jobs);
     }
 }
 
 /// A thread's life.
-fn work(shared: &Shared) {
+fn work(shared: &Arc<Shared>, crew: Crew) {
+    let place = crew as usize;
     let mut state = shared.lock();
-    loop {
-        if state.stopping {
-            break;
-        }
-        let Some(job) = state.jobs.pop_front() else {
-            state.idle += 1;
-            let (next, timeout) = match shared.available.wait_timeout(state, IDLE_TIME) {
+    // A thread that stood in for a lost one goes when that has come back.
+    while !state.stopping && state.crews[place].threads <= state.crews[place].limit(shared.threads_max) {
+        let this = &mut state.crews[place];
+        let Some(mut job) = this.jobs.pop_front() else {
+            this.idle += 1;
+            let (next, timeout) = match shared.available[place].wait_timeout(state, IDLE_TIME) {
                 Ok(next) => next,
                 Err(poisoned) => poisoned.into_inner(),
             };
             state = next;
-            state.idle -= 1;
-            if timeout.timed_out() && state.jobs.is_empty() {
+            state.crews[place].idle -= 1;
+            if timeout.timed_out() && state.crews[place].jobs.is_empty() {
                 break;
             }
             continue;
         };
+        this.running.push(Running { token: job.token, is_orphan: false });
         drop(state);
-        let outcome = carry_out(&job);
+        let is_for_the_patient = crew == Crew::Files && waits_for_others(&job);
+        let outcome = if is_for_the_patient { Err(Fault::Interrupted) } else { carry_out(&mut job) };
         state = shared.lock();
+        let running = &mut state.crews[place].running;
+        let mine = running.iter().position(|running| running.token == job.token);
+        let was_orphan = mine.is_some_and(|mine| running.swap_remove(mine).is_orphan);
+        if is_for_the_patient && !was_orphan && !state.stopping {
+            drop(state);
+            shared.add(Crew::Patient, job);
+            state = shared.lock();
+            continue;
+        }
         let first = state.done.is_empty();
         state.done.push_back(Completion { token: job.token, outcome });
         if first && !state.stopping {
             // It is as good as free already: a job that comes meanwhile needs no other thread.
-            state.idle += 1;
+            state.crews[place].idle += 1;
             drop(state);
             shared.wakeup.wake();
             state = shared.lock();
-            state.idle -= 1;
+            state.crews[place].idle -= 1;
         }
     }
-    state.threads -= 1;
+    state.crews[place].threads -= 1;
 }
 
-fn carry_out(job: &Job) -> Outcome {
-    perform(&Submission {
+/// Whether an open is of a FIFO, which waits for the other side.
+///
+/// What has the name now may be something else a moment later; then the wait holds a thread that files need, until the
+/// open is given up.
+fn waits_for_others(job: &Job) -> bool {
+    let Op::Open { path, .. } = &job.op else { return false };
+    rustix::fs::stat(&**path).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo())
+}
+
+/// Does the job. A panic is an answer too: nobody else would tell the queue.
+fn carry_out(job: &mut Job) -> Outcome {
+    let descriptor = job.owned.take().map_or(job.descriptor, IntoRawFd::into_raw_fd);
+    let submission = Submission {
         token: job.token,
         op: &job.op,
-        descriptor: job.descriptor,
+        descriptor,
         class: job.class,
         parts: job.parts.as_slice(),
         offset: job.offset,
         nonblocking: false,
-    })
+    };
+    catch_unwind(AssertUnwindSafe(|| perform(&submission))).unwrap_or(Err(Fault::Os(libc::ENOTRECOVERABLE)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn a_job_that_panics_has_a_completion_and_leaves_its_thread() {
+        let mut pool = Pool::new(1, Wakeup::Flag(Arc::new(AtomicBool::new(false))));
+        for number in 1..=3 {
+            let token = Token(number);
+            // What has no handle and is no call on a path is nothing that a thread can do.
+            let op = Op::Barrier;
+            pool.submit(&Submission {
+                token,
+                op: &op,
+                descriptor: -1,
+                class: Class::Stream,
+                parts: &[],
+                offset: None,
+                nonblocking: false,
+            });
+            let mut completions = Completions::new();
+            let start = std::time::Instant::now();
+            while completions.is_empty() {
+                assert!(start.elapsed() < Duration::from_secs(20), "no completion of job {number}");
+                pool.drain(&mut completions);
+                thread::yield_now();
+            }
+            assert!(matches!(completions[0].outcome, Err(Fault::Os(libc::ENOTRECOVERABLE))), "{completions:?}");
+            assert_eq!(completions[0].token, token);
+        }
+        assert_eq!(pool.shared.lock().crews[Crew::Files as usize].threads, 1);
+    }
 }

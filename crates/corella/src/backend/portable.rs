@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use polling::{Event, Events, PollMode, Poller};
@@ -62,15 +63,32 @@ struct Source {
     parts: [Vec<Part>; 2],
 }
 
+/// The poller as other threads see it: what they ring makes its handle readable until the next look at it.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    poller: Poller,
+    rung: AtomicBool,
+}
+
+impl Bell {
+    pub(super) fn ring(&self) {
+        let _ = self.poller.notify();
+        // After the notification: whoever sees this finds that, and who came too early for this looks once more.
+        self.rung.store(true, Ordering::Release);
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Portable {
-    poller: Arc<Poller>,
+    bell: Arc<Bell>,
     events: Events,
     pool: Pool,
     /// By descriptor.
     sources: Vec<Option<Box<Source>>>,
     /// Requests that wait for their direction.
     waiting: usize,
+    /// Descriptors whose events make the poller's handle readable, waited for or not.
+    registered: usize,
     /// It serves another backend, for whose sake sockets are blocking.
     is_fallback: bool,
     countdown: u32,
@@ -78,14 +96,15 @@ pub(crate) struct Portable {
 
 impl Portable {
     pub(crate) fn new(pool_threads: usize, is_fallback: bool) -> io::Result<Portable> {
-        let poller = Arc::new(Poller::new()?);
-        let pool = Pool::new(pool_threads, Wakeup::Poller(Arc::clone(&poller)));
+        let bell = Arc::new(Bell { poller: Poller::new()?, rung: AtomicBool::new(false) });
+        let pool = Pool::new(pool_threads, Wakeup::Poller(Arc::clone(&bell)));
         Ok(Portable {
-            poller,
+            bell,
             events: Events::new(),
             pool,
             sources: Vec::new(),
             waiting: 0,
+            registered: 0,
             is_fallback,
             countdown: CHECK_EVERY,
         })
@@ -138,7 +157,10 @@ impl Portable {
             offset: submission.offset,
         });
         self.waiting += 1;
-        if let Err(error) = source.arm(&self.poller, submission.descriptor) {
+        let was_registered = source.is_registered();
+        let armed = source.arm(&self.bell.poller, submission.descriptor);
+        self.registered += usize::from(source.is_registered() && !was_registered);
+        if let Err(error) = armed {
             source.waiting[direction] = None;
             self.waiting -= 1;
             if error.raw_os_error() == Some(libc::EPERM) {
@@ -149,7 +171,7 @@ impl Portable {
         }
     }
 
-    pub(crate) fn cancel(&mut self, token: Token, _op: &Op, descriptor: RawDescriptor, completions: &mut Completions) {
+    pub(crate) fn cancel(&mut self, token: Token, op: &Op, descriptor: RawDescriptor, completions: &mut Completions) {
         let source = usize::try_from(descriptor).ok().and_then(|place| self.sources.get_mut(place)?.as_mut());
         if let Some(source) = source {
             for waiting in &mut source.waiting {
@@ -160,26 +182,42 @@ impl Portable {
                 }
             }
         }
-        self.pool.cancel(token, completions);
+        self.pool.cancel(token, op, completions);
     }
 
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) -> bool {
+        for waiting in self.sources.iter_mut().flatten().flat_map(|source| &mut source.waiting) {
+            if let Some(waiting) = waiting.take() {
+                self.waiting -= 1;
+                finish(waiting.token, Err(Fault::Interrupted), completions);
+            }
+        }
+        self.pool.cancel_all(completions);
+        true
+    }
+
+    /// Leaves the poller's handle unreadable, unless there are more events than one look takes: whoever waits on the
+    /// handle, a ring or a foreign loop, would otherwise spin. So only a poller that nothing can have made readable is
+    /// not looked at.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
         self.countdown = CHECK_EVERY;
+        let may_be_readable = self.registered > 0 || !self.pool.is_idle() || self.bell.rung.load(Ordering::Acquire);
         self.pool.drain(completions);
         let timeout = if completions.is_empty() { timeout } else { Some(Duration::ZERO) };
-        if timeout == Some(Duration::ZERO) && self.pool.is_idle() && self.waiting == 0 {
+        if timeout == Some(Duration::ZERO) && !may_be_readable {
             return Ok(());
         }
         self.events.clear();
-        match self.poller.wait(&mut self.events, timeout) {
+        self.bell.rung.store(false, Ordering::Relaxed);
+        match self.bell.poller.wait(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => drop(result?),
         }
-        let Portable { events, sources, poller, pool, waiting, .. } = self;
+        let Portable { events, sources, bell, pool, waiting, .. } = self;
         for event in events.iter() {
             if let Some(source) = sources.get_mut(event.key).and_then(Option::as_mut) {
                 let before = source.waiting_count();
-                source.on_event(event, event.key as RawDescriptor, poller, pool, completions);
+                source.on_event(event, event.key as RawDescriptor, &bell.poller, pool, completions);
                 *waiting -= before - source.waiting_count();
             }
         }
@@ -200,6 +238,11 @@ impl Portable {
         false
     }
 
+    /// Whether anything is left for a `wait` to fetch some time.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting > 0 || !self.pool.is_idle()
+    }
+
     /// Whether a `wait` has finished jobs to fetch, whatever the poller says.
     pub(super) fn has_done(&self) -> bool {
         self.pool.has_done()
@@ -211,9 +254,10 @@ impl Portable {
         };
         let Some(source) = source.take() else { return };
         debug_assert!(source.waiting.iter().all(Option::is_none), "nothing waits on a quiet handle");
-        if matches!(source.registration, Registration::Edge | Registration::Oneshot) {
+        if source.is_registered() {
+            self.registered -= 1;
             // SAFETY: the queue forgets a descriptor before it closes it or gives it away.
-            let _ = self.poller.delete(unsafe { BorrowedFd::borrow_raw(descriptor) });
+            let _ = self.bell.poller.delete(unsafe { BorrowedFd::borrow_raw(descriptor) });
         }
     }
 
@@ -223,11 +267,11 @@ impl Portable {
     }
 
     pub(crate) fn wakeup(&self) -> Wakeup {
-        Wakeup::Poller(Arc::clone(&self.poller))
+        Wakeup::Poller(Arc::clone(&self.bell))
     }
 
     pub(crate) fn os_handle(&self) -> RawDescriptor {
-        self.poller.as_raw_fd()
+        self.bell.poller.as_raw_fd()
     }
 }
 
@@ -302,6 +346,10 @@ impl Source {
             waiting: [None, None],
             parts: [Vec::new(), Vec::new()],
         })
+    }
+
+    fn is_registered(&self) -> bool {
+        matches!(self.registration, Registration::Edge | Registration::Oneshot)
     }
 
     fn waiting_count(&self) -> usize {

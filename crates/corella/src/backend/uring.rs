@@ -31,7 +31,7 @@ use super::{
 };
 use crate::buffer::Part;
 use crate::fs::Metadata;
-use crate::op::{Op, Shutdown};
+use crate::op::{Op, OpenOptions, Shutdown};
 
 /// Marks what is the backend's own among the ring's user data; a token has neither this bit nor the next.
 const OWN: u64 = 1 << 63;
@@ -45,6 +45,11 @@ const FALLBACK: u64 = OWN | 1;
 const CANCEL: u64 = OWN | 2;
 /// The rest of the word is an index into `kept`.
 const KEPT: u64 = OWN | 1 << 62;
+
+/// FIFOs that may be waited for at once; more wait in line here. Each holds a worker of the kernel's until its other
+/// side comes, so opens have workers of their own beside those that everything else needs: as many as there are opens
+/// at the ring, and this many at most.
+const FIFO_OPENS_MAX: usize = 64;
 
 /// Opcodes that count as missing, as a set; for tests of every fallback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,12 +90,25 @@ pub(crate) struct Uring {
     supported: Vec<bool>,
     wake_event: Arc<OwnedFd>,
     wake_is_armed: bool,
+    /// What a foreign event loop waits on. The ring's own descriptor would not do: with deferred task work the kernel
+    /// wakes nobody who polls it when work comes, only those who registered an event.
+    ready_event: OwnedFd,
+    ready_is_registered: bool,
+    /// Such a loop may be waiting.
+    is_watched: bool,
     fallback: Option<Box<Portable>>,
     fallback_is_armed: bool,
     pool_threads: usize,
     kept: Vec<Kept>,
     kept_free: Option<u32>,
     kept_used: usize,
+    opens_at_ring: usize,
+    /// Those of them that wait for the other side of a FIFO.
+    fifo_opens_at_ring: usize,
+    /// More of those, in line, as indices into `kept`.
+    fifo_opens_waiting: VecDeque<u32>,
+    /// Workers of the kernel's that it may have for opens, beside those for everything else.
+    open_workers: usize,
     #[expect(clippy::vec_box, reason = "the kernel has their addresses, which must stay as the list grows")]
     messages: Vec<Box<Message>>,
     messages_used: usize,
@@ -106,17 +124,40 @@ impl std::fmt::Debug for Uring {
     }
 }
 
-/// Sets of set-up flags, best first. A kernel refuses what it does not know.
-const FLAG_SETS: [&str; 3] = ["single issuer, deferred task work", "cooperative task work", "no flags"];
+/// Set-up flags by their numbers in linux/io_uring.h, as the kernel refuses those that it does not know.
+const CQSIZE: u32 = 1 << 3;
+const CLAMP: u32 = 1 << 4;
+const SUBMIT_ALL: u32 = 1 << 7;
+const COOP_TASKRUN: u32 = 1 << 8;
+const TASKRUN_FLAG: u32 = 1 << 9;
+const SINGLE_ISSUER: u32 = 1 << 12;
+const DEFER_TASKRUN: u32 = 1 << 13;
 
-fn build(entries: u32, completion_entries: u32, set: usize) -> io::Result<IoUring> {
+/// Sets of set-up flags, best first.
+const FLAG_SETS: [(&str, u32); 3] = [
+    ("single issuer, deferred task work", SUBMIT_ALL | SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG),
+    ("cooperative task work", SUBMIT_ALL | COOP_TASKRUN | TASKRUN_FLAG),
+    ("no flags", 0),
+];
+
+fn build(entries: u32, completion_entries: u32, flags: u32) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder.dontfork().setup_clamp().setup_cqsize(completion_entries);
-    match set {
-        0 => builder.setup_submit_all().setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag(),
-        1 => builder.setup_submit_all().setup_coop_taskrun().setup_taskrun_flag(),
-        _ => &mut builder,
-    };
+    if flags & SUBMIT_ALL != 0 {
+        builder.setup_submit_all();
+    }
+    if flags & COOP_TASKRUN != 0 {
+        builder.setup_coop_taskrun();
+    }
+    if flags & TASKRUN_FLAG != 0 {
+        builder.setup_taskrun_flag();
+    }
+    if flags & SINGLE_ISSUER != 0 {
+        builder.setup_single_issuer();
+    }
+    if flags & DEFER_TASKRUN != 0 {
+        builder.setup_defer_taskrun();
+    }
     builder.build(entries)
 }
 
@@ -126,15 +167,19 @@ impl Uring {
         entries: u32,
         pool_threads: usize,
         masked: MaskedOpcodes,
-        refused_flag_sets: usize,
+        refused_flags: u32,
     ) -> Result<Uring, (io::Error, &'static str)> {
         let entries = entries.clamp(1, 4096);
         let completion_entries = (entries * 8).max(1024).max(entries);
         let mut built = Err((io::Error::from_raw_os_error(libc::EINVAL), "io_uring_setup"));
-        for (set, flags) in FLAG_SETS.iter().enumerate().skip(refused_flag_sets) {
-            match build(entries, completion_entries, set) {
+        for (name, flags) in FLAG_SETS {
+            let result = match (flags | CLAMP | CQSIZE) & refused_flags {
+                0 => build(entries, completion_entries, flags),
+                _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            };
+            match result {
                 Ok(ring) => {
-                    built = Ok((ring, *flags));
+                    built = Ok((ring, name));
                     break;
                 }
                 Err(error) => {
@@ -166,19 +211,27 @@ impl Uring {
         // The kernel's own threads for what it cannot do without blocking are bounded like the pool's.
         let workers = pool_threads as u32;
         let _ = ring.submitter().register_iowq_max_workers(&mut [workers, workers]);
-        let wake_event =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| (error.into(), "eventfd"))?;
+        let event =
+            || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| (error.into(), "eventfd"));
+        let (wake_event, ready_event) = (event()?, event()?);
         Ok(Uring {
             ring,
             supported,
             wake_event: Arc::new(wake_event),
             wake_is_armed: false,
+            ready_event,
+            ready_is_registered: false,
+            is_watched: false,
             fallback: None,
             fallback_is_armed: false,
             pool_threads,
             kept: Vec::new(),
             kept_free: None,
             kept_used: 0,
+            opens_at_ring: 0,
+            fifo_opens_at_ring: 0,
+            fifo_opens_waiting: VecDeque::new(),
+            open_workers: 0,
             messages: Vec::new(),
             messages_used: 0,
             stash: VecDeque::new(),
@@ -195,6 +248,9 @@ impl Uring {
         };
         match lowered {
             Some((entry, code)) if self.supported[code as usize] => {
+                if matches!(submission.op, Op::Open { .. }) {
+                    self.open_begins();
+                }
                 let user_data = match kept {
                     Some(index) => KEPT | u64::from(index),
                     None => user_data(submission.token, submission.op),
@@ -273,10 +329,7 @@ impl Uring {
                 entry!(Fallocate, opcode::Fallocate::new(fd, *length).offset(*offset))
             }
             (Op::Close, _) => entry!(Close, opcode::Close::new(fd)),
-            (Op::Open { path, options }, _) => {
-                let flags = open_flags(options).bits() as i32 | libc::O_LARGEFILE;
-                entry!(OpenAt, opcode::OpenAt::new(cwd, path.as_ptr()).flags(flags).mode(options.permissions))
-            }
+            (Op::Open { path, options }, _) => Some((open_entry(path, options), opcode::OpenAt::CODE)),
             (Op::Stat { .. } | Op::StatHandle, _) => {
                 let Some(Kept::Used { statx: Some(statx), .. }) = self.kept.get_mut(kept? as usize) else {
                     return None;
@@ -383,7 +436,7 @@ impl Uring {
     /// and one without a reader is refused to a writer (ENXIO). So it is opened again by a thread of the kernel's,
     /// which waits for the other side; the first descriptor stays open until then.
     fn opens_again(&mut self, index: u32, result: i32) -> bool {
-        let Kept::Used { op: Op::Open { path, options }, hasty, is_second_try, is_cancelled, .. } =
+        let Kept::Used { op: Op::Open { options, .. }, hasty, is_second_try, is_cancelled, .. } =
             &mut self.kept[index as usize]
         else {
             return false;
@@ -404,11 +457,46 @@ impl Uring {
             *hasty = Some(descriptor);
         }
         *is_second_try = true;
-        let flags = open_flags(options).bits() as i32 | libc::O_LARGEFILE;
-        let open = opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(options.permissions);
-        let entry = open.build().flags(io_uring::squeue::Flags::ASYNC).user_data(KEPT | u64::from(index));
-        self.push(entry);
+        if self.fifo_opens_at_ring == FIFO_OPENS_MAX {
+            self.opens_at_ring -= 1;
+            self.fifo_opens_waiting.push_back(index);
+        } else {
+            self.wait_for_fifo(index);
+        }
         true
+    }
+
+    /// Hands an open of a FIFO over.
+    fn wait_for_fifo(&mut self, index: u32) {
+        let Kept::Used { op: Op::Open { path, options }, .. } = &self.kept[index as usize] else {
+            unreachable!("only opens are of FIFOs")
+        };
+        let entry = open_entry(path, options).flags(io_uring::squeue::Flags::ASYNC);
+        self.fifo_opens_at_ring += 1;
+        self.push(entry.user_data(KEPT | u64::from(index)));
+    }
+
+    /// Counts one more open at the ring, with a worker for each.
+    fn open_begins(&mut self) {
+        self.opens_at_ring += 1;
+        if self.opens_at_ring > self.open_workers && self.open_workers < FIFO_OPENS_MAX {
+            self.open_workers = self.opens_at_ring.next_power_of_two().min(FIFO_OPENS_MAX);
+            // Zero leaves the limit of the other kind as it is. A kernel without this call has no limit to raise.
+            let workers = (self.pool_threads + self.open_workers) as u32;
+            let _ = self.ring.submitter().register_iowq_max_workers(&mut [workers, 0]);
+        }
+    }
+
+    /// An open has ended; if it had waited for a FIFO, the next in line does.
+    fn open_ended(&mut self, had_waited: bool) {
+        self.opens_at_ring -= 1;
+        if had_waited {
+            self.fifo_opens_at_ring -= 1;
+            if let Some(index) = self.fifo_opens_waiting.pop_front() {
+                self.open_begins();
+                self.wait_for_fifo(index);
+            }
+        }
     }
 
     fn push(&mut self, entry: Entry) {
@@ -418,14 +506,19 @@ impl Uring {
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            // Full: hand over what is there. A kernel whose completion queue has overflowed may want that emptied
-            // first; what it held is kept for the next reaping.
-            match self.ring.submit() {
-                Ok(_) => self.messages_handed_over(),
-                Err(_) => {
-                    let Uring { ring, stash, .. } = self;
-                    stash.extend(ring.completion());
-                }
+            // Full: hand over what is there.
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        match self.ring.submit() {
+            Ok(_) => self.messages_handed_over(),
+            // A kernel whose completion queue has overflowed may want that emptied first; what it held is kept for the
+            // next reaping.
+            Err(_) => {
+                let Uring { ring, stash, .. } = self;
+                stash.extend(ring.completion());
             }
         }
     }
@@ -457,6 +550,11 @@ impl Uring {
         let kept = if self.kept_used == 0 { None } else { self.kept.iter().position(is_it) };
         let user_data = match kept {
             Some(index) => {
+                if let Some(place) = self.fifo_opens_waiting.iter().position(|waiting| *waiting as usize == index) {
+                    self.fifo_opens_waiting.remove(place);
+                    self.release(index as u32);
+                    return completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
+                }
                 if let Kept::Used { is_cancelled, .. } = &mut self.kept[index] {
                     *is_cancelled = true;
                 }
@@ -474,7 +572,37 @@ impl Uring {
         self.push(opcode::AsyncCancel::new(user_data).build().user_data(CANCEL));
     }
 
+    /// Asks for an early end of everything. False: this kernel (before 6.0) knows no such call.
+    pub(crate) fn cancel_all(&mut self, completions: &mut Completions) -> bool {
+        for index in std::mem::take(&mut self.fifo_opens_waiting) {
+            if let Kept::Used { token, .. } = self.kept[index as usize] {
+                completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
+            }
+            self.release(index);
+        }
+        for kept in &mut self.kept {
+            if let Kept::Used { is_cancelled, .. } = kept {
+                *is_cancelled = true;
+            }
+        }
+        if let Some(fallback) = &mut self.fallback {
+            fallback.cancel_all(completions);
+        }
+        while !self.ring.submission().is_empty() {
+            self.hand_over();
+        }
+        // Without waiting for what cannot be stopped: the completions tell.
+        let all = types::CancelBuilder::any().all();
+        let result = self.ring.submitter().register_sync_cancel(Some(Timespec::new()), all);
+        !result.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+    }
+
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
+        if std::mem::take(&mut self.is_watched) {
+            self.ring.completion().disable_eventfd();
+            // Empty already is as good.
+            let _ = rustix::io::read(&self.ready_event, &mut [0; 8]);
+        }
         self.arm();
         let waits = completions.is_empty()
             && timeout != Some(Duration::ZERO)
@@ -517,6 +645,7 @@ impl Uring {
         }
         if let Some(fallback) = &self.fallback
             && !self.fallback_is_armed
+            && fallback.is_awaited()
         {
             self.fallback_is_armed = true;
             let poll = opcode::PollAdd::new(Fd(fallback.os_handle()), libc::POLLIN as u32);
@@ -538,9 +667,12 @@ impl Uring {
                 if self.opens_again(user_data as u32, entry.result()) {
                     continue;
                 }
-                let Kept::Used { token, op, statx, .. } = self.release(user_data as u32) else {
+                let Kept::Used { token, op, statx, is_second_try, .. } = self.release(user_data as u32) else {
                     unreachable!("one completion for each submission")
                 };
+                if matches!(op, Op::Open { .. }) {
+                    self.open_ended(is_second_try);
+                }
                 (token, value_of(entry.result(), matches!(op, Op::Open { .. }), statx))
             } else {
                 match user_data {
@@ -561,7 +693,16 @@ impl Uring {
         }
     }
 
+    /// Hands over what is batched; a foreign event loop is about to wait.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if !self.ready_is_registered {
+            self.ring.submitter().register_eventfd(self.ready_event.as_raw_fd())?;
+            self.ready_is_registered = true;
+        }
+        self.is_watched = true;
+        self.ring.completion().enable_eventfd();
+        // Either the kernel sees that, or its work is seen below.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         self.arm();
         if !self.ring.submission().is_empty() {
             match self.ring.submit() {
@@ -570,14 +711,26 @@ impl Uring {
                 Err(error) => return Err(error),
             }
         }
+        if self.has_entries() {
+            rustix::io::write(&self.ready_event, &1u64.to_ne_bytes())?;
+        }
         Ok(())
     }
 
     pub(crate) fn has_completions(&mut self) -> bool {
+        // The ring watches the backend beside it only once the next batch has been handed over.
+        self.has_entries() || self.fallback.as_mut().is_some_and(|fallback| fallback.has_completions())
+    }
+
+    fn has_entries(&mut self) -> bool {
         let submission = self.ring.submission();
-        let pending = submission.taskrun() || submission.cq_overflow();
+        // What was not handed over yet needs a turn to begin at all.
+        let pending = submission.taskrun() || submission.cq_overflow() || !submission.is_empty();
         drop(submission);
-        pending || !self.stash.is_empty() || !self.ring.completion().is_empty()
+        pending
+            || !self.stash.is_empty()
+            || !self.ring.completion().is_empty()
+            || self.fallback.as_ref().is_some_and(|fallback| !self.fallback_is_armed && fallback.is_awaited())
     }
 
     pub(crate) fn forget_descriptor(&mut self, descriptor: RawDescriptor) {
@@ -595,8 +748,14 @@ impl Uring {
     }
 
     pub(crate) fn os_handle(&self) -> RawDescriptor {
-        self.ring.as_raw_fd()
+        self.ready_event.as_raw_fd()
     }
+}
+
+/// An open as open(2) has it.
+fn open_entry(path: &CStr, options: &OpenOptions) -> Entry {
+    let flags = open_flags(options).bits() as i32 | libc::O_LARGEFILE;
+    opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(options.permissions).build()
 }
 
 /// How the ring names a request of the hot path.
@@ -616,7 +775,7 @@ fn value_of(result: RawFd, makes_descriptor: bool, statx: Option<Box<libc::statx
             512..=514 | 516 => Fault::Interrupted,
             code => Fault::Os(code),
         }),
-        raw if makes_descriptor => Ok(Value::Descriptor(adopt_descriptor(raw))),
+        raw if makes_descriptor => Ok(Value::Descriptor(adopt_descriptor(raw).into())),
         count => Ok(match statx {
             Some(statx) => Value::Metadata(Box::new(Metadata::from_statx(&statx))),
             None => Value::Count(count as u64),

@@ -1,6 +1,6 @@
 //! Handles' beginnings and ends: adoption, clones, close in its three forms, and giving a descriptor away.
 
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::handles::{Handle, HandleKey, Life, Target};
 use super::outcome::State;
@@ -10,6 +10,7 @@ use crate::backend::{Descriptor, RawDescriptor};
 use crate::error::{Error, ErrorKind};
 use crate::op::Op;
 use crate::queue::deadlines::Nanoseconds;
+use crate::scheduler::token::CancelToken;
 
 impl RequestQueue {
     /// Adds a handle with one clone.
@@ -30,7 +31,7 @@ impl RequestQueue {
         let Some(handle) = self.handles.get_mut(key) else { return };
         handle.clones -= 1;
         if handle.clones == 0 && handle.life == Life::Open {
-            let _ = self.close(key, false, None, Payload::empty(), Ending::Detached);
+            let _ = self.close(key, false, None, None, Payload::empty(), Ending::Detached);
         }
     }
 
@@ -41,6 +42,7 @@ impl RequestQueue {
         key: HandleKey,
         now: bool,
         deadline: Option<Nanoseconds>,
+        token: Option<CancelToken>,
         payload: Payload,
         ending: Ending,
     ) -> Result<RequestId, Box<Refusal>> {
@@ -68,7 +70,11 @@ impl RequestQueue {
             self.deadlines.insert(deadline, index, &mut self.slots);
         }
         self.enter_lanes(index);
+        let is_cancelled = token.is_some_and(|token| self.register(index, &token));
         self.start_or_wait(index);
+        if is_cancelled {
+            self.interrupt(index, Cause::Cancel);
+        }
         self.pump();
         Ok(id)
     }
@@ -97,7 +103,7 @@ impl RequestQueue {
     pub(super) fn surrender_descriptor(&mut self, handle: u32) -> RawDescriptor {
         match self.handles[handle].descriptor.take() {
             Some(descriptor) => {
-                let raw = descriptor.into_raw_fd();
+                let raw = descriptor.into_raw();
                 self.backend.forget_descriptor(raw);
                 raw
             }
@@ -106,23 +112,25 @@ impl RequestQueue {
     }
 
     /// Takes a quiet handle out of the queue, with whatever had come back to the front of its lanes.
-    pub(crate) fn give_away(&mut self, key: HandleKey) -> Result<(Descriptor, Handle), ErrorKind> {
+    pub(crate) fn give_away(&mut self, key: HandleKey) -> Result<(OwnedFd, Handle), ErrorKind> {
         match self.handles.get_mut(key) {
             Some(handle) if handle.life == Life::Open => {
-                if handle.clones != 1 || !handle.is_quiet() {
+                if handle.clones != 1 || !handle.is_quiet() || handle.untaken > 0 {
                     return Err(ErrorKind::Busy);
                 }
             }
             _ => return Err(ErrorKind::Closed),
         }
+        if self.handles[key.index].descriptor.as_ref().is_some_and(|descriptor| descriptor.os_number().is_none()) {
+            return Err(ErrorKind::InvalidInput);
+        }
         let mut handle = self.handles.remove(key.index);
-        match handle.descriptor.take() {
-            Some(descriptor) => {
-                use std::os::fd::AsRawFd;
+        match handle.descriptor.take().map(Descriptor::into_os) {
+            Some(Ok(descriptor)) => {
                 self.backend.forget_descriptor(descriptor.as_raw_fd());
                 Ok((descriptor, handle))
             }
-            None => Err(ErrorKind::Closed),
+            _ => Err(ErrorKind::Closed),
         }
     }
 
@@ -130,7 +138,7 @@ impl RequestQueue {
     pub(crate) fn close_all_handles(&mut self) {
         for index in self.handles.indices() {
             let key = self.handles.key(index);
-            let _ = self.close(key, true, None, Payload::empty(), Ending::Detached);
+            let _ = self.close(key, true, None, None, Payload::empty(), Ending::Detached);
         }
     }
 }

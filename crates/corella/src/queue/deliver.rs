@@ -5,6 +5,7 @@ use std::task::Waker;
 use super::RequestQueue;
 use super::handles::Broken;
 use super::outcome::State;
+use super::settle::is_taken;
 use super::slots::{Chain, ChainStep, Ending, Payload, Report, RequestId, Slot};
 use crate::buffer::Part;
 use crate::error::Moved;
@@ -57,7 +58,7 @@ impl RequestQueue {
         slot.registration = None;
         slot.report = Some(report);
         let id = self.slots.id(index);
-        self.settled.push_back(id);
+        self.list_settled(id);
     }
 
     /// Whether a request has settled.
@@ -80,10 +81,11 @@ impl RequestQueue {
             Op::Close => {}
             _ => self.live -= 1,
         }
-        if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key))
-            && handle.broken == Some(Broken::UntilHanded(id))
-        {
-            handle.broken = None;
+        if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) {
+            is_taken(&mut slot, handle);
+            if handle.broken == Some(Broken::UntilHanded(id)) {
+                handle.broken = None;
+            }
         }
         if let Some(parts) = slot.op.parts_mut()
             && parts.rest.capacity() > 0
@@ -118,10 +120,11 @@ impl RequestQueue {
 
     /// Changes how an outcome is to be taken, and has it delivered anew if it has settled already.
     pub(crate) fn set_ending_and_deliver(&mut self, id: RequestId, ending: Ending) -> Result<Ending, Ending> {
+        let old = self.set_ending(id, ending);
         if self.is_settled(id) {
-            self.settled.push_back(id);
+            self.list_settled(id);
         }
-        self.set_ending(id, ending)
+        old
     }
 
     /// Whether a request's settling already wakes this waker.

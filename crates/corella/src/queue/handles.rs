@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use super::slots::{NONE, RequestId};
@@ -77,6 +76,15 @@ impl Pushback {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.connections.is_empty()
+    }
+
+    /// Whether there are bytes from before this place.
+    pub(crate) fn begins_before(&self, place: u64) -> bool {
+        self.segments.front().is_some_and(|(first, _)| *first < place)
+    }
+
     /// Has `take` remove bytes from the front, as many as it likes and says; gives their place and count.
     pub(crate) fn take(&mut self, mut take: impl FnMut(&mut VecDeque<u8>) -> usize) -> Option<(u64, u64)> {
         let (place, bytes) = self.segments.front_mut()?;
@@ -105,6 +113,9 @@ pub(crate) struct Handle {
     pub(crate) descriptor: Option<Descriptor>,
     pub(crate) target: Target,
     pub(crate) lanes: [Lane; Lanes::COUNT],
+    /// The last barrier, append or write at the cursor, settled or not.
+    pub(crate) last_wall: Option<RequestId>,
+    pub(crate) last_barrier: Option<RequestId>,
     /// Requests in the lanes that are more than plain reads. While there are none, a read needs no look at the others.
     pub(crate) not_only_reads: u32,
     pub(crate) broken: Option<Broken>,
@@ -113,6 +124,8 @@ pub(crate) struct Handle {
     /// The least that the file's length is known to be.
     pub(crate) known_end: u64,
     pub(crate) pushback: Option<Box<Pushback>>,
+    /// Settled receives and accepts that the program has yet to take.
+    pub(crate) untaken: u32,
     /// How many bytes of a stream the OS has handed over.
     pub(crate) received: u64,
     /// Somebody else made the description non-blocking.
@@ -129,18 +142,21 @@ impl Handle {
             descriptor: Some(descriptor),
             target,
             lanes: [Lane { head: NONE, tail: NONE }; Lanes::COUNT],
+            last_wall: None,
+            last_barrier: None,
             not_only_reads: 0,
             broken: None,
             cursor: 0,
             known_end: 0,
             pushback: None,
+            untaken: 0,
             received: 0,
             nonblocking: false,
         }
     }
 
     pub(crate) fn raw(&self) -> RawDescriptor {
-        self.descriptor.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.descriptor.as_ref().map_or(-1, Descriptor::raw)
     }
 
     /// Whether no request is in its lanes.

@@ -8,7 +8,7 @@ use super::outcome::State;
 use super::slots::NONE;
 use super::{Fault, Outcome, RequestQueue, Value};
 use crate::backend::TRANSFER_PARTS_MAX;
-use crate::op::Op;
+use crate::op::{At, Op};
 
 /// The send lane of a stream.
 const SEND: usize = 1;
@@ -22,7 +22,7 @@ impl RequestQueue {
         let mut next = self.slots[leader].links[SEND].next;
         while next != NONE && bytes < JOINED_BYTES_MAX && self.parts.len() < TRANSFER_PARTS_MAX {
             let slot = &self.slots[next];
-            let (Op::Write { .. } | Op::Send { .. }) = slot.op else { break };
+            let (Op::Write { at: At::Cursor, .. } | Op::Send { .. }) = slot.op else { break };
             let Some(parts) = slot.op.parts() else { break };
             // An empty write has nothing to send, and one that is to be stopped is stopped by itself.
             if slot.state != State::Held || slot.cause.is_some() || parts.total() == 0 {
@@ -75,7 +75,9 @@ impl RequestQueue {
         for follower in followers.drain(..) {
             let is_whole = self.remaining(follower) == 0;
             let slot = &self.slots[follower];
-            if is_whole {
+            if slot.state == State::Settled {
+                // The leader's failure broke the lane.
+            } else if is_whole {
                 let moved = slot.moved;
                 self.settle(follower, Ok(Value::Count(moved)));
             } else if slot.cause.is_some() {

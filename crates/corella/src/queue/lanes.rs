@@ -1,13 +1,21 @@
 //! Lanes: the order of a handle's requests.
 //!
 //! Each lane is a list of the handle's unsettled requests in submission order. A request may start when nothing
-//! before it in its lanes conflicts with it ([`crate::op::conflicts`]). One that may not waits for the *nearest*
-//! such request, its blocker, and looks again when that one settles; so a long queue costs each request a look, not
-//! each pair.
+//! before it in its lanes conflicts with it ([`crate::op::conflicts`]). One that may not waits for one such request,
+//! its blocker, and looks again when that one settles.
+//!
+//! A look is short, however long the queue. Most requests that must wait have a *wall* before them: a barrier, an
+//! append or a write at the cursor, beside which nothing runs; each request knows the last one before it. Otherwise
+//! it goes back request by request, [`LOOK_BACK_MAX`] at most; beyond that it waits for the one it has come to, so
+//! that so many requests of one file run at once at most.
 
 use super::handles::{Handle, Handles};
+use super::outcome::State;
 use super::slots::{Link, NONE, Slots};
-use crate::op::{Lanes, conflicts};
+use crate::op::{Access, Lanes, conflicts};
+
+/// Requests that one looks back over at most.
+const LOOK_BACK_MAX: usize = 512;
 
 /// Puts a request at the end of its lanes.
 pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
@@ -20,8 +28,16 @@ pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
         }
         slots[index].links[lane] = Link { previous: tail, next: NONE };
     }
-    if !slots[index].op.access(handle.class, slots[index].unordered).only_reads() {
+    let access = slots[index].op.access(handle.class, slots[index].unordered);
+    if !access.only_reads() {
         handle.not_only_reads += 1;
+    }
+    slots[index].wall = if access == Access::Unordered { handle.last_barrier } else { handle.last_wall };
+    if matches!(access, Access::Barrier | Access::Append | Access::CursorWrite) {
+        handle.last_wall = Some(slots.id(index));
+    }
+    if access == Access::Barrier {
+        handle.last_barrier = Some(slots.id(index));
     }
 }
 
@@ -45,18 +61,30 @@ pub(crate) fn unlink(index: u32, slots: &mut Slots, handle: &mut Handle) {
     slots[index].lanes = Lanes::NONE;
 }
 
-/// The nearest request before this one that it must not run beside, if any.
+/// A request before this one that it must not run beside, if any.
 pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &Handle) -> Option<u32> {
     let slot = &slots[index];
     let access = slot.op.access(handle.class, slot.unordered);
     if access.only_reads() && handle.not_only_reads == 0 {
         return None;
     }
+    let wall = slot.wall.and_then(|wall| slots.find(wall)).filter(|wall| slots[*wall].state != State::Settled);
+    if let Some(wall) = wall {
+        return Some(wall);
+    }
+    if access == Access::Unordered {
+        // Only barriers matter to it, and the last before it has settled.
+        return None;
+    }
     for lane in (0..Lanes::COUNT).filter(|lane| slot.lanes.contains(*lane)) {
         let mut earlier = slot.links[lane].previous;
+        let mut looks = 0;
         while earlier != NONE {
             let other = &slots[earlier];
-            if conflicts(other.op.access(handle.class, other.unordered), access, handle.known_end) {
+            looks += 1;
+            if looks == LOOK_BACK_MAX
+                || conflicts(other.op.access(handle.class, other.unordered), access, handle.known_end)
+            {
                 return Some(earlier);
             }
             earlier = other.links[lane].previous;

@@ -40,12 +40,6 @@ impl RequestQueue {
             return Some(Ok(Value::Count(0)));
         }
         match &mut slot.op {
-            // io_uring would read on, whatever the place; pread(2) refuses, and so do all backends.
-            Op::Read { at: At::Offset(_), .. } | Op::Write { at: At::Offset(_), .. }
-                if handle.class == Class::Stream =>
-            {
-                Some(Err(Fault::Os(libc::ESPIPE)))
-            }
             Op::Barrier => Some(Ok(Value::Count(0))),
             Op::Seek { to } => Some(seek(*to, handle, &self.backend)),
             Op::Accept => {
@@ -99,7 +93,7 @@ impl RequestQueue {
         if let Some(parts) = slot.op.parts() {
             let skip = if slot.op.extent() == Some(Extent::ToEnd) { 0 } else { slot.moved };
             parts.append_remaining(skip, TRANSFER_PARTS_MAX, &mut self.parts);
-            if slot.op.is_stream_write(class) && !matches!(class, Class::File { .. } | Class::SharedFile) {
+            if slot.op.is_stream_write() && !matches!(class, Class::File { .. } | Class::SharedFile) {
                 self.join_followers(index);
             }
         }

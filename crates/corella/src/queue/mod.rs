@@ -36,6 +36,9 @@ use crate::scheduler::token::CancelToken;
 /// room for tasks and timers.
 const PUMP_BUDGET: usize = 1024;
 
+/// Entries of requests given up that the list of those queued may have before they are looked for.
+const QUEUED_SLACK: usize = 64;
+
 /// A request as the handles make it.
 pub(crate) struct Request {
     pub(crate) op: Op,
@@ -104,10 +107,14 @@ pub(crate) struct RequestQueue {
     live: usize,
     sleeps: usize,
     unsettled: usize,
+    /// The scheduler ends, and the backend was asked to let go of everything.
+    all_are_asked: bool,
     /// Reused from submission to submission.
     parts: Vec<Part>,
     /// Reused from joined write to joined write.
     followers: Vec<u32>,
+    /// Reused from settling to settling.
+    released: Vec<RequestId>,
     /// Lists of parts of vectored requests, kept for the next.
     spare_lists: Vec<Vec<Part>>,
     /// What the scheduler drops outside its borrow of the queue.
@@ -135,8 +142,10 @@ impl RequestQueue {
             live: 0,
             sleeps: 0,
             unsettled: 0,
+            all_are_asked: false,
             parts: Vec::with_capacity(TRANSFER_PARTS_MAX),
             followers: Vec::new(),
+            released: Vec::new(),
             spare_lists: Vec::new(),
             leftovers: Vec::new(),
             now: 0,
@@ -170,17 +179,19 @@ impl RequestQueue {
             self.deadlines.insert(due, index, &mut self.slots);
         }
         self.enter_lanes(index);
-        let cancelled = request.token.is_some_and(|token| {
-            let (registration, cancelled) = token.register(&self.inbox, id);
-            self.slots[index].registration = Some(registration);
-            cancelled
-        });
-        match cancelled {
+        match request.token.is_some_and(|token| self.register(index, &token)) {
             true => self.interrupt(index, Cause::Cancel),
             false => self.start_or_wait(index),
         }
         self.pump();
         Ok(id)
+    }
+
+    /// Ties a request to a token. Says whether that is cancelled already.
+    pub(super) fn register(&mut self, index: u32, token: &CancelToken) -> bool {
+        let (registration, is_cancelled) = token.register(&self.inbox, self.slots.id(index));
+        self.slots[index].registration = Some(registration);
+        is_cancelled
     }
 
     /// Whether a request can be taken.
@@ -198,7 +209,7 @@ impl RequestQueue {
                 Some(index) if self.handles[index].life == Life::Open => &self.handles[index],
                 _ => return refuse(ErrorKind::Closed, ""),
             };
-            if handle.broken.is_some() && request.op.is_stream_write(handle.class) {
+            if handle.broken.is_some() && request.op.is_stream_write() {
                 return refuse(ErrorKind::LaneBroken, "");
             }
             match &request.op {
@@ -206,6 +217,12 @@ impl RequestQueue {
                     if *offset > i64::MAX as u64 =>
                 {
                     return refuse(ErrorKind::InvalidInput, "the offset is beyond what any file can have");
+                }
+                Op::Read { at: At::Offset(_), .. } | Op::Write { at: At::Offset(_), .. }
+                    if handle.class == Class::Stream =>
+                {
+                    let name = handle.name(&self.backend);
+                    return Err(Error::from_os(libc::ESPIPE, request.op.to_string(), name));
                 }
                 Op::Write { at: At::Offset(_), .. } if handle.class == (Class::File { append: true }) => {
                     return refuse(
@@ -218,9 +235,9 @@ impl RequestQueue {
         }
         let full = match request.op {
             Op::Sleep => self.sleeps >= self.sleeps_max,
-            _ => self.live >= self.depth && !request.waits_its_turn,
+            _ => self.live >= self.depth,
         };
-        match full {
+        match full && !request.waits_its_turn {
             true => refuse(ErrorKind::Rejected, &format!("{} requests are in the queue", self.live)),
             false => Ok(()),
         }
@@ -266,7 +283,7 @@ impl RequestQueue {
         let slot = &self.slots[index];
         if let Some(key) = slot.handle {
             let handle = &self.handles[key.index];
-            if handle.broken.is_some() && slot.op.is_stream_write(handle.class) {
+            if handle.broken.is_some() && slot.op.is_stream_write() {
                 let step = decide(slot.state, self.sort(index), Event::LaneBroken);
                 debug_assert_eq!(step, Step::Break);
                 let error = self.error(index, ErrorKind::LaneBroken);
@@ -277,6 +294,11 @@ impl RequestQueue {
             let id = self.slots.id(index);
             self.slots[index].state = State::Queued;
             self.slots[index].bare = false;
+            if self.queued.len() > 2 * self.live + QUEUED_SLACK {
+                // Those that were given up while they waited.
+                let slots = &self.slots;
+                self.queued.retain(|id| slots.find(*id).is_some_and(|index| slots[index].state == State::Queued));
+            }
             self.queued.push_back(id);
             return;
         }

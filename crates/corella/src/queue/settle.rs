@@ -1,8 +1,9 @@
 //! From a backend's completion to a settled request, and what that changes of its handle.
 
-use super::handles::{Broken, Handle, Pushback};
+use super::handles::{Broken, Handle, HandleKey};
 use super::outcome::{Event, State, Step, decide};
-use super::slots::{Link, NONE, Report, RequestId, Slot};
+use super::slots::{Ending, Link, NONE, Report, RequestId, Slot};
+use super::stop::is_nobodys;
 use super::{PUMP_BUDGET, RequestQueue, lanes};
 use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PARTS_MAX, Value};
 use crate::buffer::{ReadToEnd, copy_out};
@@ -33,11 +34,44 @@ impl RequestQueue {
             return;
         };
         self.at_os -= 1;
+        let outcome = self.keep_in_order(index, completion.outcome);
         match std::mem::take(&mut self.slots[index].joined) {
-            0 => self.apply(index, completion.outcome),
-            joined => self.complete_joined(index, joined, completion.outcome),
+            0 => self.apply(index, outcome),
+            joined => self.complete_joined(index, joined, outcome),
         }
         self.fill_os();
+    }
+
+    /// What was received while something earlier came back to the front of the lane goes behind that, and the request
+    /// takes the front.
+    fn keep_in_order(&mut self, index: u32, outcome: Outcome) -> Outcome {
+        let slot = &mut self.slots[index];
+        let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) else { return outcome };
+        let Some(pushback) = &mut handle.pushback else { return outcome };
+        match (&slot.op, outcome) {
+            (Op::Accept, Ok(Value::Descriptor(connection))) if !pushback.connections.is_empty() => {
+                pushback.connections.push_back(connection);
+            }
+            (Op::Recv { .. } | Op::Read { .. }, outcome @ (Ok(Value::Count(_)) | Err(Fault::Interrupted)))
+                if pushback.begins_before(slot.origin) && !matches!(handle.class, Class::File { .. }) =>
+            {
+                let count = match outcome {
+                    Ok(Value::Count(count)) => count,
+                    _ => 0,
+                };
+                if let Some(target) = slot.payload.get_mut::<ReadToEnd>() {
+                    target.arrived(count as usize);
+                }
+                let total = slot.moved + count;
+                slot.moved = 0;
+                slot.begun = false;
+                handle.received += count;
+                let bytes = received_bytes(slot, total);
+                pushback.insert(slot.origin, bytes);
+            }
+            (_, outcome) => return outcome,
+        }
+        Err(Fault::Interrupted)
     }
 
     /// Starts what waits for room at the OS, as far as there is room.
@@ -146,23 +180,38 @@ impl RequestQueue {
         slot.report = Some(Report { result, moved });
         let id = self.slots.id(index);
         if let Some(key) = self.slots[index].handle {
-            self.tell_handle(index, key.index);
+            let breaks = self.tell_handle(index, key.index);
             lanes::unlink(index, &mut self.slots, &mut self.handles[key.index]);
             self.release_waiters(index);
+            if breaks {
+                self.break_lane(key.index);
+            }
             if matches!(self.slots[index].op, Op::Close) {
                 // What is left of the handle is the queue's own: pushed back bytes and connections.
                 drop(self.handles.remove(key.index));
             }
         }
-        self.settled.push_back(id);
+        self.list_settled(id);
+    }
+
+    /// Has the scheduler deliver a settled request, unless its owner is to ask for it, or it has none.
+    pub(super) fn list_settled(&mut self, id: RequestId) {
+        let is_asked_for = self.slots.find(id).is_some_and(|index| {
+            let slot = &self.slots[index];
+            slot.chain.is_none() && (matches!(slot.ending, Ending::Kept) || is_nobodys(slot))
+        });
+        if !is_asked_for {
+            self.settled.push_back(id);
+        }
     }
 
     /// What a settled request changes of its handle: cursor, known end, broken lane, what comes back to the front.
-    fn tell_handle(&mut self, index: u32, handle: u32) {
+    /// Says whether the lane breaks.
+    fn tell_handle(&mut self, index: u32, handle: u32) -> bool {
         let id = self.slots.id(index);
         let slot = &mut self.slots[index];
         let handle = &mut self.handles[handle];
-        let Some(report) = &slot.report else { return };
+        let Some(report) = &slot.report else { return false };
         let end = slot.origin.saturating_add(slot.moved);
         let is_file = matches!(handle.class, Class::File { .. });
         match (&slot.op, &report.result) {
@@ -182,33 +231,65 @@ impl RequestQueue {
             (Op::StatHandle, Ok(Value::Metadata(metadata))) if is_file => handle.known_end = metadata.size,
             _ => {}
         }
-        if let Err(error) = &report.result
-            && slot.op.is_stream_write(handle.class)
-            && breaks_lane(error.kind(), slot.moved)
-        {
+        let breaks = match &report.result {
+            Err(error) => slot.op.is_stream_write() && breaks_lane(error.kind(), slot.moved),
+            Ok(_) => false,
+        };
+        if breaks {
             handle.broken = Some(match handle.class {
                 Class::File { .. } | Class::SharedFile => Broken::UntilHanded(id),
                 _ => Broken::ForGood,
             });
         }
-        if slot.abandoned {
+        // What was received for nobody is not lost.
+        if slot.abandoned || matches!(slot.ending, Ending::Detached) {
             push_back(slot, handle);
+        } else if matches!(slot.op, Op::Recv { .. } | Op::Accept) || (!is_file && matches!(slot.op, Op::Read { .. })) {
+            slot.untaken = true;
+            handle.untaken += 1;
+        }
+        breaks
+    }
+
+    /// Every write that was submitted before the failure is known fails with it, however many there are.
+    fn break_lane(&mut self, handle: u32) {
+        for index in lanes::members(handle, &self.handles, &self.slots) {
+            let slot = &self.slots[index];
+            let is_held = matches!(slot.state, State::Held | State::Queued);
+            if is_held && slot.op.is_stream_write() {
+                debug_assert_eq!(decide(slot.state, self.sort(index), Event::LaneBroken), Step::Break);
+                let error = self.error(index, ErrorKind::LaneBroken);
+                self.settle(index, Err(error));
+            }
+        }
+    }
+
+    /// Something came back to the front of a receive lane: a request that the OS has would wait beside it.
+    pub(super) fn interrupt_receive(&mut self, key: HandleKey) {
+        let Some(handle) = self.handles.find(key).map(|index| &self.handles[index]) else { return };
+        let head = handle.lanes[0].head;
+        if handle.pushback.as_ref().is_none_or(|pushback| pushback.is_empty()) || head == NONE {
+            return;
+        }
+        let slot = &self.slots[head];
+        if slot.state == State::AtOs && matches!(slot.op, Op::Recv { .. } | Op::Read { .. } | Op::Accept) {
+            // It goes on when the OS has let go, and then it begins with what came back.
+            let token = self.slots.id(head).token();
+            self.backend.cancel(token, &slot.op, handle.raw(), &mut self.completions);
         }
     }
 
     /// Those who waited for this one look again, in submission order.
     fn release_waiters(&mut self, index: u32) {
         let mut waiter = std::mem::replace(&mut self.slots[index].waiters, NONE);
-        let start = self.rechecks.len();
         while waiter != NONE {
-            let id = self.slots.id(waiter);
+            self.released.push(self.slots.id(waiter));
             let slot = &mut self.slots[waiter];
             slot.blocker = NONE;
             waiter = std::mem::replace(&mut slot.waiting, Link::UNLINKED).next;
-            self.rechecks.push_back(id);
         }
         // They were found last come first.
-        self.rechecks.make_contiguous()[start..].reverse();
+        self.rechecks.extend(self.released.drain(..).rev());
     }
 }
 
@@ -221,8 +302,9 @@ fn breaks_lane(kind: ErrorKind, moved: u64) -> bool {
     }
 }
 
-/// Bytes and connections that came for an abandoned request go to the front of its lane.
+/// Bytes and connections that came for an abandoned request go to the front of its lane; a file's cursor goes back.
 pub(super) fn push_back(slot: &mut Slot, handle: &mut Handle) {
+    is_taken(slot, handle);
     match slot.op {
         Op::Accept => {
             if let Some(Report { result, .. }) = &mut slot.report
@@ -232,15 +314,31 @@ pub(super) fn push_back(slot: &mut Slot, handle: &mut Handle) {
                 handle.pushback.get_or_insert_default().connections.push_back(connection);
             }
         }
+        // Unless another has moved it since.
+        Op::Read { at: At::Cursor, .. }
+            if matches!(handle.class, Class::File { .. })
+                && handle.cursor == slot.origin.saturating_add(slot.moved) =>
+        {
+            handle.cursor = slot.origin;
+        }
         Op::Recv { .. } | Op::Read { .. } if !matches!(handle.class, Class::File { .. }) && slot.moved > 0 => {
             let count = std::mem::take(&mut slot.moved);
-            let bytes = match slot.payload.get_mut::<ReadToEnd>() {
-                Some(target) => target.give_back(),
-                None => slot.op.parts().map_or_else(Vec::new, |parts| copy_out(parts, count)),
-            };
-            let pushback: &mut Pushback = handle.pushback.get_or_insert_default();
-            pushback.insert(slot.origin, bytes);
+            let bytes = received_bytes(slot, count);
+            handle.pushback.get_or_insert_default().insert(slot.origin, bytes);
         }
         _ => {}
+    }
+}
+
+/// A settled request's outcome is somebody's, or nobody's for good.
+pub(super) fn is_taken(slot: &mut Slot, handle: &mut Handle) {
+    handle.untaken -= u32::from(std::mem::take(&mut slot.untaken));
+}
+
+/// Takes out of a request's buffer what was received into it.
+fn received_bytes(slot: &mut Slot, count: u64) -> Vec<u8> {
+    match slot.payload.get_mut::<ReadToEnd>() {
+        Some(target) => target.give_back(),
+        None => slot.op.parts().map_or_else(Vec::new, |parts| copy_out(parts, count)),
     }
 }

@@ -105,6 +105,8 @@ pub(crate) struct Slot {
     /// The lanes it is linked into.
     pub(crate) lanes: Lanes,
     pub(crate) links: [Link; Lanes::COUNT],
+    /// The last request before it on its handle beside which it cannot run, whatever it is.
+    pub(crate) wall: Option<RequestId>,
     /// The earlier request that holds it back.
     pub(crate) blocker: u32,
     /// Its neighbours among those that wait for the same blocker.
@@ -129,6 +131,8 @@ pub(crate) struct Slot {
     pub(crate) bare: bool,
     /// Nobody will take the outcome, and what it received goes back to the lane.
     pub(crate) abandoned: bool,
+    /// It is counted among its handle's untaken ones.
+    pub(crate) untaken: bool,
     /// More steps may follow this one.
     pub(crate) chain: Option<Chain>,
     pub(crate) registration: Option<Registration>,
@@ -146,6 +150,7 @@ impl Slot {
             handle: None,
             lanes: Lanes::NONE,
             links: [Link::UNLINKED; Lanes::COUNT],
+            wall: None,
             blocker: NONE,
             waiting: Link::UNLINKED,
             waiters: NONE,
@@ -159,6 +164,7 @@ impl Slot {
             unordered: false,
             bare: false,
             abandoned: false,
+            untaken: false,
             chain: None,
             registration: None,
             ending: Ending::Kept,

@@ -4,7 +4,7 @@ use super::RequestQueue;
 use super::deadlines::Nanoseconds;
 use super::outcome::{Event, State, Step, decide};
 use super::settle::push_back;
-use super::slots::{Cause, Ending, Payload, RequestId};
+use super::slots::{Cause, Ending, Payload, RequestId, Slot};
 use crate::backend::{RawDescriptor, Value};
 use crate::op::{Lanes, Op};
 
@@ -38,6 +38,11 @@ impl RequestQueue {
                 slot.cause = Some(cause);
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
+                if is_nobodys(&self.slots[index])
+                    && let Some((payload, _, ending)) = self.take(self.slots.id(index))
+                {
+                    self.leftovers.push((payload, ending));
+                }
             }
             Step::AskOs => {
                 slot.cause = Some(cause);
@@ -45,14 +50,18 @@ impl RequestQueue {
                 let leader = self.leader_of(index);
                 let token = self.slots.id(leader).token();
                 let descriptor = self.raw_descriptor(index);
-                self.backend.cancel(token, &self.slots[leader].op, descriptor, &mut self.completions);
+                if !self.all_are_asked {
+                    self.backend.cancel(token, &self.slots[leader].op, descriptor, &mut self.completions);
+                }
             }
             Step::Orphan => {
                 slot.cause = Some(cause);
                 if !matches!(slot.op, Op::Sleep) {
                     self.at_os -= 1;
                     let token = self.slots.id(index).token();
-                    self.backend.cancel(token, &self.slots[index].op, -1, &mut self.completions);
+                    if !self.all_are_asked {
+                        self.backend.cancel(token, &self.slots[index].op, -1, &mut self.completions);
+                    }
                 }
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
@@ -63,6 +72,9 @@ impl RequestQueue {
                 if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) {
                     push_back(&mut self.slots[index], handle);
                 }
+                if let Some(key) = self.slots[index].handle {
+                    self.interrupt_receive(key);
+                }
                 self.discard(index);
             }
             // Between two steps of a chain nothing is in flight; the next step is not begun then.
@@ -71,6 +83,23 @@ impl RequestQueue {
             }
             Step::Ignore => {}
             step => unreachable!("{step:?} for {event:?}"),
+        }
+    }
+
+    /// Lets a request go on for nobody; what it has received, or will, goes to the front of its lane.
+    pub(crate) fn detach(&mut self, id: RequestId) {
+        let Some(index) = self.slots.find(id) else { return };
+        let ending = std::mem::replace(&mut self.slots[index].ending, Ending::Detached);
+        self.leftovers.push((Payload::empty(), ending));
+        if self.slots[index].is_over() {
+            if let Some(key) = self.slots[index].handle
+                && let Some(handle) = self.handles.get_mut(key)
+            {
+                push_back(&mut self.slots[index], handle);
+                self.interrupt_receive(key);
+            }
+            self.discard(index);
+            self.pump();
         }
     }
 
@@ -112,15 +141,24 @@ impl RequestQueue {
         self.deadlines.next()
     }
 
-    /// Cancels everything that has not settled.
+    /// Cancels everything that has not settled, for the end of the scheduler.
     pub(crate) fn cancel_all(&mut self) {
-        let unsettled: Vec<u32> =
-            self.slots.iter().filter(|(_, slot)| slot.state != State::Settled).map(|(index, _)| index).collect();
-        for index in unsettled {
-            if self.slots[index].state != State::Settled {
-                self.interrupt(index, Cause::Shutdown);
-            }
+        // What has not begun first, so that nothing takes the place of what lets go.
+        let in_state = |queue: &RequestQueue, is_it: fn(State) -> bool| -> Vec<u32> {
+            queue.slots.iter().filter(|(_, slot)| is_it(slot.state)).map(|(index, _)| index).collect()
+        };
+        for index in in_state(self, |state| matches!(state, State::Queued | State::Held)) {
+            self.interrupt(index, Cause::Shutdown);
+        }
+        self.all_are_asked = self.backend.cancel_all(&mut self.completions);
+        for index in in_state(self, |state| state != State::Settled) {
+            self.interrupt(index, Cause::Shutdown);
         }
         self.pump();
     }
+}
+
+/// Whether a settled request never started and was given up: then nobody is to hear of it.
+pub(super) fn is_nobodys(slot: &Slot) -> bool {
+    slot.cause == Some(Cause::Abandon) && !slot.begun && slot.is_over()
 }

@@ -10,7 +10,7 @@ use super::remote::{Arrived, Inbox};
 use super::tasks::{ReadyQueue, Tasks, enter_thread};
 use super::turn::Budgets;
 use super::{Core, Scheduler};
-use crate::backend::{Backend, BackendKind, BackendReason, Portable, fork};
+use crate::backend::{Backend, BackendKind, BackendReason, Portable, Simulated, Simulation, fork};
 #[cfg(target_os = "linux")]
 use crate::backend::{MaskedOpcodes, Uring};
 use crate::error::{Error, ErrorKind};
@@ -41,7 +41,7 @@ pub struct SchedulerBuilder {
     sleeps: usize,
     budgets: Budgets,
     masked_opcodes: u128,
-    refused_flag_sets: usize,
+    refused_flags: u32,
 }
 
 impl Default for SchedulerBuilder {
@@ -56,7 +56,7 @@ impl Default for SchedulerBuilder {
             sleeps: 1 << 22,
             budgets: Budgets { tasks_per_turn: 256, operations_per_poll: 128, bytes_per_poll: 1 << 20 },
             masked_opcodes: 0,
-            refused_flag_sets: 0,
+            refused_flags: 0,
         }
     }
 }
@@ -82,7 +82,10 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Threads of the pool at most (default 8; 0 counts as 1), and of the kernel's own workers for io_uring.
+    /// Threads at most (default 8; 0 counts as 1) for each of three sorts of work: files, closes, and what waits for
+    /// others; of those that are at something given up at most 64 are made up for. With io_uring that pool does only
+    /// what the ring cannot, and the kernel has as many workers of its own for each of two sorts of work, and up to 64
+    /// for opens that wait for others.
     pub fn pool_threads(mut self, threads: usize) -> Self {
         self.pool_threads = threads.max(1);
         self
@@ -126,9 +129,10 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Makes the first `sets` sets of io_uring set-up flags count as refused. For tests.
-    pub fn refuse_setup_flags(mut self, sets: usize) -> Self {
-        self.refused_flag_sets = sets;
+    /// Makes io_uring set-up flags (`IORING_SETUP_*`) count as refused, as by a kernel that does not know them. For
+    /// tests.
+    pub fn refuse_setup_flags(mut self, flags: u32) -> Self {
+        self.refused_flags |= flags;
         self
     }
 
@@ -136,8 +140,22 @@ impl SchedulerBuilder {
     ///
     /// `InvalidInput` for an unknown `CORELLA_BACKEND`, and the OS's error for a forced backend that is not to be had.
     pub fn build(self) -> Result<Scheduler, Error> {
-        fork::watch();
         let (backend, reason) = self.choose()?;
+        Ok(self.start(backend, reason))
+    }
+
+    /// Starts the scheduler on a simulated machine.
+    ///
+    /// The OS's error EBUSY while another runs on it.
+    pub fn build_simulated(self, machine: &Simulation) -> Result<Scheduler, Error> {
+        match Simulated::new(machine) {
+            Ok(simulated) => Ok(self.start(Backend::Simulated(Box::new(simulated)), BackendReason::Builder)),
+            Err(error) => Err(Error::from_io(&error, "start simulated", "the machine")),
+        }
+    }
+
+    fn start(self, backend: Backend, reason: BackendReason) -> Scheduler {
+        fork::watch();
         let clock = backend.clock();
         let scheduler = SCHEDULERS.fetch_add(1, Ordering::Relaxed);
         let inbox = Arc::new(Inbox::new(scheduler, backend.wakeup(), self.inbox_jobs));
@@ -165,12 +183,13 @@ impl SchedulerBuilder {
             operations_left: Cell::new(0),
             bytes_left: Cell::new(0),
             tasks_max: self.tasks,
+            panic: RefCell::new(None),
             reason,
             wakers: RefCell::new(Vec::new()),
             leftovers: RefCell::new(Vec::new()),
             looks: Cell::new(0),
         });
-        Ok(Scheduler { core })
+        Scheduler { core }
     }
 
     fn choose(&self) -> Result<(Backend, BackendReason), Error> {
@@ -207,7 +226,7 @@ impl SchedulerBuilder {
     #[cfg(target_os = "linux")]
     fn uring(&self) -> Result<Uring, (std::io::Error, &'static str)> {
         let masked = MaskedOpcodes(self.masked_opcodes);
-        Uring::new(self.ring_entries, self.pool_threads, masked, self.refused_flag_sets)
+        Uring::new(self.ring_entries, self.pool_threads, masked, self.refused_flags)
     }
 
     fn open(&self, kind: BackendKind) -> Result<Backend, Error> {
@@ -222,6 +241,10 @@ impl SchedulerBuilder {
             BackendKind::Uring => {
                 let note = "io_uring is of Linux";
                 Err(Error::new(ErrorKind::InvalidInput, "start uring", "").with_note(note))
+            }
+            BackendKind::Simulated => {
+                let note = "it needs a machine: use build_simulated";
+                Err(Error::new(ErrorKind::InvalidInput, "start simulated", "").with_note(note))
             }
             BackendKind::Portable => match Portable::new(self.pool_threads, false) {
                 Ok(portable) => Ok(Backend::Portable(Box::new(portable))),

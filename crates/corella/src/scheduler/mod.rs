@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use self::remote::Remote;
 use self::tasks::{JoinHandle, JoinState, ROOT, TaskKey, TaskWaker};
-use crate::backend::{BackendKind, BackendReason};
+use crate::backend::{BackendKind, BackendReason, Simulation};
 use crate::error::{Error, ErrorKind};
 use crate::queue::slots::RequestId;
 use crate::queue::{Outstanding, Unobserved};
@@ -62,6 +62,11 @@ impl Scheduler {
         SchedulerBuilder::default().build()
     }
 
+    /// A scheduler on a simulated machine; the OS's error EBUSY while another runs on it.
+    pub fn simulated(machine: &Simulation) -> Result<Scheduler, Error> {
+        SchedulerBuilder::default().build_simulated(machine)
+    }
+
     /// Settings other than the usual.
     pub fn builder() -> SchedulerBuilder {
         SchedulerBuilder::default()
@@ -100,6 +105,20 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Turns for this long, by the scheduler's clock; on a simulated machine that takes no time at all.
+    ///
+    /// Errors as for [`run`](Self::run).
+    pub fn run_for(&mut self, duration: Duration) -> Result<(), Error> {
+        self.core.check_outside("run_for")?;
+        let end = self.core.after(duration);
+        self.core.stopping.set(false);
+        while self.core.now() < end && !self.core.stopping.get() {
+            let left = Duration::from_nanos(end.saturating_sub(self.core.now()));
+            self.core.turn(Some(left), || self.core.stopping.get())?;
+        }
+        Ok(())
+    }
+
     /// One turn without waiting. Says whether there is more to do at once.
     pub fn poll(&mut self) -> Result<bool, Error> {
         self.turn(Duration::ZERO)
@@ -109,7 +128,7 @@ impl Scheduler {
     pub fn turn(&mut self, limit: Duration) -> Result<bool, Error> {
         self.core.check_outside("poll")?;
         self.core.turn(Some(limit), || false)?;
-        Ok(!self.core.ready.is_empty() || self.core.queue.borrow().has_backlog())
+        Ok(self.core.has_more())
     }
 
     /// Turns until `future` is ready.
@@ -120,7 +139,7 @@ impl Scheduler {
         let waker = Waker::from(Arc::clone(&state));
         let mut future = pin!(future);
         let _driven = Inside::enter(&core.root_is_driven);
-        core.root_is_ready.set(true);
+        let _ready = Inside::enter(&core.root_is_ready);
         loop {
             if core.root_is_ready.replace(false) {
                 state.begins();
@@ -278,7 +297,8 @@ impl Io {
         let Ok(core) = self.try_core() else { return };
         let task = core.tasks.borrow_mut().kill(key);
         if let Some(task) = task {
-            task.end(ErrorKind::Killed);
+            core.end_task(task, ErrorKind::Killed);
+            core.rethrow();
         }
     }
 
@@ -287,6 +307,7 @@ impl Io {
         if let Ok(core) = self.try_core() {
             core.cancel(request);
             core.drop_leftovers();
+            core.rethrow();
         }
     }
 

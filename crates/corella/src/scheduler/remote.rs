@@ -15,12 +15,16 @@ use crate::queue::slots::RequestId;
 /// Work sent in from another thread.
 pub(crate) type Job = Box<dyn FnOnce(&Io) + Send>;
 
+/// Cancels that may wait before the same ones are looked for.
+const CANCELS_LEAST: usize = 1024;
+
 #[derive(Default)]
 struct State {
     /// At most one for each task, as a task remembers that it has been woken.
     wakes: Vec<TaskKey>,
-    /// At most one for each request and token.
     cancels: Vec<RequestId>,
+    /// Beyond so many, the same ones are looked for.
+    cancels_max: usize,
     jobs: VecDeque<Job>,
     ended: bool,
 }
@@ -85,7 +89,18 @@ impl Inbox {
     }
 
     pub(crate) fn push_cancel(&self, request: RequestId) {
-        self.lock().cancels.push(request);
+        let mut state = self.lock();
+        if state.ended {
+            return;
+        }
+        if state.cancels.len() >= state.cancels_max {
+            // Who cancels the same request again and again needs no more room for that.
+            state.cancels.sort_unstable();
+            state.cancels.dedup();
+            state.cancels_max = (2 * state.cancels.len()).max(CANCELS_LEAST);
+        }
+        state.cancels.push(request);
+        drop(state);
         self.notify();
     }
 

@@ -8,7 +8,6 @@ use super::{Core, Scheduler};
 use crate::error::{Error, ErrorKind};
 use crate::queue::Outstanding;
 use crate::queue::slots::{ChainStep, Ending};
-use std::task::Waker;
 
 /// What a shutdown gave up on: requests that the OS would not let go of in time. Their buffers, and the scheduler's
 /// memory, are leaked, as the OS may still write to them.
@@ -55,32 +54,29 @@ impl Core {
             return Ok(());
         }
         leave_thread(self.inbox.scheduler);
-        drop(self.inbox.end());
-        self.kill_all_tasks();
+        let arrived = self.inbox.end();
         {
             let mut queue = self.queue.borrow_mut();
             queue.cancel_all();
             queue.close_all_handles();
         }
-        let leaked = self.reap_all(limit, delivers);
+        self.call(|| drop(arrived));
+        self.kill_all_tasks();
+        let result = self.reap_all(limit, delivers);
         // Callbacks may have been what kept tasks' values alive.
         self.kill_all_tasks();
         let hook = self.hook.take();
-        drop(hook);
-        match leaked {
+        self.call(|| drop(hook));
+        match &result {
             Ok(()) => {
                 self.drop_undelivered();
                 self.drop_ready();
-                Ok(())
             }
-            Err(leaked) => {
-                // Never freed: the OS may still write to what is lent.
-                if let Some(core) = self.io.upgrade() {
-                    std::mem::forget(core);
-                }
-                Err(leaked)
-            }
+            // Never freed: the OS may still write to what is lent.
+            Err(_) => std::mem::forget(self.io.upgrade()),
         }
+        self.rethrow_at_last();
+        result
     }
 
     fn kill_all_tasks(&self) {
@@ -89,14 +85,16 @@ impl Core {
             let keys = self.tasks.borrow().keys();
             for key in keys {
                 let task = self.tasks.borrow_mut().remove(key);
-                if let Some(task) = task {
-                    task.end(ErrorKind::Killed);
-                }
+                task.into_iter().for_each(|task| self.end_task(task, ErrorKind::Killed));
             }
         }
     }
 
+    /// Waits until the OS has let go of everything, and with `delivers` until every callback has run.
     fn reap_all(&self, limit: Option<u64>, delivers: bool) -> Result<(), Leaked> {
+        // After the limit it goes on only as long as looking finds something: a cancel may take a few calls.
+        const LOOKS: u32 = 3;
+        let mut fruitless = 0;
         loop {
             if delivers {
                 self.deliver();
@@ -105,14 +103,21 @@ impl Core {
             } else {
                 self.drop_undelivered();
             }
-            if !self.queue.borrow().must_reap() {
+            let has_callbacks = delivers && !(self.ready.is_empty() && self.direct.borrow().is_empty());
+            let must_reap = self.queue.borrow().must_reap();
+            if !must_reap && !has_callbacks {
                 return Ok(());
             }
             let left = limit.map(|limit| Duration::from_nanos(limit.saturating_sub(self.now())));
-            if left == Some(Duration::ZERO) {
-                return Err(Leaked { requests: self.queue.borrow().outstanding() });
+            if left == Some(Duration::ZERO) && fruitless >= LOOKS {
+                // What is reaped is safe to drop, with the callbacks that there was no time for.
+                let give_up = || Leaked { requests: self.queue.borrow().outstanding() };
+                return if must_reap { Err(give_up()) } else { Ok(()) };
             }
-            let result = self.queue.borrow_mut().wait(left);
+            let timeout = if has_callbacks { Some(Duration::ZERO) } else { left };
+            let unsettled = self.queue.borrow().unsettled();
+            let result = self.queue.borrow_mut().wait(timeout);
+            fruitless = if self.queue.borrow().unsettled() == unsettled { fruitless + 1 } else { 0 };
             if let Err(error) = result {
                 // The OS refuses to wait: what is lent stays lent.
                 let error = Error::from_io(&error, "reap", "the scheduler's backend");
@@ -129,7 +134,7 @@ impl Core {
         let undelivered = self.queue.borrow().undelivered();
         for id in undelivered {
             let taken = self.queue.borrow_mut().take(id);
-            drop(taken);
+            self.call(|| drop(taken));
         }
         self.drop_leftovers();
     }
@@ -157,7 +162,9 @@ impl Core {
                 Some(Ending::Kept) | None => None,
             };
             drop(queue);
-            waker.into_iter().for_each(Waker::wake);
+            if let Some(waker) = waker {
+                self.call(|| waker.wake());
+            }
         }
         self.drop_leftovers();
     }

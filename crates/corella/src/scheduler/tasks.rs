@@ -87,7 +87,9 @@ impl TaskWaker {
 
     /// Called before a poll: wakes from now on count.
     pub(crate) fn begins(&self) {
-        self.is_ready.store(false, Ordering::Release);
+        // A store would not do: it could come after the poll's reads in the one order of things, so that a wake that
+        // the poll has not seen still finds the task ready.
+        self.is_ready.swap(false, Ordering::AcqRel);
     }
 
     fn make_ready(&self) {
@@ -129,10 +131,10 @@ pub(crate) trait EndsTask {
 pub(crate) struct Task {
     generation: u32,
     /// Away while it is being polled.
-    future: Option<TaskFuture>,
+    pub(crate) future: Option<TaskFuture>,
     pub(crate) waker: Waker,
     pub(crate) state: Arc<TaskWaker>,
-    join: Rc<dyn EndsTask>,
+    pub(crate) join: Rc<dyn EndsTask>,
     killed: bool,
 }
 
@@ -229,20 +231,6 @@ impl Tasks {
     }
 }
 
-impl Task {
-    /// Tells whoever waits for it, and drops its future.
-    pub(crate) fn end(self, kind: ErrorKind) {
-        let Task { future, join, .. } = self;
-        drop(future);
-        join.end(kind);
-    }
-
-    /// The future and who waits, apart.
-    pub(crate) fn join(&self) -> Rc<dyn EndsTask> {
-        Rc::clone(&self.join)
-    }
-}
-
 /// What a task leaves behind.
 pub(crate) struct JoinState<T> {
     result: Cell<Option<Result<T, ErrorKind>>>,
@@ -297,7 +285,9 @@ impl<T: 'static> JoinHandle<T> {
             if core.is_inside() {
                 return Err(join_error(ErrorKind::WaitInsideTask));
             }
-            core.turn_towards(|| self.state.is_done.get());
+            if !core.turn_towards(|| self.state.is_done.get()) {
+                return Err(join_error(ErrorKind::WrongProcess));
+            }
         }
         self.state.result.take().unwrap_or(Err(ErrorKind::Panicked)).map_err(join_error)
     }

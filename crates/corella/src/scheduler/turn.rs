@@ -1,8 +1,10 @@
 //! The scheduler's inside: one turn, and what it runs.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use super::Io;
 use super::remote::{Arrived, Inbox};
-use super::tasks::{ROOT, Ready, ReadyQueue, TaskKey, Tasks};
+use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
 use crate::backend::{BackendReason, Clock, fork};
 use crate::error::{Error, ErrorKind};
 use crate::queue::slots::{Cause, Ending, Payload, RequestId};
@@ -58,6 +60,8 @@ pub(crate) struct Core {
     pub(super) operations_left: Cell<u32>,
     pub(super) bytes_left: Cell<u64>,
     pub(super) tasks_max: usize,
+    /// The first panic of the program's code that has not gone on to its caller.
+    pub(super) panic: RefCell<Option<Box<dyn Any + Send>>>,
     pub(super) reason: BackendReason,
     /// Kept for its memory.
     pub(super) wakers: RefCell<Vec<Waker>>,
@@ -66,19 +70,21 @@ pub(crate) struct Core {
     pub(super) looks: Cell<u32>,
 }
 
-/// Sets a flag while something runs, also when it panics.
-pub(super) struct Inside<'a>(&'a Cell<bool>);
+/// Sets a flag while something runs, also when it panics; then the flag is as it was.
+pub(super) struct Inside<'a> {
+    flag: &'a Cell<bool>,
+    was_set: bool,
+}
 
 impl<'a> Inside<'a> {
     pub(super) fn enter(flag: &'a Cell<bool>) -> Inside<'a> {
-        flag.set(true);
-        Inside(flag)
+        Inside { flag, was_set: flag.replace(true) }
     }
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.0.set(false);
+        self.flag.set(self.was_set);
     }
 }
 
@@ -102,14 +108,59 @@ impl Core {
         self.inside.get()
     }
 
-    /// One operation that finished at once; false when the task has had its share and must yield.
+    // Calls into the program.
+
+    /// Runs code of the program: a task, callback, job, waker, hook or destructor. It may not block. If it panics,
+    /// the panic is kept until all else is safely queued, or at the end until the OS has let go of everything.
+    pub(super) fn call<R>(&self, code: impl FnOnce() -> R) -> Option<R> {
+        let _inside = Inside::enter(&self.inside);
+        match catch_unwind(AssertUnwindSafe(code)) {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                let mut kept = self.panic.borrow_mut();
+                match *kept {
+                    None => *kept = Some(panic),
+                    // The first is told. Dropping another could panic again.
+                    Some(_) => std::mem::forget(panic),
+                }
+                None
+            }
+        }
+    }
+
+    fn has_panicked(&self) -> bool {
+        self.panic.borrow().is_some()
+    }
+
+    /// Has a panic of the program go on to its caller. Not while the scheduler ends: then that is done last.
+    pub(crate) fn rethrow(&self) {
+        if !self.ended.get() {
+            self.rethrow_at_last();
+        }
+    }
+
+    pub(super) fn rethrow_at_last(&self) {
+        if !std::thread::panicking() && self.has_panicked() {
+            let panic = self.panic.take();
+            if let Some(panic) = panic {
+                resume_unwind(panic);
+            }
+        }
+    }
+
+    /// One operation that finished at once; false when the task has had its share and must yield. Outside of tasks and
+    /// callbacks nobody's share is counted.
     pub(crate) fn spend(&self, bytes: u64) -> bool {
+        if !self.is_inside() {
+            return true;
+        }
         let operations = self.operations_left.get();
-        if operations == 0 || self.bytes_left.get() < bytes {
+        // The last may take more than is left, as a share that none fits into would stop the task for good.
+        if operations == 0 || self.bytes_left.get() == 0 {
             return false;
         }
         self.operations_left.set(operations - 1);
-        self.bytes_left.set(self.bytes_left.get() - bytes);
+        self.bytes_left.set(self.bytes_left.get().saturating_sub(bytes));
         true
     }
 
@@ -123,8 +174,12 @@ impl Core {
     /// One turn. Waits at most `limit` for something to happen (`None`: as long as it takes), and not at all once
     /// `is_done`, which what it runs may bring about.
     pub(super) fn turn(&self, limit: Option<Duration>, is_done: impl Fn() -> bool) -> Result<(), Error> {
+        self.check_process("wait")?;
         let was_called = self.take_arrived();
         self.run_ready();
+        self.rethrow();
+        // A task may have forked, and this may be the child.
+        self.check_process("wait")?;
         let timeout = if was_called || is_done() { Some(Duration::ZERO) } else { self.may_wait(limit) };
         let result = self.queue.borrow_mut().wait(timeout);
         self.inbox.is_awake();
@@ -134,6 +189,7 @@ impl Core {
         self.deliver();
         self.run_direct();
         self.fire_due();
+        self.rethrow();
         Ok(())
     }
 
@@ -188,9 +244,11 @@ impl Core {
         }
         for _ in 0..self.budgets.tasks_per_turn {
             let Some(job) = self.arrived.borrow_mut().jobs.pop_front() else { break };
-            let _inside = Inside::enter(&self.inside);
             self.refill_budget();
-            job(&self.io());
+            self.call(|| job(&self.io()));
+            if self.must_stop() {
+                break;
+            }
         }
         was_called
     }
@@ -205,7 +263,15 @@ impl Core {
                 Some(Ready::Callback(request)) => self.run_callback(request),
                 None => break,
             }
+            if self.must_stop() {
+                break;
+            }
         }
+    }
+
+    /// Whether no more of the program is to run in this turn: it panicked, or forked and this is the child.
+    fn must_stop(&self) -> bool {
+        (self.has_panicked() && !self.ended.get()) || self.is_foreign()
     }
 
     pub(super) fn poll_task(&self, key: TaskKey) {
@@ -213,26 +279,29 @@ impl Core {
         let Some((mut future, waker, state)) = self.tasks.borrow_mut().begin(key) else { return };
         state.begins();
         self.refill_budget();
-        let polled = {
-            let _inside = Inside::enter(&self.inside);
-            let guard = EndsOnPanic { core: self, key };
-            let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-            std::mem::forget(guard);
-            polled
-        };
+        let polled = self.call(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
         let kind = match polled {
-            Poll::Ready(()) => ErrorKind::Panicked,
-            Poll::Pending => match self.tasks.borrow_mut().suspend(key, future) {
+            // A task that has finished has told who waits itself, and then this changes nothing.
+            Some(Poll::Ready(())) | None => ErrorKind::Panicked,
+            Some(Poll::Pending) => match self.tasks.borrow_mut().suspend(key, future) {
                 None => return,
-                Some(_future) => ErrorKind::Killed,
+                Some(killed) => {
+                    future = killed;
+                    ErrorKind::Killed
+                }
             },
         };
-        // A task that has finished has told who waits itself, and then this changes nothing.
         let task = self.tasks.borrow_mut().remove(key);
-        if let Some(task) = task {
-            task.end(kind);
-        }
+        self.call(|| drop(future));
+        task.into_iter().for_each(|task| self.end_task(task, kind));
         self.drop_leftovers();
+    }
+
+    /// Drops a task that is in no table any more, and tells whoever waits for it.
+    pub(super) fn end_task(&self, task: Task, kind: ErrorKind) {
+        let Task { future, join, .. } = task;
+        self.call(|| drop(future));
+        self.call(|| join.end(kind));
     }
 
     /// Sorts what has settled to where it is to be delivered.
@@ -267,7 +336,9 @@ impl Core {
                 Some(Ending::Kept) | None => {}
             }
         }
-        wakers.drain(..).for_each(Waker::wake);
+        for waker in wakers.drain(..) {
+            self.call(|| waker.wake());
+        }
         self.wakers.replace(wakers);
         for error in failures {
             // What was stopped because nobody wanted it has not failed.
@@ -283,8 +354,7 @@ impl Core {
         self.unobserved.set(self.unobserved.get() + 1);
         let hook = self.hook.take();
         if let Some(mut hook) = hook {
-            let _inside = Inside::enter(&self.inside);
-            hook(Unobserved { error });
+            self.call(|| hook(Unobserved { error }));
             // Unless the hook has set another.
             let mut place = self.hook.borrow_mut();
             place.get_or_insert(hook);
@@ -302,7 +372,9 @@ impl Core {
             if leftovers.is_empty() {
                 break;
             }
-            leftovers.clear();
+            for leftover in leftovers.drain(..) {
+                self.call(|| drop(leftover));
+            }
         }
         self.leftovers.replace(leftovers);
     }
@@ -315,6 +387,9 @@ impl Core {
                 Some(request) => self.run_callback(request),
                 None => break,
             }
+            if self.must_stop() {
+                break;
+            }
         }
     }
 
@@ -322,8 +397,7 @@ impl Core {
         let taken = self.queue.borrow_mut().take(request);
         let Some((payload, report, Ending::Callback(callback))) = taken else { return };
         self.refill_budget();
-        let _inside = Inside::enter(&self.inside);
-        (callback.run)(callback.function, payload, report, &self.io());
+        self.call(|| (callback.run)(callback.function, payload, report, &self.io()));
     }
 
     pub(crate) fn cancel(&self, request: RequestId) {
@@ -332,14 +406,17 @@ impl Core {
 
     // Driving.
 
-    /// One turn of a blocking ending, whose buffer the OS has: it cannot be given up.
+    /// One turn of a blocking ending, whose buffer the OS has: it cannot be given up. False in a forked child, where
+    /// nothing will come of it.
     ///
     /// # Panics
     /// When the OS refuses to wait at all, as when somebody has closed the scheduler's own descriptor: then nothing
     /// can ever settle.
-    pub(crate) fn turn_towards(&self, is_done: impl Fn() -> bool) {
-        if let Err(error) = self.turn(None, is_done) {
-            panic!("{error}");
+    pub(crate) fn turn_towards(&self, is_done: impl Fn() -> bool) -> bool {
+        match self.turn(None, is_done) {
+            Ok(()) => true,
+            Err(_) if self.is_foreign() => false,
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -348,13 +425,12 @@ impl Core {
         if self.is_foreign() {
             return;
         }
-        if self.ended.get() {
-            let taken = self.queue.borrow_mut().take(id);
-            drop(taken);
-            return;
+        match self.ended.get() {
+            true => self.leave(id),
+            false => self.queue.borrow_mut().cancel(id, cause),
         }
-        self.queue.borrow_mut().cancel(id, cause);
         self.drop_leftovers();
+        self.rethrow();
     }
 
     /// Lets a request go on by itself; its failure goes to the hook.
@@ -362,13 +438,25 @@ impl Core {
         if self.is_foreign() {
             return;
         }
-        if self.ended.get() {
-            let taken = self.queue.borrow_mut().take(id);
-            drop(taken);
-            return;
+        match self.ended.get() {
+            true => self.leave(id),
+            false => self.queue.borrow_mut().detach(id),
         }
-        let old = self.queue.borrow_mut().set_ending_and_deliver(id, Ending::Detached);
-        drop(old);
+        self.drop_leftovers();
+        self.rethrow();
+    }
+
+    /// After the end, or while it comes: what has settled is dropped, and what has not will be then.
+    fn leave(&self, id: RequestId) {
+        let mut queue = self.queue.borrow_mut();
+        match queue.take(id) {
+            Some((payload, _, ending)) => queue.leftovers.push((payload, ending)),
+            None => {
+                if let Ok(old) = queue.set_ending(id, Ending::Detached) {
+                    queue.leftovers.push((Payload::empty(), old));
+                }
+            }
+        }
     }
 
     /// Whether this is a forked child of the scheduler's process.
@@ -376,10 +464,15 @@ impl Core {
         fork::generation() != self.fork_generation
     }
 
-    pub(super) fn check_outside(&self, operation: &str) -> Result<(), Error> {
-        if self.is_foreign() {
-            return Err(Error::new(ErrorKind::WrongProcess, operation, ""));
+    fn check_process(&self, operation: &str) -> Result<(), Error> {
+        match self.is_foreign() {
+            true => Err(Error::new(ErrorKind::WrongProcess, operation, "")),
+            false => Ok(()),
         }
+    }
+
+    pub(super) fn check_outside(&self, operation: &str) -> Result<(), Error> {
+        self.check_process(operation)?;
         if self.is_inside() {
             return Err(Error::new(ErrorKind::NestedRun, operation, ""));
         }
@@ -397,6 +490,15 @@ impl Core {
                 let queue = self.queue.borrow();
                 queue.unsettled() == 0 && !queue.has_backlog()
             }
+    }
+
+    /// Whether the next turn finds something to do without waiting.
+    pub(super) fn has_more(&self) -> bool {
+        !self.ready.is_empty()
+            || !self.direct.borrow().is_empty()
+            || !self.arrived.borrow().jobs.is_empty()
+            || self.inbox.has_arrived()
+            || self.queue.borrow().has_backlog()
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -419,21 +521,6 @@ impl Core {
         let looks = self.looks.get().wrapping_add(1);
         self.looks.set(looks);
         looks.is_multiple_of(LOOK_AT_CLOCK_EVERY) && queue.next_due().is_some_and(|due| due <= self.now())
-    }
-}
-
-/// Ends a task whose poll panics; the panic itself goes on to the caller of `run`.
-struct EndsOnPanic<'a> {
-    pub(super) core: &'a Core,
-    pub(super) key: TaskKey,
-}
-
-impl Drop for EndsOnPanic<'_> {
-    fn drop(&mut self) {
-        let task = self.core.tasks.borrow_mut().remove(self.key);
-        if let Some(task) = task {
-            task.join().end(ErrorKind::Panicked);
-        }
     }
 }
 

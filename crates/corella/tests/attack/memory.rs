@@ -10,6 +10,7 @@ use crate::setup::Setup;
 
 promises![
     a_dropped_scheduler_with_device_reads_in_flight_never_has_their_buffers_written_once_they_are_free,
+    a_panic_while_a_scheduler_ends_frees_no_buffer_that_a_device_has,
     a_leaked_scheduler_keeps_the_buffers_of_its_reads,
     dropped_and_forgotten_futures_leave_their_buffers_to_the_queue,
 ];
@@ -102,6 +103,46 @@ fn a_dropped_scheduler_with_device_reads_in_flight_never_has_their_buffers_writt
         assert_eq!(graveyard.len(), count, "every buffer is free when the scheduler is");
         // The device may take its time to write where it must not.
         if round % 50 == 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(graveyard.is_untouched(), "round {round}");
+    }
+}
+
+/// Panics when it is dropped.
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("a destructor");
+    }
+}
+
+fn a_panic_while_a_scheduler_ends_frees_no_buffer_that_a_device_has(setup: &Setup) {
+    let path = direct_file(setup);
+    for round in 0..200 {
+        let graveyard = Graveyard::default();
+        let mut scheduler = setup.scheduler();
+        let io = scheduler.io();
+        if round % 2 == 0 {
+            let value = PanicsWhenDropped;
+            let future = async move {
+                std::future::pending::<()>().await;
+                drop(value);
+            };
+            drop(io.spawn(future).unwrap());
+        } else {
+            io.sleep(Duration::from_secs(99)).then(|_| panic!("a callback")).unwrap();
+        }
+        let count = submit_reads(&scheduler, &path, &graveyard, round);
+        scheduler.poll().unwrap();
+        let ending = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match round % 2 {
+            0 => drop(scheduler),
+            _ => scheduler.shutdown(Duration::from_secs(60)).unwrap(),
+        }));
+        assert!(ending.is_err());
+        assert_eq!(graveyard.len(), count, "every buffer is free when the scheduler is");
+        if round % 20 == 0 {
             std::thread::sleep(Duration::from_millis(2));
         }
         assert!(graveyard.is_untouched(), "round {round}");

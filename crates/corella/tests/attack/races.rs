@@ -22,24 +22,41 @@ promises![
 ];
 
 fn a_hundred_thousand_receives_cancelled_as_bytes_arrive_lose_none(setup: &Setup) {
+    const ROUNDS: u64 = 100_000;
+    const CHUNK: usize = 7;
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
     let (socket, mut peer) = setup.connection(&io);
-    let total = 400_000usize;
-    let writer = std::thread::spawn(move || {
-        let bytes: Vec<u8> = (0..total).map(|place| (place % 251) as u8).collect();
-        for part in bytes.chunks(7) {
-            peer.write_all(part).unwrap();
-            std::thread::yield_now();
-        }
-    });
-    let (mut received, mut cancelled, mut rounds) = (0usize, 0, 0u64);
+    // Chunks that the peer may have sent. One more is asked for when all have come, so that bytes and cancel race.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (asked, is_over) = (Arc::clone(&asked), Arc::clone(&is_over));
+        std::thread::spawn(move || {
+            let mut sent = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                if sent < asked.load(Ordering::Acquire) * CHUNK {
+                    let bytes: Vec<u8> = (sent..sent + CHUNK).map(|place| (place % 251) as u8).collect();
+                    peer.write_all(&bytes).unwrap();
+                    sent += CHUNK;
+                } else {
+                    std::thread::yield_now();
+                }
+            }
+        })
+    };
+    let (mut received, mut cancelled) = (0usize, 0);
     scheduler
         .block_on(async {
-            while received < total {
-                rounds += 1;
+            for round in 0..ROUNDS {
                 let status = socket.recv(vec![0; 64]).submit().unwrap();
-                match rounds % 4 {
+                if received == asked.load(Ordering::Relaxed) * CHUNK {
+                    asked.fetch_add(1, Ordering::Release);
+                }
+                for _ in 0..round % 64 * 16 {
+                    std::hint::spin_loop();
+                }
+                match round % 4 {
                     0 => status.cancel(),
                     1 => {
                         io.yield_now().await;
@@ -63,10 +80,14 @@ fn a_hundred_thousand_receives_cancelled_as_bytes_arrive_lose_none(setup: &Setup
                 }
                 count(status.await, &mut received, &mut cancelled);
             }
+            while received < asked.load(Ordering::Relaxed) * CHUNK {
+                count(socket.recv(vec![0; 64]).await, &mut received, &mut cancelled);
+            }
         })
         .unwrap();
+    is_over.store(true, Ordering::Relaxed);
     writer.join().unwrap();
-    assert!(cancelled > 1000, "{cancelled} of {rounds} were cancelled: too few to say anything");
+    assert!(cancelled > 1000 && received > 1000, "{cancelled} cancelled, {received} bytes: too few to say anything");
 }
 
 /// Checks the bytes against their places in the stream.

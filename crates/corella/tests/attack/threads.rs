@@ -14,6 +14,7 @@ use crate::setup::Setup;
 
 promises![
     a_million_wakes_from_eight_threads_lose_none,
+    a_wake_beside_the_poll_that_misses_it_is_not_lost,
     schedulers_that_fill_each_others_inboxes_never_block_each_other,
     signals_all_the_time_disturb_nothing,
     sends_and_cancels_from_other_threads_while_the_scheduler_ends_are_answered,
@@ -61,6 +62,57 @@ fn a_million_wakes_from_eight_threads_lose_none(setup: &Setup) {
 }
 
 /// Passes a ball on to the next scheduler, as often as it has lives.
+/// The thread stores a number and wakes; the task looks once a poll. A wake that comes as the task begins to look must
+/// have it look again, or it sleeps on an old number.
+fn a_wake_beside_the_poll_that_misses_it_is_not_lost(setup: &Setup) {
+    const NUMBERS: u64 = 400_000;
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let number = Arc::new(AtomicU64::new(0));
+    let (sender, receiver) = std::sync::mpsc::channel::<Waker>();
+    let seen = Arc::new(AtomicU64::new(0));
+    let stored = Arc::clone(&number);
+    let looked = Arc::clone(&seen);
+    let thread = std::thread::spawn(move || {
+        let waker = receiver.recv().unwrap();
+        for next in 1..=NUMBERS {
+            // The first wake brings the poll that the second is to meet.
+            waker.wake_by_ref();
+            for _ in 0..next % 128 {
+                std::hint::spin_loop();
+            }
+            stored.store(next, Ordering::SeqCst);
+            waker.wake_by_ref();
+            while looked.load(Ordering::SeqCst) < next {
+                std::hint::spin_loop();
+            }
+        }
+    });
+    // It keeps the scheduler from sleeping, so that no wake of the system's hides a lost one of ours.
+    let is_over = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&is_over);
+    let yielding = io.clone();
+    io.spawn(async move {
+        while !flag.get() {
+            yielding.yield_now().await;
+        }
+    })
+    .unwrap();
+    let mut sender = Some(sender);
+    let task = std::future::poll_fn(|context| {
+        if let Some(sender) = sender.take() {
+            sender.send(context.waker().clone()).unwrap();
+        }
+        let number = number.load(Ordering::SeqCst);
+        seen.store(number, Ordering::SeqCst);
+        if number == NUMBERS { Poll::Ready(()) } else { Poll::Pending }
+    });
+    scheduler.block_on(task).unwrap();
+    is_over.set(true);
+    thread.join().unwrap();
+    scheduler.run().unwrap();
+}
+
 fn pass_on(remotes: Arc<Vec<Remote>>, place: usize, lives: u64, done: Arc<AtomicU64>) {
     if lives == 0 {
         done.fetch_add(1, Ordering::SeqCst);

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use corella::{ErrorKind, Mode, Moved};
+use corella::{CancelToken, ErrorKind, Mode, Moved};
 
 use crate::promises;
 use crate::setup::Setup;
@@ -19,6 +19,7 @@ promises![
     a_close_cancels_a_connect_that_is_on_its_way,
     what_comes_after_a_close_is_refused_as_closed,
     a_close_that_may_wait_no_longer_closes_all_the_same,
+    a_close_that_may_wait_no_longer_closes_all_the_same_when_a_token_says_so,
     a_close_now_cancels_writes_too,
     a_close_whose_future_is_dropped_goes_on,
     a_dropped_handle_closes_in_the_background_and_loses_no_write,
@@ -28,9 +29,11 @@ promises![
     a_write_to_a_pipe_is_carried_through_short_transfers,
     a_reset_with_fifty_writes_queued_breaks_the_lane_for_all_of_them,
     a_files_lane_is_whole_again_once_the_failure_was_handed_over,
+    a_broken_lane_fails_every_write_before_the_failure_is_known_however_many,
     a_write_cancelled_before_it_started_breaks_nothing,
     a_write_stopped_after_its_first_byte_breaks_its_lane,
     positioned_writes_break_nothing_but_themselves,
+    a_positioned_write_on_a_pipe_is_refused_and_breaks_nothing,
 ];
 
 fn a_barrier_waits_for_all_before_it_and_holds_back_all_after(setup: &Setup) {
@@ -67,7 +70,7 @@ fn a_sync_and_a_truncate_are_barriers(setup: &Setup) {
 fn a_close_finishes_the_writes_before_it_and_cancels_the_reads(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let (socket, mut peer) = setup.connection(&scheduler.io());
-    socket.set_send_buffer(4096).unwrap();
+    socket.set_send_buffer(1 << 17).unwrap();
     let sends: Vec<_> = (0..20).map(|_| socket.send(vec![5; 100_000]).submit().unwrap()).collect();
     let at_os = socket.recv(vec![0; 1]).submit().unwrap();
     let held = socket.recv(vec![0; 1]).submit().unwrap();
@@ -159,6 +162,23 @@ fn a_close_that_may_wait_no_longer_closes_all_the_same(setup: &Setup) {
     assert!(bytes.len() as u64 <= failed.moved.bytes());
 }
 
+fn a_close_that_may_wait_no_longer_closes_all_the_same_when_a_token_says_so(setup: &Setup) {
+    for is_early in [false, true] {
+        let mut scheduler = setup.scheduler();
+        let (socket, _peer) = setup.connection(&scheduler.io());
+        let send = socket.send(vec![0; 64 << 20]).submit().unwrap();
+        let token = CancelToken::new();
+        if is_early {
+            token.cancel();
+        }
+        let close = socket.close().cancel_with(&token).submit().unwrap();
+        scheduler.poll().unwrap();
+        token.cancel();
+        assert_eq!(scheduler.block_on(close).unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+        assert!(send.take().unwrap().is_err());
+    }
+}
+
 fn a_close_now_cancels_writes_too(setup: &Setup) {
     let scheduler = setup.scheduler();
     let (socket, _peer) = setup.connection(&scheduler.io());
@@ -234,7 +254,7 @@ fn a_second_close_is_an_error_and_nothing_else(setup: &Setup) {
 fn a_write_is_carried_through_short_transfers(setup: &Setup) {
     let scheduler = setup.scheduler();
     let (socket, mut peer) = setup.connection(&scheduler.io());
-    socket.set_send_buffer(4096).unwrap();
+    socket.set_send_buffer(1 << 18).unwrap();
     let bytes: Vec<u8> = (0..6_000_000u32).map(|place| (place % 251) as u8).collect();
     let expected = bytes.clone();
     let reader = std::thread::spawn(move || {
@@ -299,6 +319,23 @@ fn a_files_lane_is_whole_again_once_the_failure_was_handed_over(setup: &Setup) {
     assert_eq!(file.write("again").wait().unwrap_err().error.os_code(), Some(libc::EBADF));
 }
 
+fn a_broken_lane_fails_every_write_before_the_failure_is_known_however_many(setup: &Setup) {
+    const WRITES: usize = 5000;
+    let mut scheduler = setup.scheduler();
+    let file = scheduler.io().open(setup.file("data", b"content"), Mode::Read).wait().unwrap();
+    let kinds = Rc::new(RefCell::new(Vec::new()));
+    for _ in 0..WRITES {
+        let list = Rc::clone(&kinds);
+        file.write("line")
+            .direct()
+            .then(move |outcome| list.borrow_mut().push(outcome.unwrap_err().error.kind()))
+            .unwrap();
+    }
+    scheduler.run().unwrap();
+    assert_eq!(kinds.borrow().iter().filter(|kind| **kind == ErrorKind::Os).count(), 1, "tried once");
+    assert_eq!(kinds.borrow().iter().filter(|kind| **kind == ErrorKind::LaneBroken).count(), WRITES - 1);
+}
+
 fn a_write_cancelled_before_it_started_breaks_nothing(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let (socket, mut peer) = setup.connection(&scheduler.io());
@@ -349,4 +386,25 @@ fn positioned_writes_break_nothing_but_themselves(setup: &Setup) {
         assert_eq!(write.wait().unwrap_err().error.os_code(), Some(libc::EBADF));
     }
     assert_eq!(read.wait().unwrap().1, b"content");
+}
+
+fn a_positioned_write_on_a_pipe_is_refused_and_breaks_nothing(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let pipe = scheduler.io().adopt_file(writer, "pipe").unwrap();
+    pipe.write("a").wait().unwrap();
+    let large = pipe.write(vec![b'-'; 70_000]).submit().unwrap();
+    let refused = pipe.write_at("b", 5).submit().unwrap_err();
+    assert_eq!((refused.error.os_code(), refused.buffer), (Some(libc::ESPIPE), "b"));
+    let last = pipe.write("c").submit().unwrap();
+    let thread = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    scheduler.block_on(large).unwrap().unwrap();
+    scheduler.block_on(last).unwrap().unwrap();
+    pipe.close().wait().unwrap();
+    let bytes = thread.join().unwrap();
+    assert!(bytes.len() == 70_002 && bytes.ends_with(b"-c"));
 }

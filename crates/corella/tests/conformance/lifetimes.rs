@@ -1,11 +1,13 @@
 //! Point 6: memory, the end of a scheduler, and forked children.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use corella::{ErrorKind, Mode, Status};
+use corella::{ErrorKind, Mode, Moved, Status};
 
 use crate::lanes::make_fifo;
 use crate::promises;
@@ -17,7 +19,13 @@ promises![
     a_task_that_holds_requests_is_dropped_with_the_scheduler,
     a_callback_never_runs_after_a_drop_and_its_values_are_dropped,
     a_shutdown_runs_the_callbacks_with_what_came,
+    a_drop_ends_though_every_thread_is_taken_for_good,
+    a_drop_with_a_hundred_thousand_requests_in_flight_ends_in_time,
     a_shutdown_of_what_never_ends_returns_in_time,
+    a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once,
+    a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone,
+    a_callback_given_after_the_end_is_refused_with_the_status,
+    a_shutdown_says_what_it_leaked,
     a_forgotten_scheduler_keeps_what_is_in_flight,
     handles_dropped_with_requests_in_flight_leave_no_descriptor,
     in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on,
@@ -125,6 +133,49 @@ fn a_shutdown_runs_the_callbacks_with_what_came(setup: &Setup) {
     assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [ErrorKind::Cancelled; 2]);
 }
 
+fn a_drop_ends_though_every_thread_is_taken_for_good(setup: &Setup) {
+    let scheduler = setup.builder().pool_threads(2).build().unwrap();
+    let io = scheduler.io();
+    let fifo = make_fifo(setup);
+    let path = setup.file("data", b"content");
+    let files: Vec<_> = (0..3).map(|_| io.open(&path, Mode::ReadWrite).wait().unwrap()).collect();
+    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    io.sleep(Duration::from_millis(50)).wait().unwrap();
+    // Behind them no thread is left for these, nor for the closes that end it all.
+    let reads: Vec<_> = files.iter().map(|file| file.read_at(vec![0; 7], 0).submit().unwrap()).collect();
+    drop(scheduler);
+    for read in reads {
+        assert!(read.wait().map_or_else(|failed| failed.buffer, |(_, buffer)| buffer).len() == 7);
+    }
+    for open in opens {
+        assert_eq!(open.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+}
+
+fn a_drop_with_a_hundred_thousand_requests_in_flight_ends_in_time(setup: &Setup) {
+    const REQUESTS: usize = 100_000;
+    let mut scheduler = setup.builder().queue_depth(1 << 20).pool_threads(2).build().unwrap();
+    let io = scheduler.io();
+    let fifo = make_fifo(setup);
+    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    let path = setup.file("data", b"content");
+    let (socket, _silent) = setup.connection(&io);
+    // Behind the opens of the FIFO, which take every thread; only the first few may pass.
+    let stats: Vec<_> = (0..REQUESTS / 2).map(|_| io.stat(&path).submit().unwrap()).collect();
+    let receives: Vec<_> = (0..REQUESTS / 2).map(|_| socket.recv(vec![0; 1]).submit().unwrap()).collect();
+    scheduler.poll().unwrap();
+    let start = Instant::now();
+    drop(scheduler);
+    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    for stat in stats {
+        assert!(stat.wait().map_or_else(|error| error.kind() == ErrorKind::Cancelled, |stat| stat.size == 7));
+    }
+    for receive in receives {
+        assert_eq!(receive.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
+    }
+    drop(opens);
+}
+
 fn a_shutdown_of_what_never_ends_returns_in_time(setup: &Setup) {
     // A pipe that blocks, whose bytes another reader takes: on the portable backend a thread then waits in read(2).
     let scheduler = setup.scheduler();
@@ -145,6 +196,101 @@ fn a_shutdown_of_what_never_ends_returns_in_time(setup: &Setup) {
     } else {
         assert_eq!(read.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
     }
+}
+
+fn a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, _peer) = setup.connection(&scheduler.io());
+    let receive = socket.recv(vec![0; 4]).submit().unwrap();
+    scheduler.poll().unwrap();
+    scheduler.shutdown(Duration::ZERO).expect("an idle receive is let go of at once");
+    assert!(receive.take().unwrap().is_err());
+}
+
+fn a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, mut peer) = setup.connection(&io);
+    let received = Rc::new(Cell::new(0));
+    let count = Rc::clone(&received);
+    socket.recv(vec![0; 64]).then(move |outcome| count.set(outcome.unwrap().0)).unwrap();
+    let is_child = Rc::new(Cell::new(false));
+    let place = Rc::clone(&is_child);
+    spawn_call(&io, move || {
+        // SAFETY: the child leaves by _exit below, and takes no lock that another thread may hold.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            return place.set(true);
+        }
+        // What the child could steal comes while it runs.
+        peer.write_all(b"for the parent").unwrap();
+        let mut status = 0;
+        // SAFETY: waits for the child just made.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+    });
+    let other = Rc::clone(&is_child);
+    spawn_call(&io, move || assert!(!other.get(), "a task of the parent's runs in the child"));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scheduler.run()));
+    if is_child.get() {
+        let is_right = matches!(&result, Ok(Err(error)) if error.kind() == ErrorKind::WrongProcess);
+        // SAFETY: ends the child without running the parent's clean-up.
+        unsafe { libc::_exit(if is_right && received.get() == 0 { 0 } else { 1 }) };
+    }
+    result.unwrap().unwrap();
+    assert!(received.get() > 0);
+}
+
+/// A task that makes one call.
+fn spawn_call(io: &corella::Io, call: impl FnOnce() + 'static) {
+    drop(io.spawn(async move { call() }).unwrap());
+}
+
+fn a_callback_given_after_the_end_is_refused_with_the_status(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let status = scheduler.io().sleep(Duration::from_secs(99)).submit().unwrap();
+    drop(scheduler);
+    let status = status.then(|_| unreachable!("it can never run")).unwrap_err();
+    assert_eq!(status.take().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+fn a_shutdown_says_what_it_leaked(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let pipe = io.adopt_file(writer, "pipe").unwrap();
+    let write = pipe.write(vec![7; 1 << 20]).submit().unwrap();
+    let behind = pipe.write(vec![8; 10]).submit().unwrap();
+    let open = io.open(make_fifo(setup), Mode::Read).submit().unwrap();
+    let (socket, _silent) = setup.connection(&io);
+    let receive = socket.recv(vec![0; 1]).submit().unwrap();
+    io.sleep(Duration::from_millis(50)).wait().unwrap();
+    let start = Instant::now();
+    let result = scheduler.shutdown(Duration::from_millis(200));
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    // What the OS can let go of it has.
+    assert_eq!(receive.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
+    assert_eq!(open.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    let (failed, moved_nothing) = match result {
+        // The ring can stop a write to a pipe that nobody reads.
+        Ok(()) => (write.wait().unwrap_err(), behind.wait().unwrap_err()),
+        // A thread in write(2) cannot be stopped: its buffer stays lent, and is never freed.
+        Err(leaked) => {
+            assert!(took >= Duration::from_millis(200), "{took:?}");
+            let mut list = leaked.requests.iter();
+            let stuck = list.find(|request| request.at_os).unwrap();
+            assert_eq!((stuck.operation.as_str(), stuck.target.as_str()), ("write 1048576 bytes", "pipe"));
+            assert!(stuck.age >= Duration::from_millis(50));
+            assert!(list.all(|request| !request.at_os && request.target == "pipe"), "{leaked:?}");
+            assert!(!write.is_settled());
+            assert_eq!(setup.scheduler().backend(), corella::BackendKind::Portable);
+            return;
+        }
+    };
+    assert_eq!(setup.scheduler().backend(), corella::BackendKind::Uring);
+    assert_eq!((failed.error.kind(), failed.moved), (ErrorKind::Cancelled, Moved::Bytes(1 << 16)));
+    assert_eq!(moved_nothing.moved.bytes(), 0);
 }
 
 fn a_forgotten_scheduler_keeps_what_is_in_flight(setup: &Setup) {

@@ -23,10 +23,17 @@ promises![
     every_opcode_of_the_ring_has_a_fallback,
     every_set_of_ring_flags_works,
     a_full_pool_delays_no_timer_and_no_socket,
+    a_close_needs_no_thread_of_a_full_pool,
     a_task_that_always_yields_starves_nobody,
     a_task_that_reads_only_what_is_there_starves_nobody,
     a_connection_that_never_stops_sending_starves_nobody,
     callbacks_that_submit_more_starve_nobody,
+    a_status_that_is_awaited_at_once_spends_its_tasks_share,
+    an_interval_that_is_late_starves_nobody,
+    a_receive_stream_goes_on_when_a_buffer_comes_back_in_the_same_turn,
+    a_receive_stream_that_is_given_up_passes_its_turn_on,
+    sleeps_beyond_their_limit_wait_their_turn,
+    many_requests_on_one_file_cost_each_the_same,
 ];
 
 fn at_its_depth_the_queue_rejects_submits_and_callbacks_and_lets_waits_and_awaits_wait_their_turn(setup: &Setup) {
@@ -242,16 +249,19 @@ fn every_opcode_of_the_ring_has_a_fallback(setup: &Setup) {
 }
 
 fn every_set_of_ring_flags_works(setup: &Setup) {
-    for sets in 0..=3 {
+    const SINGLE_ISSUER: u32 = 1 << 12;
+    const COOP_TASKRUN: u32 = 1 << 8;
+    const CQSIZE: u32 = 1 << 3;
+    for refused in [0, SINGLE_ISSUER, SINGLE_ISSUER | COOP_TASKRUN, CQSIZE] {
         let builder = match setup.variant {
             // With all refused the ring is, and the scheduler says why.
-            Variant::Uring => corella::Scheduler::builder().refuse_setup_flags(sets),
-            _ => setup.builder().refuse_setup_flags(sets),
+            Variant::Uring => corella::Scheduler::builder().refuse_setup_flags(refused),
+            _ => setup.builder().refuse_setup_flags(refused),
         };
         let kind = builder.clone().build().unwrap().backend();
-        let is_ring = setup.variant == Variant::Uring && sets < 3;
+        let is_ring = setup.variant == Variant::Uring && refused != CQSIZE;
         assert_eq!(kind == BackendKind::Uring, is_ring);
-        mixed_program(setup, builder, &format!("flags-{sets}"));
+        mixed_program(setup, builder, &format!("flags-{refused}"));
     }
 }
 
@@ -300,6 +310,20 @@ fn a_full_pool_delays_no_timer_and_no_socket(setup: &Setup) {
         scheduler.block_on(open).unwrap().unwrap();
     }
     drop(other);
+}
+
+fn a_close_needs_no_thread_of_a_full_pool(setup: &Setup) {
+    let scheduler = setup.builder().pool_threads(2).build().unwrap();
+    let io = scheduler.io();
+    let fifo = crate::lanes::make_fifo(setup);
+    let path = setup.file("data", b"content");
+    let files: Vec<_> = (0..20).map(|_| io.open(&path, Mode::Read).wait().unwrap()).collect();
+    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    for file in files {
+        file.close().wait().unwrap();
+        assert!(!file.is_open());
+    }
+    assert!(opens.iter().all(|open| !open.is_settled()));
 }
 
 fn a_task_that_always_yields_starves_nobody(setup: &Setup) {
@@ -380,4 +404,126 @@ fn callbacks_that_submit_more_starve_nobody(setup: &Setup) {
     again(socket.clone(), false, Rc::clone(&is_over));
     again(socket, true, Rc::clone(&is_over));
     is_served_beside(setup, &mut scheduler, is_over);
+}
+
+fn a_status_that_is_awaited_at_once_spends_its_tasks_share(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let file = io.open(setup.file("data", b"x"), Mode::Read).wait().unwrap();
+    let is_over = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&is_over);
+    io.sleep(Duration::from_millis(10)).then(move |_| flag.set(true)).unwrap();
+    let start = Instant::now();
+    let flag = Rc::clone(&is_over);
+    let task = io
+        .spawn(async move {
+            while !flag.get() && start.elapsed() < Duration::from_secs(10) {
+                file.barrier().submit().unwrap().await.unwrap();
+            }
+        })
+        .unwrap();
+    task.wait().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "a timer of 10 ms came after {:?}", start.elapsed());
+}
+
+fn an_interval_that_is_late_starves_nobody(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let is_over = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&is_over);
+    io.sleep(Duration::from_millis(10)).then(move |_| flag.set(true)).unwrap();
+    let start = Instant::now();
+    scheduler
+        .block_on(async {
+            let mut interval = io.interval(Duration::from_nanos(100));
+            while !is_over.get() && start.elapsed() < Duration::from_secs(10) {
+                interval.tick().await.unwrap();
+            }
+        })
+        .unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "a timer of 10 ms came after {:?}", start.elapsed());
+    // The longest there is.
+    drop(io.interval(Duration::MAX));
+}
+
+fn a_receive_stream_goes_on_when_a_buffer_comes_back_in_the_same_turn(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, mut peer) = setup.connection(&io);
+    peer.write_all(b"hello").unwrap();
+    let pool = BufferPool::new(1, 16);
+    let held = pool.take().unwrap();
+    io.sleep(Duration::from_millis(20)).then(move |_| drop(held)).unwrap();
+    let long = io.sleep(Duration::from_secs(30)).submit().unwrap();
+    let start = Instant::now();
+    let received = socket.recv_stream(&pool).next().wait().unwrap().unwrap();
+    assert_eq!(&received[..], b"hello");
+    assert!(start.elapsed() < Duration::from_secs(15) && !long.is_settled());
+    scheduler.poll().unwrap();
+}
+
+fn a_receive_stream_that_is_given_up_passes_its_turn_on(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let pool = BufferPool::new(1, 16);
+    let mut held = pool.take();
+    let mut peers = Vec::new();
+    let mut tasks: Vec<_> = (0..3)
+        .map(|_| {
+            let (socket, mut peer) = setup.connection(&io);
+            peer.write_all(b"hello").unwrap();
+            peers.push(peer);
+            let mut stream = socket.recv_stream(&pool);
+            io.spawn(async move { stream.next().await.unwrap().unwrap().len() }).unwrap()
+        })
+        .collect();
+    scheduler.poll().unwrap();
+    // Given up before the buffer comes back, and after, when it was called but has not come.
+    tasks.remove(0).kill();
+    held.take();
+    tasks.remove(0).kill();
+    assert_eq!(tasks.remove(0).wait().unwrap(), 5);
+}
+
+fn sleeps_beyond_their_limit_wait_their_turn(setup: &Setup) {
+    let mut scheduler = setup.builder().sleeps(1).build().unwrap();
+    let io = scheduler.io();
+    let first = io.sleep(Duration::from_millis(1)).submit().unwrap();
+    assert_eq!(io.sleep(Duration::ZERO).submit().unwrap_err().kind(), ErrorKind::Rejected);
+    scheduler.block_on(io.sleep(Duration::from_millis(1))).unwrap().unwrap();
+    let future = async {
+        io.yield_now().await;
+        5
+    };
+    assert_eq!(scheduler.block_on(io.timeout(Duration::from_secs(60), future)).unwrap().unwrap(), 5);
+    first.wait().unwrap();
+}
+
+fn many_requests_on_one_file_cost_each_the_same(setup: &Setup) {
+    // The best of some runs, as the machine has other things to do.
+    let best = |count: u64, behind_a_sync: bool| {
+        (0..3)
+            .map(|_| {
+                let mut scheduler = setup.builder().queue_depth(1 << 16).build().unwrap();
+                let file = scheduler.io().open(setup.file("data", b"x"), Mode::ReadWrite).wait().unwrap();
+                file.truncate(8 * count).wait().unwrap();
+                let start = Instant::now();
+                if behind_a_sync {
+                    drop(file.sync().submit().unwrap());
+                }
+                for place in 0..count {
+                    drop(file.write_at("12345678", place * 8).submit().unwrap());
+                }
+                let spent = start.elapsed();
+                scheduler.run().unwrap();
+                spent
+            })
+            .min()
+            .unwrap()
+    };
+    for behind_a_sync in [false, true] {
+        let (few, many) = (best(5_000, behind_a_sync), best(40_000, behind_a_sync));
+        // Eight times as many; if each looked at all before it, sixty-four times as much.
+        assert!(many < few * 32, "5,000 took {few:?}, 40,000 {many:?}");
+    }
 }

@@ -4,9 +4,11 @@
 //! and lets the scheduler choose. `CORELLA_BACKEND` narrows the run to one of the three. A test that does not end
 //! fails by itself.
 
+mod own_process;
 mod runner;
 mod setup;
 
+mod backends;
 mod delivery;
 mod ends;
 mod lanes;
@@ -14,7 +16,9 @@ mod lifetimes;
 mod limits;
 mod loops;
 mod once;
+mod panics;
 mod random;
+mod shortages;
 mod stops;
 mod surface;
 mod words;
@@ -31,7 +35,10 @@ const POINTS: &[runner::Point] = &[
     ("stops", stops::PROMISES),
     ("lifetimes", lifetimes::PROMISES),
     ("delivery", delivery::PROMISES),
+    ("panics", panics::PROMISES),
     ("limits", limits::PROMISES),
+    ("backends", backends::PROMISES),
+    ("shortages", shortages::PROMISES),
     ("words", words::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),

@@ -27,6 +27,10 @@ fn the_backend_is_the_one_asked_for_and_says_why(setup: &Setup) {
             let reason = scheduler.backend_reason();
             assert!(matches!(reason, BackendReason::UringRefused { os_code: Some(libc::EPERM), .. }), "{reason:?}");
         }
+        Variant::Without(_) | Variant::WithoutFlags(_) => match scheduler.backend() {
+            BackendKind::Uring => assert_eq!(*scheduler.backend_reason(), BackendReason::Best),
+            _ => assert!(matches!(scheduler.backend_reason(), BackendReason::UringRefused { .. })),
+        },
     }
 }
 

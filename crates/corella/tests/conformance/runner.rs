@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::setup::{Setup, Variant};
 
@@ -35,7 +35,7 @@ thread_local! {
 }
 
 /// Keeps the panics of a promise's thread for its report, as promises about panics are to pass in silence.
-fn keep_panics() {
+pub fn keep_panics() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic: &PanicHookInfo| {
         let is_kept = PANICS
@@ -46,15 +46,21 @@ fn keep_panics() {
     }));
 }
 
-fn run(point: &'static str, promise: &'static Promise, variant: Variant, time_limit: Duration) -> Result<(), Failed> {
+/// Runs one promise on one backend, in a thread of its own.
+pub fn run(
+    name: String,
+    promise: &'static Promise,
+    variant: Variant,
+    time_limit: Duration,
+) -> Result<Completion, Failed> {
     let (sender, receiver) = mpsc::channel();
-    let name = format!("{}-{point}-{}", variant.name(), promise.name);
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {
         PANICS.set(Some(String::new()));
         let result = panic::catch_unwind(|| {
             // A thread of its own, as a refusal by the kernel lasts as long as the thread.
             let setup = Setup::new(variant, &name);
             (promise.test)(&setup);
+            setup.lack()
         });
         let _ = sender.send(result.map_err(|_| PANICS.take().unwrap_or_default()));
     })?;
@@ -62,7 +68,10 @@ fn run(point: &'static str, promise: &'static Promise, variant: Variant, time_li
         return Err(format!("still running after {time_limit:?}").into());
     };
     thread.join().map_err(|_| "panicked at its end")?;
-    result.map_err(Failed::from)
+    match result? {
+        Some(lack) => Ok(Completion::ignored_with(format!("needs {lack}"))),
+        None => Ok(Completion::Completed),
+    }
 }
 
 /// Runs what the arguments ask for. What is not done after `time_limit` hangs.
@@ -75,7 +84,7 @@ pub fn run_all(points: &'static [Point], time_limit: Duration) -> ! {
         for (point, promises) in points {
             for promise in *promises {
                 let name = format!("{}::{point}::{}", variant.name(), promise.name);
-                let trial = Trial::test(name, move || run(point, promise, variant, time_limit));
+                let trial = Trial::ignorable_test(name.clone(), move || run(name, promise, variant, time_limit));
                 trials.push(trial.with_ignored_flag(is_missing));
             }
         }

@@ -1,5 +1,6 @@
 //! What the promises share: a scheduler on the backend under test, a folder, a connection to oneself.
 
+use std::cell::Cell;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,10 @@ pub enum Variant {
     Portable,
     /// The kernel refuses io_uring, and the scheduler chooses by itself.
     Refused,
+    /// The kernel lacks one opcode of io_uring, and the scheduler chooses by itself.
+    Without(u8),
+    /// The kernel refuses some set-up flags of io_uring, and the scheduler chooses by itself.
+    WithoutFlags(u32),
 }
 
 impl Variant {
@@ -23,6 +28,8 @@ impl Variant {
             Variant::Uring => "uring",
             Variant::Portable => "portable",
             Variant::Refused => "refused",
+            Variant::Without(_) => "without-opcode",
+            Variant::WithoutFlags(_) => "without-flags",
         }
     }
 
@@ -47,17 +54,31 @@ impl Variant {
 /// The surroundings of one test.
 pub struct Setup {
     pub variant: Variant,
+    /// The test's full name.
+    pub name: String,
     folder: PathBuf,
+    lack: Cell<Option<&'static str>>,
 }
 
 impl Setup {
     pub fn new(variant: Variant, name: &str) -> Setup {
         if variant == Variant::Refused {
-            refuse_io_uring();
+            // As container run-times do.
+            refuse_call(libc::SYS_io_uring_setup, libc::EPERM);
         }
-        let folder = std::env::temp_dir().join(format!("corella-{}-{name}", std::process::id()));
+        let folder = format!("corella-{}-{}", std::process::id(), name.replace("::", "-"));
+        let folder = std::env::temp_dir().join(folder);
         fs::create_dir_all(&folder).unwrap();
-        Setup { variant, folder }
+        Setup { variant, name: name.to_owned(), folder, lack: Cell::new(None) }
+    }
+
+    /// The test cannot be done here for want of this; it counts as ignored.
+    pub fn lacks(&self, what: &'static str) {
+        self.lack.set(Some(what));
+    }
+
+    pub fn lack(&self) -> Option<&'static str> {
+        self.lack.get()
     }
 
     /// Settings with the backend under test.
@@ -66,6 +87,8 @@ impl Setup {
             Variant::Uring => Scheduler::builder().backend(BackendKind::Uring),
             Variant::Portable => Scheduler::builder().backend(BackendKind::Portable),
             Variant::Refused => Scheduler::builder(),
+            Variant::Without(opcode) => Scheduler::builder().mask_opcode(opcode),
+            Variant::WithoutFlags(flags) => Scheduler::builder().refuse_setup_flags(flags),
         }
     }
 
@@ -101,15 +124,15 @@ impl Drop for Setup {
     }
 }
 
-/// Makes the kernel answer EPERM to this thread's io_uring_setup, as container run-times do.
-fn refuse_io_uring() {
+/// Makes the kernel refuse a system call to this thread with this code, for as long as the thread lives.
+pub fn refuse_call(call: libc::c_long, code: i32) {
     const fn instruction(code: u32, jump_if: u8, jump_if_not: u8, value: u32) -> libc::sock_filter {
         libc::sock_filter { code: code as u16, jt: jump_if, jf: jump_if_not, k: value }
     }
     let mut filter = [
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | code as u32),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };

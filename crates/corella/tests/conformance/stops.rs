@@ -31,6 +31,12 @@ promises![
     a_dropped_write_that_had_not_started_leaves_no_trace,
     a_dropped_cursor_read_does_not_move_the_cursor,
     a_settled_outcome_that_is_dropped_untaken_loses_nothing_received,
+    what_comes_back_reaches_a_receive_that_is_waiting_and_in_order,
+    a_connection_that_comes_back_reaches_an_accept_that_is_waiting,
+    what_a_detached_receive_gets_goes_to_the_next,
+    a_cursor_read_dropped_after_it_settled_gives_its_bytes_to_the_next,
+    a_connection_handed_over_keeps_what_was_received_and_that_it_is_broken,
+    an_operation_dropped_before_its_ending_does_nothing_at_all,
     a_detached_request_goes_on_and_its_failure_goes_to_the_hook,
     a_forgotten_future_leaves_its_lane_working,
 ];
@@ -326,6 +332,119 @@ fn a_settled_outcome_that_is_dropped_untaken_loses_nothing_received(setup: &Setu
     drop(second);
     drop(first);
     assert_eq!(socket.recv_exact(vec![0; 6]).wait().unwrap().1, b"abcdfg");
+}
+
+fn what_comes_back_reaches_a_receive_that_is_waiting_and_in_order(setup: &Setup) {
+    for bytes_come_too in [false, true] {
+        let mut scheduler = setup.scheduler();
+        let (socket, mut peer) = setup.connection(&scheduler.io());
+        let (mut first, mut second) = (socket.recv(vec![0; 5]), socket.recv_exact(vec![0; 10]));
+        assert!(poll_once(&mut scheduler, &mut first).is_pending());
+        assert!(poll_once(&mut scheduler, &mut second).is_pending());
+        peer.write_all(b"first").unwrap();
+        // Settled, and not taken; then the second is at the OS.
+        while scheduler.outstanding().len() == 2 {
+            scheduler.turn(Duration::from_secs(1)).unwrap();
+        }
+        scheduler.poll().unwrap();
+        if bytes_come_too {
+            peer.write_all(b"SEC").unwrap();
+            scheduler.turn(Duration::from_millis(20)).unwrap();
+        }
+        drop(first);
+        peer.write_all(if bytes_come_too { b"ND" } else { b"SECND" }).unwrap();
+        assert_eq!(scheduler.block_on(second).unwrap().unwrap().1, b"firstSECND");
+    }
+}
+
+fn a_connection_that_comes_back_reaches_an_accept_that_is_waiting(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let listener = scheduler.io().listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (mut first, mut second) = (listener.accept(), listener.accept());
+    assert!(poll_once(&mut scheduler, &mut first).is_pending());
+    assert!(poll_once(&mut scheduler, &mut second).is_pending());
+    let _client = TcpStream::connect(listener.local_address().unwrap()).unwrap();
+    while scheduler.outstanding().len() == 2 {
+        scheduler.turn(Duration::from_secs(1)).unwrap();
+    }
+    scheduler.poll().unwrap();
+    drop(first);
+    scheduler.block_on(second).unwrap().unwrap();
+}
+
+fn what_a_detached_receive_gets_goes_to_the_next(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    // Detached before it settles, and after.
+    drop(socket.recv(vec![0; 2]).submit().unwrap());
+    let settled = socket.recv_exact(vec![0; 2]).submit().unwrap();
+    peer.write_all(b"abcdef").unwrap();
+    while !settled.is_settled() {
+        scheduler.turn(Duration::from_secs(1)).unwrap();
+    }
+    drop(settled);
+    assert_eq!(scheduler.block_on(socket.recv_exact(vec![0; 6])).unwrap().unwrap().1, b"abcdef");
+}
+
+fn a_cursor_read_dropped_after_it_settled_gives_its_bytes_to_the_next(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let file = scheduler.io().open(setup.file("data", b"0123456789"), Mode::Read).wait().unwrap();
+    // The first is given up while it waits for the blocker's outcome to be taken, settled or not.
+    let mut dropped = file.read(vec![0; 5]);
+    if poll_once(&mut scheduler, &mut dropped).is_pending() {
+        while !scheduler.outstanding().is_empty() {
+            scheduler.turn(Duration::from_secs(1)).unwrap();
+        }
+        drop(dropped);
+        assert_eq!(file.read(vec![0; 5]).wait().unwrap().1, b"01234");
+    }
+    assert_eq!(file.cursor().unwrap(), 5);
+    // Another has moved the cursor since: it stays where that put it.
+    let mut dropped = file.read(vec![0; 1]);
+    let is_pending = poll_once(&mut scheduler, &mut dropped).is_pending();
+    assert_eq!(file.read(vec![0; 1]).wait().unwrap().1, b"6");
+    drop(dropped);
+    assert_eq!(file.cursor().unwrap(), 7, "{is_pending}");
+}
+
+fn a_connection_handed_over_keeps_what_was_received_and_that_it_is_broken(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    peer.write_all(b"first").unwrap();
+    let receive = socket.recv_exact(vec![0; 5]).submit().unwrap();
+    while !receive.is_settled() {
+        scheduler.turn(Duration::from_secs(1)).unwrap();
+    }
+    let (socket, error) = socket.detach().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "an outcome is still to be taken");
+    drop(receive);
+    let send = socket.send(vec![0; 64 << 20]).submit().unwrap();
+    scheduler.poll().unwrap();
+    send.cancel();
+    let failed = scheduler.block_on(send).unwrap().unwrap_err();
+    assert!(failed.moved.bytes() > 0, "it broke the lane");
+    let detached = socket.detach().unwrap();
+    assert_eq!(detached.received(), b"first");
+    let mut other = setup.scheduler();
+    let socket = other.io().adopt_socket(detached).unwrap();
+    assert_eq!(other.block_on(socket.recv(vec![0; 9])).unwrap().unwrap().0, 5);
+    assert_eq!(socket.send("x").submit().unwrap_err().error.kind(), ErrorKind::LaneBroken);
+}
+
+fn an_operation_dropped_before_its_ending_does_nothing_at_all(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let count = || {
+        std::fs::read_dir("/proc/self/task/self/fd").or_else(|_| std::fs::read_dir("/proc/self/fd")).unwrap().count()
+    };
+    // Other tests of this process open descriptors as well; of a thousand leaked ones some would show.
+    let before = count();
+    let connects: Vec<_> = (0..1000).map(|_| io.connect("127.0.0.1:9".parse().unwrap())).collect();
+    let during = count();
+    drop(connects);
+    assert!(during < before + 500, "{before} descriptors, then {during}");
+    drop(io.open(setup.path("never"), Mode::Write));
+    assert!(!setup.path("never").exists());
 }
 
 fn a_detached_request_goes_on_and_its_failure_goes_to_the_hook(setup: &Setup) {

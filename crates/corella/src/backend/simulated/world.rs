@@ -1,0 +1,733 @@
+//! A simulated machine: its descriptors, and every operation carried out on its disk and network in simulated time.
+//!
+//! A request goes through two moments, each drawn by chance: when it takes effect, and when that is reported. A cancel
+//! takes a while as well, so it comes before the one, between them, or after.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem::discriminant;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::io::Errno;
+
+use super::clock::{Events, Random};
+use super::disk::{Disk, Facts, Inode};
+use super::network::{Ask, Network, Progress, SocketId};
+use super::{Faults, InjectedFault as Injected};
+use crate::backend::{Descriptor, Fault, Nature, Outcome, SocketAnswer, SocketCall, StandardStream, Value};
+use crate::fs::{Entry, FileKind, Metadata};
+use crate::op::{Class, Entries, Op, OpenOptions};
+
+/// Nanoseconds that a simulated device takes, at least and at most.
+const DISK_TIME: (u64, u64) = (5_000, 200_000);
+const NETWORK_TIME: (u64, u64) = (10_000, 300_000);
+/// Until the program's side hears of it.
+const REPORT_TIME: (u64, u64) = (0, 20_000);
+/// What a long delay adds.
+const LONG_DELAY: (u64, u64) = (1_000_000, 50_000_000);
+/// What looking costs, so that a program that only looks gets on.
+pub(super) const LOOK_TIME: u64 = 1_000;
+
+/// How far a misdirected write goes astray.
+const SECTOR: u64 = 512;
+
+/// The moment at which simulated time begins, for file times: the first of January 2020.
+const EPOCH: Duration = Duration::from_secs(1_577_836_800);
+
+/// A simulated descriptor, which closes itself.
+#[derive(Debug)]
+pub(crate) struct Number {
+    raw: i32,
+    boot: u64,
+    /// Where the machine learns of descriptors that were dropped; anywhere, as a descriptor may go to other threads.
+    dropped: Arc<Mutex<Vec<(u64, i32)>>>,
+}
+
+impl Number {
+    pub(crate) fn raw(&self) -> i32 {
+        self.raw
+    }
+
+    /// The number alone, for a close to come.
+    pub(crate) fn into_raw(mut self) -> i32 {
+        std::mem::replace(&mut self.raw, -1)
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        if self.raw >= 0 {
+            self.dropped.lock().unwrap_or_else(PoisonError::into_inner).push((self.boot, self.raw));
+        }
+    }
+}
+
+/// What a descriptor refers to.
+#[derive(Clone, Copy, Debug)]
+enum Object {
+    File { inode: Inode, options: OpenOptions },
+    Socket(SocketId),
+    Standard(StandardStream),
+}
+
+/// What is to happen.
+#[derive(Debug)]
+enum Event {
+    /// A request is tried.
+    Try(u64),
+    /// What became of it is reported.
+    Report(u64),
+    /// It is cancelled, if it is not too late.
+    Cancel(u64),
+    /// Something arrives at a socket.
+    Arrive(SocketId),
+    Crash,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// To be tried, at a time.
+    Pending,
+    /// Until something changes at its socket.
+    Waiting,
+    Done,
+}
+
+/// A request in flight.
+#[derive(Debug)]
+struct Request {
+    op: Op,
+    /// As errors have it, if there is a script to be told.
+    name: String,
+    descriptor: i32,
+    class: Class,
+    offset: Option<u64>,
+    /// For what reads: how much at most.
+    length: usize,
+    /// For what writes.
+    input: Vec<u8>,
+    stage: Stage,
+    /// Faults have had their chance: each request gets one.
+    is_tested: bool,
+    outcome: Outcome,
+    output: Vec<u8>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) token: u64,
+    pub(super) outcome: Outcome,
+    /// What was read.
+    pub(super) output: Vec<u8>,
+}
+
+/// One operation to carry out; see `Submission`.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) token: u64,
+    pub(super) op: Op,
+    pub(super) name: String,
+    pub(super) descriptor: i32,
+    pub(super) class: Class,
+    pub(super) offset: Option<u64>,
+    pub(super) length: usize,
+    pub(super) input: Vec<u8>,
+}
+
+/// Says which operations fail, and how.
+type Script = Box<dyn FnMut(&str, u64) -> Option<Injected>>;
+
+pub(crate) struct World {
+    pub(super) random: Random,
+    /// For the program's own use, so that what it draws does not move what the machine draws.
+    pub(super) offered: Random,
+    pub(super) now: Rc<Cell<u64>>,
+    events: Events<Event>,
+    pub(super) disk: Disk,
+    pub(super) network: Network,
+    /// By number.
+    descriptors: Vec<Option<Object>>,
+    sockets: BTreeMap<SocketId, i32>,
+    requests: BTreeMap<u64, Request>,
+    dropped: Arc<Mutex<Vec<(u64, i32)>>>,
+    pub(super) faults: Faults,
+    pub(super) script: Option<Script>,
+    history: DefaultHasher,
+    pub(super) operations: u64,
+    /// Counts the starts of the machine: what is left from before a crash is no more.
+    pub(super) boot: u64,
+    pub(super) has_crashed: bool,
+    /// A scheduler runs on it.
+    pub(super) is_used: bool,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "World(at {} ns, {} requests in flight)", self.now.get(), self.requests.len())
+    }
+}
+
+fn done() -> Outcome {
+    Ok(Value::Count(0))
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> World {
+        World {
+            random: Random::new(seed),
+            offered: Random::new(!seed),
+            now: Rc::default(),
+            events: Events::new(),
+            disk: Disk::new(),
+            network: Network::new(),
+            descriptors: Vec::new(),
+            sockets: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            dropped: Arc::default(),
+            faults: Faults::default(),
+            script: None,
+            history: DefaultHasher::new(),
+            operations: 0,
+            boot: 0,
+            has_crashed: false,
+            is_used: false,
+        }
+    }
+
+    // Time.
+
+    fn within(&mut self, (least, most): (u64, u64)) -> u64 {
+        least + self.random.below(most - least + 1)
+    }
+
+    /// How long the device of an operation takes.
+    fn duration(&mut self, class: Class) -> u64 {
+        let span = match class {
+            Class::Socket | Class::Listener => NETWORK_TIME,
+            _ => DISK_TIME,
+        };
+        let delay = if self.random.chance(self.faults.delays) { self.within(LONG_DELAY) } else { 0 };
+        self.within(span) + delay
+    }
+
+    fn schedule_in(&mut self, delay: u64, event: Event) {
+        self.events.schedule(self.now.get() + delay, event);
+    }
+
+    pub(super) fn crash_at(&mut self, time: u64) {
+        self.events.schedule(time, Event::Crash);
+    }
+
+    pub(super) fn next_time(&self) -> Option<u64> {
+        self.events.next_time()
+    }
+
+    /// The history so far, as one number.
+    pub(super) fn history(&self) -> u64 {
+        self.history.finish()
+    }
+
+    fn record(&mut self, what: u8, token: u64, detail: u64) {
+        (what, self.now.get(), token, detail).hash(&mut self.history);
+    }
+
+    // Descriptors.
+
+    /// Closes what was dropped.
+    pub(super) fn sweep(&mut self) {
+        let dropped = std::mem::take(&mut *self.dropped.lock().unwrap_or_else(PoisonError::into_inner));
+        for (boot, raw) in dropped {
+            if boot == self.boot {
+                self.close(raw);
+            }
+        }
+    }
+
+    fn new_descriptor(&mut self, object: Object) -> Result<Descriptor, Errno> {
+        self.sweep();
+        // The lowest that is free, as POSIX has it.
+        let free = self.descriptors.iter().position(Option::is_none);
+        let raw = free.unwrap_or(self.descriptors.len());
+        if raw >= self.faults.descriptors {
+            return Err(Errno::MFILE);
+        }
+        match free {
+            Some(free) => self.descriptors[free] = Some(object),
+            None => self.descriptors.push(Some(object)),
+        }
+        if let Object::Socket(id) = object {
+            self.sockets.insert(id, raw as i32);
+        }
+        Ok(Descriptor::Simulated(Number { raw: raw as i32, boot: self.boot, dropped: Arc::clone(&self.dropped) }))
+    }
+
+    fn object(&self, raw: i32) -> Result<Object, Errno> {
+        let object = usize::try_from(raw).ok().and_then(|index| *self.descriptors.get(index)?);
+        object.ok_or(Errno::BADF)
+    }
+
+    fn file(&self, raw: i32) -> Result<(Inode, OpenOptions), Errno> {
+        match self.object(raw)? {
+            Object::File { inode, options } => Ok((inode, options)),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    fn socket(&self, raw: i32) -> Result<SocketId, Errno> {
+        match self.object(raw)? {
+            Object::Socket(id) => Ok(id),
+            _ => Err(Errno::NOTSOCK),
+        }
+    }
+
+    pub(super) fn is_in_flight(&self, raw: i32) -> bool {
+        self.requests.values().any(|request| request.descriptor == raw && !matches!(request.op, Op::Close))
+    }
+
+    fn close(&mut self, raw: i32) {
+        assert!(!self.is_in_flight(raw), "descriptor {raw} is closed with requests in flight on it");
+        let Ok(object) = self.object(raw) else { return };
+        self.descriptors[raw as usize] = None;
+        match object {
+            Object::File { inode, .. } => self.disk.close(inode),
+            Object::Socket(id) => {
+                let delay = self.within(NETWORK_TIME);
+                self.sockets.remove(&id);
+                self.network.close(id, self.now.get(), delay);
+                self.follow_asks();
+            }
+            Object::Standard(_) => {}
+        }
+    }
+
+    // What is answered at once.
+
+    pub(super) fn standard(&mut self, stream: StandardStream) -> Result<Descriptor, Errno> {
+        self.new_descriptor(Object::Standard(stream))
+    }
+
+    pub(super) fn nature(&self, raw: i32) -> Result<Nature, Errno> {
+        match self.object(raw)? {
+            Object::File { inode, .. } => {
+                let Facts { kind, size, .. } = self.disk.facts(inode)?;
+                Ok(Nature { kind, size })
+            }
+            Object::Socket(_) => Ok(Nature { kind: FileKind::Socket, size: 0 }),
+            Object::Standard(_) => Ok(Nature { kind: FileKind::Pipe, size: 0 }),
+        }
+    }
+
+    pub(super) fn new_socket(&mut self) -> Result<Descriptor, Errno> {
+        let id = self.network.add();
+        self.new_descriptor(Object::Socket(id))
+    }
+
+    pub(super) fn socket_call(&mut self, raw: i32, call: SocketCall) -> Result<SocketAnswer, Errno> {
+        let id = self.socket(raw)?;
+        let unbound = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+        match call {
+            SocketCall::Bind(address) => self.network.bind(id, address)?,
+            SocketCall::Listen(backlog) => self.network.listen(id, backlog.try_into().unwrap_or(0))?,
+            SocketCall::LocalAddress => {
+                return Ok(SocketAnswer::Address(self.network.local(id)?.unwrap_or(unbound)));
+            }
+            SocketCall::PeerAddress => return Ok(SocketAnswer::Address(self.network.peer(id)?)),
+            SocketCall::NoDelay => return Ok(SocketAnswer::Flag(self.network.no_delay(id)?)),
+            SocketCall::TakeError => {
+                let error = self.network.take_error(id)?;
+                return Ok(SocketAnswer::Pending(error.map(Into::into)));
+            }
+            SocketCall::SetNoDelay(yes) => self.network.set_no_delay(id, yes)?,
+            SocketCall::SetLinger(duration) => {
+                self.network.set_resets_at_close(id, duration == Some(Duration::ZERO))?;
+            }
+            SocketCall::SetReceiveBuffer(bytes) => self.network.set_window(id, bytes)?,
+            // What is sent is in the peer's window at once; probes, hops and reuse change nothing here.
+            SocketCall::SetSendBuffer(_)
+            | SocketCall::SetKeepAlive(..)
+            | SocketCall::SetTimeToLive(_)
+            | SocketCall::SetReuseAddress(_) => {}
+        }
+        Ok(SocketAnswer::Done)
+    }
+
+    // Requests.
+
+    pub(super) fn begin(&mut self, task: Task) {
+        self.sweep();
+        self.operations += 1;
+        let Task { token, op, name, descriptor, class, offset, length, input } = task;
+        discriminant(&op).hash(&mut self.history);
+        input.hash(&mut self.history);
+        self.record(0, token, length as u64 ^ offset.unwrap_or(u64::MAX));
+        self.check_order(descriptor, &op, class);
+        let (stage, is_tested, outcome, output) = (Stage::Pending, false, done(), Vec::new());
+        let request = Request { op, name, descriptor, class, offset, length, input, stage, is_tested, outcome, output };
+        let previous = self.requests.insert(token, request);
+        assert!(previous.is_none(), "request {token} was submitted twice");
+        if self.has_crashed {
+            self.finish(token, Err(Fault::from(Errno::IO)), 0);
+        } else {
+            let delay = self.duration(class);
+            self.schedule_in(delay, Event::Try(token));
+        }
+    }
+
+    /// What a queue owes the OS: one request at a time in each direction of a stream, and none on what is closed.
+    fn check_order(&self, descriptor: i32, op: &Op, class: Class) {
+        if descriptor < 0 {
+            return;
+        }
+        let lanes = |op: &Op| op.lanes(class);
+        let overlaps = |other: &Request| (0..2).any(|lane| lanes(op).contains(lane) && lanes(&other.op).contains(lane));
+        let is_stream = !matches!(class, Class::File { .. });
+        for other in self.requests.values().filter(|other| other.descriptor == descriptor) {
+            // Once closed, the number may be another's before the close is reported.
+            let is_closing = matches!(other.op, Op::Close);
+            if is_closing && matches!(other.stage, Stage::Done) {
+                continue;
+            }
+            assert!(!is_closing, "{op} on descriptor {descriptor}, which is being closed");
+            assert!(!is_stream || !overlaps(other), "{op} and {} at once on descriptor {descriptor}", other.op);
+        }
+    }
+
+    pub(super) fn ask_cancel(&mut self, token: u64) {
+        self.record(1, token, 0);
+        let delay = self.within(REPORT_TIME);
+        self.schedule_in(delay, Event::Cancel(token));
+    }
+
+    /// What is in flight, as it would be listed.
+    pub(super) fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    fn finish(&mut self, token: u64, outcome: Outcome, delay: u64) {
+        let Some(request) = self.requests.get_mut(&token) else { return };
+        request.stage = Stage::Done;
+        request.outcome = outcome;
+        self.schedule_in(delay, Event::Report(token));
+    }
+
+    /// The next thing that happens by now; `None` when nothing does.
+    pub(super) fn step(&mut self) -> Option<Option<Report>> {
+        self.sweep();
+        match self.events.pop(self.now.get())? {
+            Event::Try(token) => self.try_request(token),
+            Event::Cancel(token) => self.cancel(token),
+            Event::Arrive(id) => {
+                self.network.arrive(id, self.now.get());
+                self.follow_asks();
+            }
+            Event::Crash => self.crash(),
+            Event::Report(token) => {
+                let Some(request) = self.requests.remove(&token) else { return Some(None) };
+                let detail = match &request.outcome {
+                    Ok(Value::Count(count)) => *count,
+                    Ok(_) => 1 << 40,
+                    Err(Fault::Os(code)) => 1 << 41 | *code as u64,
+                    Err(_) => 1 << 42,
+                };
+                request.output.hash(&mut self.history);
+                self.record(2, token, detail);
+                return Some(Some(Report { token, outcome: request.outcome, output: request.output }));
+            }
+        }
+        Some(None)
+    }
+
+    fn follow_asks(&mut self) {
+        while !self.network.asks.is_empty() {
+            for ask in std::mem::take(&mut self.network.asks) {
+                match ask {
+                    Ask::ArriveAt(time, id) => self.events.schedule(time.max(self.now.get()), Event::Arrive(id)),
+                    Ask::Try(id) => self.wake(id),
+                }
+            }
+        }
+    }
+
+    /// Has what waits at a socket tried again.
+    fn wake(&mut self, id: SocketId) {
+        let Some(raw) = self.sockets.get(&id).copied() else { return };
+        let waits = |request: &Request| request.descriptor == raw && matches!(request.stage, Stage::Waiting);
+        let tokens: Vec<u64> =
+            self.requests.iter().filter(|(_, request)| waits(request)).map(|(token, _)| *token).collect();
+        for token in tokens {
+            if let Some(request) = self.requests.get_mut(&token) {
+                request.stage = Stage::Pending;
+            }
+            let delay = self.within(REPORT_TIME);
+            self.schedule_in(delay, Event::Try(token));
+        }
+    }
+
+    fn cancel(&mut self, token: u64) {
+        let Some(request) = self.requests.get(&token) else { return };
+        let is_stopped = match (&request.stage, request.class) {
+            (Stage::Done, _) => false,
+            (Stage::Waiting, _) => true,
+            // A device may have begun.
+            (Stage::Pending, _) => self.random.chance(0.5),
+        };
+        if is_stopped {
+            let delay = self.within(REPORT_TIME);
+            self.finish(token, Err(Fault::Interrupted), delay);
+        }
+    }
+
+    fn try_request(&mut self, token: u64) {
+        let Some(mut request) = self.requests.remove(&token) else { return };
+        if matches!(request.stage, Stage::Pending) {
+            let injection = match std::mem::replace(&mut request.is_tested, true) {
+                false => self.inject(&mut request),
+                true => None,
+            };
+            match injection {
+                Some(Injected::Error(code)) => self.end_with(token, request, Err(Fault::Os(code))),
+                Some(Injected::Delay(duration)) => {
+                    self.requests.insert(token, request);
+                    self.schedule_in(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Event::Try(token));
+                }
+                _ => match self.effect(&mut request) {
+                    Ok(Progress::Done(value)) => self.end_with(token, request, Ok(value)),
+                    Ok(Progress::Waits) => {
+                        request.stage = Stage::Waiting;
+                        self.requests.insert(token, request);
+                    }
+                    Err(code) => self.end_with(token, request, Err(Fault::from(code))),
+                },
+            }
+        } else {
+            self.requests.insert(token, request);
+        }
+        self.follow_asks();
+    }
+
+    fn end_with(&mut self, token: u64, request: Request, outcome: Outcome) {
+        self.requests.insert(token, request);
+        let delay = self.within(REPORT_TIME);
+        self.finish(token, outcome, delay);
+    }
+
+    /// Which fault befalls a request, by the script or by chance. Those that change only the request are done here.
+    fn inject(&mut self, request: &mut Request) -> Option<Injected> {
+        let is_close = matches!(request.op, Op::Close);
+        let moves_bytes = request.op.parts().is_some();
+        let is_network = matches!(request.class, Class::Socket | Class::Listener) && request.descriptor >= 0;
+        let scripted = match &mut self.script {
+            Some(script) => script(&request.name, self.operations),
+            None => None,
+        };
+        let fault = scripted.or_else(|| {
+            let Faults { disk_errors, resets, short_transfers, misdirected_writes, .. } = self.faults;
+            let is_disk = !is_network && !matches!(request.op, Op::Resolve { .. });
+            let is_write = matches!(request.op, Op::Write { .. });
+            let chances = [
+                (is_disk && !is_close, disk_errors, Injected::Error(libc::EIO)),
+                (is_network && moves_bytes, resets, Injected::Reset),
+                (moves_bytes, short_transfers, Injected::Short),
+                (is_write && is_disk, misdirected_writes, Injected::Misdirected),
+            ];
+            let drawn = chances.into_iter().find(|(applies, chance, _)| *applies && self.random.chance(*chance));
+            drawn.map(|(_, _, fault)| fault)
+        })?;
+        match fault {
+            // A close cannot fail in a way that matters to anybody else.
+            Injected::Error(_) if is_close => return None,
+            Injected::Reset if is_network => {
+                if let Ok(id) = self.socket(request.descriptor) {
+                    self.network.reset(id, self.now.get());
+                }
+            }
+            Injected::Short if moves_bytes => {
+                let length = request.length.max(request.input.len()).max(1);
+                let kept = 1 + self.random.below(length as u64) as usize;
+                request.length = request.length.min(kept);
+                request.input.truncate(kept);
+            }
+            Injected::Misdirected => request.offset = request.offset.map(|offset| offset + SECTOR),
+            _ => {}
+        }
+        Some(fault)
+    }
+
+    fn effect(&mut self, request: &mut Request) -> Result<Progress<Value>, Errno> {
+        let now = self.now.get();
+        let raw = request.descriptor;
+        let value = match &request.op {
+            Op::Open { path, options } => {
+                let inode = self.disk.open(path.to_bytes(), options, now)?;
+                let descriptor = self.new_descriptor(Object::File { inode, options: *options });
+                Value::Descriptor(descriptor.inspect_err(|_| self.disk.close(inode))?)
+            }
+            Op::Stat { path, follow } => metadata(self.disk.stat(path.to_bytes(), *follow)?),
+            Op::Rename { from, to } => count(self.disk.rename(from.to_bytes(), to.to_bytes()))?,
+            Op::Unlink { path } => count(self.disk.unlink(path.to_bytes()))?,
+            Op::MakeDirectory { path, permissions } => {
+                count(self.disk.make_directory(path.to_bytes(), *permissions, now))?
+            }
+            Op::RemoveDirectory { path } => count(self.disk.remove_directory(path.to_bytes()))?,
+            Op::SyncDirectory { path } => count(self.disk.sync_directory(path.to_bytes()))?,
+            Op::HardLink { from, to } => count(self.disk.hard_link(from.to_bytes(), to.to_bytes()))?,
+            Op::SymbolicLink { content, path } => {
+                count(self.disk.symbolic_link(content.to_bytes(), path.to_bytes(), now))?
+            }
+            Op::ReadLink { path } => Value::Path(OsStr::from_bytes(&self.disk.read_link(path.to_bytes())?).into()),
+            Op::OpenDirectory { path } => count(self.disk.entries(path.to_bytes()))?,
+            Op::ReadDirectory { path, reader } => {
+                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                match reader.replace(Entries(Box::new(std::iter::empty()))) {
+                    // All at once, the first time.
+                    None => Value::Entries(self.disk.entries(path.to_bytes())?.into_iter().map(entry).collect()),
+                    Some(_) => Value::Entries(Vec::new()),
+                }
+            }
+            Op::Resolve { name, port } => match self.network.resolve(name) {
+                Some(address) => Value::Addresses(vec![SocketAddr::new(address, *port)]),
+                None => Value::Addresses(Vec::new()),
+            },
+            Op::Read { .. } => match self.object(raw)? {
+                Object::File { options, .. } if !options.read => return Err(Errno::BADF),
+                Object::File { inode, .. } => {
+                    let offset = request.offset.unwrap_or(0);
+                    request.output = self.disk.read(inode, offset, request.length)?;
+                    Value::Count(request.output.len() as u64)
+                }
+                // Standard input is empty.
+                Object::Standard(StandardStream::Input) => Value::Count(0),
+                _ => return Err(Errno::INVAL),
+            },
+            Op::Write { .. } => match self.object(raw)? {
+                Object::File { options, .. } if !options.write && !options.append => return Err(Errno::BADF),
+                Object::File { inode, options } => {
+                    let offset = request.offset.filter(|_| !options.append);
+                    Value::Count(self.disk.write(inode, offset, &request.input, now)? as u64)
+                }
+                Object::Standard(stream) => {
+                    stream.print(&request.input).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+                    Value::Count(request.input.len() as u64)
+                }
+                Object::Socket(_) => return Err(Errno::INVAL),
+            },
+            Op::Sync { .. } => count(self.disk.sync(self.file(raw)?.0))?,
+            Op::Truncate { length } => count(self.disk.truncate(self.file(raw)?.0, *length, now))?,
+            Op::Allocate { offset, length } => count(self.disk.allocate(self.file(raw)?.0, *offset, *length, now))?,
+            Op::StatHandle => metadata(self.disk.facts(self.file(raw)?.0)?),
+            Op::Connect { address } => {
+                let delay = self.within(NETWORK_TIME);
+                let id = self.socket(raw)?;
+                return Ok(match self.network.connect(id, *address, now, delay)? {
+                    Progress::Done(()) => Progress::Done(Value::Count(0)),
+                    Progress::Waits => Progress::Waits,
+                });
+            }
+            Op::Accept => match self.network.accept(self.socket(raw)?)? {
+                Progress::Done(id) => {
+                    let descriptor = self.new_descriptor(Object::Socket(id));
+                    Value::Descriptor(descriptor.inspect_err(|_| self.network.close(id, now, 0))?)
+                }
+                Progress::Waits => return Ok(Progress::Waits),
+            },
+            Op::Recv { .. } => match self.network.receive(self.socket(raw)?, request.length)? {
+                Progress::Done(bytes) => {
+                    request.output = bytes;
+                    Value::Count(request.output.len() as u64)
+                }
+                Progress::Waits => return Ok(Progress::Waits),
+            },
+            Op::Send { .. } => {
+                let delay = self.within(NETWORK_TIME);
+                match self.network.send(self.socket(raw)?, &request.input, now, delay)? {
+                    Progress::Done(count) => Value::Count(count as u64),
+                    Progress::Waits => return Ok(Progress::Waits),
+                }
+            }
+            Op::Shutdown { how } => {
+                let delay = self.within(NETWORK_TIME);
+                count(self.network.shut_down(self.socket(raw)?, *how, now, delay))?
+            }
+            Op::Close => {
+                self.close(raw);
+                Value::Count(0)
+            }
+            op @ (Op::Sleep | Op::Seek { .. } | Op::Barrier) => unreachable!("{op} needs no machine"),
+        };
+        Ok(Progress::Done(value))
+    }
+
+    // Ends.
+
+    pub(super) fn heal(&mut self) {
+        self.network.heal(self.now.get());
+        self.follow_asks();
+    }
+
+    /// The machine stops: what was not synced is left to chance, connections are gone, requests fail.
+    pub(super) fn crash(&mut self) {
+        if self.has_crashed {
+            return;
+        }
+        self.record(3, 0, 0);
+        self.has_crashed = true;
+        self.events.clear();
+        self.disk.crash(&mut self.random);
+        self.network.crash();
+        self.descriptors.clear();
+        self.sockets.clear();
+        self.boot += 1;
+        let tokens: Vec<u64> = self.requests.keys().copied().collect();
+        for token in tokens {
+            self.finish(token, Err(Fault::from(Errno::IO)), 0);
+        }
+    }
+
+    /// A scheduler begins to use the machine.
+    pub(super) fn start(&mut self) {
+        self.has_crashed = false;
+        self.is_used = true;
+    }
+
+    /// The scheduler has ended: its sockets are closed, as a process's are.
+    pub(super) fn end(&mut self) {
+        self.is_used = false;
+        self.requests.clear();
+        self.sweep();
+    }
+}
+
+fn count<T>(result: Result<T, Errno>) -> Result<Value, Errno> {
+    result.map(|_| Value::Count(0))
+}
+
+fn entry((name, kind): (Vec<u8>, FileKind)) -> Entry {
+    Entry { name: OsStr::from_bytes(&name).to_owned(), kind }
+}
+
+fn metadata(facts: Facts) -> Value {
+    let Facts { inode, kind, size, permissions, links, modified } = facts;
+    let modified = SystemTime::UNIX_EPOCH + EPOCH + Duration::from_nanos(modified);
+    Value::Metadata(Box::new(Metadata {
+        kind,
+        size,
+        permissions,
+        modified,
+        accessed: modified,
+        created: None,
+        links,
+        inode: inode as u64,
+        device: 1,
+        user: 0,
+        group: 0,
+        allocated: size.next_multiple_of(512),
+    }))
+}

@@ -1,0 +1,317 @@
+//! The simulated machine as its users have it: what happens on it, that it happens again, and what goes wrong on it.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use corella::{ErrorKind, Faults, InjectedFault, Io, Mode, Scheduler, Simulation};
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn host(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Echoes on `address`, connection by connection, until its scheduler ends.
+async fn echo(io: Io, address: SocketAddr) {
+    let listener = io.listen(address).unwrap();
+    while let Ok(connection) = listener.accept().await {
+        io.spawn(async move {
+            loop {
+                match connection.recv(vec![0; 1024]).await {
+                    Ok((0, _)) | Err(_) => break,
+                    Ok((count, mut buffer)) => {
+                        buffer.truncate(count);
+                        if connection.send(buffer).await.is_err() {
+                            break;
+                        }
+                    }
+                }
+            }
+        })
+        .unwrap();
+    }
+}
+
+/// Some of everything: files, connections, timers. Gives what it saw.
+fn program(seed: u64, faults: Faults) -> (u64, Vec<String>) {
+    let machine = Simulation::new(seed);
+    machine.set_faults(faults);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    io.spawn(echo(io.clone(), address("10.0.0.1:7"))).unwrap();
+    let tasks: Vec<_> = (0..5u8)
+        .map(|number| {
+            let (io, seen) = (io.clone(), Rc::clone(&seen));
+            scheduler
+                .io()
+                .spawn(async move {
+                    let outcome: Result<(), std::io::Error> = async {
+                        io.sleep(Duration::from_micros(u64::from(number))).await?;
+                        let file = io.open(format!("/file{number}"), Mode::ReadWrite).await?;
+                        let writes: Vec<_> = (0..4)
+                            .map(|place| file.write_at(vec![number; 700], place * 500).submit().unwrap())
+                            .collect();
+                        for write in writes {
+                            write.await?;
+                        }
+                        let (count, bytes) = file.read_at(vec![0; 4096], 0).await?;
+                        seen.borrow_mut().push(format!("{number} read {count} {:?}", bytes[..count].iter().max()));
+                        let socket = io.connect(address("10.0.0.1:7")).await?;
+                        socket.send(vec![number; 3000]).await?;
+                        let (_, echoed) = socket.recv_exact(vec![0; 3000]).await?;
+                        seen.borrow_mut()
+                            .push(format!("{number} echoed {}", echoed.iter().all(|byte| *byte == number)));
+                        Ok(())
+                    }
+                    .await;
+                    seen.borrow_mut().push(format!(
+                        "{number} {:?} at {:?}",
+                        outcome.map_err(|e| e.to_string()),
+                        io.now()
+                    ));
+                })
+                .unwrap()
+        })
+        .collect();
+    scheduler
+        .block_on(async {
+            for task in tasks {
+                task.await.unwrap();
+            }
+        })
+        .unwrap();
+    drop(scheduler);
+    let seen = seen.borrow().clone();
+    (machine.history(), seen)
+}
+
+fn all_faults() -> Faults {
+    let mut faults = Faults::default();
+    faults.short_transfers = 0.3;
+    faults.delays = 0.1;
+    faults.disk_errors = 0.02;
+    faults.resets = 0.02;
+    faults
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    for seed in 0..50 {
+        assert_eq!(program(seed, all_faults()), program(seed, all_faults()));
+    }
+}
+
+#[test]
+fn another_seed_gives_another_history() {
+    let histories: std::collections::BTreeSet<u64> = (0..50).map(|seed| program(seed, Faults::default()).0).collect();
+    assert_eq!(histories.len(), 50);
+}
+
+#[test]
+fn without_faults_everything_succeeds_and_with_them_some_of_it() {
+    let failures = |faults: fn() -> Faults| {
+        let lines = (0..50).flat_map(|seed| program(seed, faults()).1);
+        lines.filter(|line| line.contains("Err(") || line.contains("false")).collect::<Vec<_>>()
+    };
+    assert_eq!(failures(Faults::default), Vec::<String>::new());
+    let failed = failures(all_faults);
+    assert!(failed.iter().any(|line| line.contains("Input/output error")), "{failed:?}");
+    assert!(failed.iter().any(|line| line.contains("Connection reset")), "{failed:?}");
+    assert!(failed.iter().all(|line| !line.contains("false")), "short transfers lose nothing: {failed:?}");
+}
+
+#[test]
+fn time_passes_by_itself() {
+    let machine = Simulation::new(1);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let start = Instant::now();
+    let io = scheduler.io();
+    let day = Duration::from_secs(86_400);
+    scheduler.block_on(io.sleep(day)).unwrap().unwrap();
+    assert!(machine.now() >= day && machine.now() < day + Duration::from_secs(1));
+    scheduler.run_for(day).unwrap();
+    assert!(machine.now() >= 2 * day);
+    assert!(start.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_program_that_only_looks_gets_on() {
+    let machine = Simulation::new(1);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let done = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&done);
+    scheduler.io().sleep(Duration::from_millis(1)).then(move |_| counted.set(1)).unwrap();
+    while done.get() == 0 {
+        scheduler.poll().unwrap();
+    }
+    let status = scheduler.io().open("/file", Mode::Write).submit().unwrap();
+    while !status.is_settled() {
+        if scheduler.has_work() {
+            scheduler.poll().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_program_that_waits_for_ever_is_told_so() {
+    let machine = Simulation::new(1);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let listener = scheduler.io().listen(address("10.0.0.1:1")).unwrap();
+    let error = scheduler.block_on(listener.accept()).unwrap_err();
+    assert!(error.to_string().contains("waits for ever"), "{error}");
+}
+
+#[test]
+fn blocking_endings_work_as_elsewhere() {
+    let machine = Simulation::new(1);
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    io.make_directory("/folder").wait().unwrap();
+    let file = io.open("/folder/file", Mode::ReadWrite).wait().unwrap();
+    file.write("some text").wait().unwrap();
+    assert_eq!(file.read_at(vec![0; 4], 5).wait().unwrap(), (4, b"text".to_vec()));
+    assert_eq!(io.stat("/folder/file").wait().unwrap().size, 9);
+    file.close().wait().unwrap();
+    let failed = io.open("/nothing", Mode::Read).wait().unwrap_err();
+    assert_eq!(failed.os_code(), Some(2));
+    assert_eq!(machine.file("/folder/file").unwrap(), b"some text");
+}
+
+#[test]
+fn a_crash_takes_what_was_not_synced_and_keeps_what_was() {
+    let mut lost = 0;
+    for seed in 0..40 {
+        let machine = Simulation::new(seed);
+        machine.add_file("/data", vec![1; 2000]).unwrap();
+        let scheduler = Scheduler::simulated(&machine).unwrap();
+        let file = scheduler.io().open("/data", Mode::ReadWrite).wait().unwrap();
+        file.write_at(vec![2; 1000], 0).wait().unwrap();
+        file.sync().wait().unwrap();
+        file.write_at(vec![3; 1000], 1000).wait().unwrap();
+        machine.crash();
+        assert!(file.read_at(vec![0; 1], 0).wait().is_err(), "the machine is off");
+        drop((file, scheduler));
+        let scheduler = Scheduler::simulated(&machine).unwrap();
+        let file = scheduler.io().open("/data", Mode::Read).wait().unwrap();
+        let (_, bytes) = file.read_at(vec![0; 2000], 0).wait().unwrap();
+        assert!(bytes[..1000].iter().all(|byte| *byte == 2));
+        assert!(bytes[1000..].iter().all(|byte| [1, 3].contains(byte)));
+        lost += usize::from(bytes[1000..].contains(&1));
+    }
+    assert!((5..=38).contains(&lost), "{lost} of 40");
+}
+
+#[test]
+fn a_crash_at_a_time_ends_the_run() {
+    let machine = Simulation::new(3);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    machine.crash_at(Duration::from_millis(2));
+    let writes = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&writes);
+    let result = scheduler.block_on(async move {
+        let file = io.open("/log", Mode::Append).await?;
+        loop {
+            file.write("line\n").await?;
+            counted.set(counted.get() + 1);
+        }
+        #[expect(unreachable_code, reason = "it says what the future gives")]
+        Ok::<(), std::io::Error>(())
+    });
+    assert!(result.is_err() || result.unwrap().is_err());
+    assert!((5..400).contains(&writes.get()), "{} writes in two milliseconds", writes.get());
+    drop(scheduler);
+    Scheduler::simulated(&machine).unwrap();
+}
+
+#[test]
+fn a_partition_holds_back_until_it_is_healed() {
+    let machine = Simulation::new(5);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    io.spawn(echo(io.clone(), address("10.0.0.1:7"))).unwrap();
+    let socket = io.socket(address("10.0.0.2:0")).unwrap();
+    socket.bind(address("10.0.0.2:0")).unwrap();
+    scheduler.block_on(socket.connect(address("10.0.0.1:7"))).unwrap().unwrap();
+    machine.partition(host("10.0.0.1"), host("10.0.0.2"));
+    scheduler.block_on(socket.send("hello")).unwrap().unwrap();
+    let receive = socket.recv_exact(vec![0; 5]).submit().unwrap();
+    scheduler.run_for(Duration::from_secs(10)).unwrap();
+    assert!(!receive.is_settled());
+    machine.heal();
+    assert_eq!(scheduler.block_on(receive).unwrap().unwrap().1, b"hello");
+}
+
+#[test]
+fn a_script_says_which_operation_fails() {
+    let machine = Simulation::new(7);
+    machine.script(|operation, _| (operation == "write 3 bytes").then_some(InjectedFault::Error(28)));
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    let file = scheduler.io().open("/file", Mode::Write).wait().unwrap();
+    file.write("four").wait().unwrap();
+    assert_eq!(file.write("two").wait().unwrap_err().error.os_code(), Some(28));
+    file.write("again").wait().unwrap();
+    assert_eq!(machine.file("/file").unwrap(), b"fouragain");
+}
+
+#[test]
+fn descriptors_and_the_disk_have_an_end() {
+    let machine = Simulation::new(7);
+    let mut faults = Faults::default();
+    faults.descriptors = 2;
+    faults.disk_bytes = 10;
+    machine.set_faults(faults);
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    let first = io.open("/first", Mode::Write).wait().unwrap();
+    let second = io.open("/second", Mode::Write).wait().unwrap();
+    assert_eq!(io.open("/third", Mode::Write).wait().unwrap_err().os_code(), Some(24));
+    first.write("12345678").wait().unwrap();
+    let failed = second.write("12345678").wait().unwrap_err();
+    assert_eq!((failed.error.os_code(), failed.moved.bytes()), (Some(28), 2));
+    first.close().wait().unwrap();
+    io.open("/third", Mode::Write).wait().unwrap();
+}
+
+#[test]
+fn what_is_the_real_machines_is_refused() {
+    let machine = Simulation::new(7);
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    assert!(io.adopt_file(std::fs::File::open("/dev/null").unwrap(), "null").is_err());
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    assert!(io.adopt_socket(std::os::fd::OwnedFd::from(ours)).is_err());
+    let listener = io.listen(address("10.0.0.1:1")).unwrap();
+    assert_eq!(listener.detach().unwrap_err().1.kind(), ErrorKind::InvalidInput);
+    assert!(Scheduler::simulated(&machine).is_err(), "a machine runs one scheduler at a time");
+    io.stdout().unwrap().write("printed by a simulated program\n").wait().unwrap();
+}
+
+#[test]
+fn cancels_and_deadlines_come_before_between_and_after() {
+    let machine = Simulation::new(9);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    let file = io.open("/file", Mode::ReadWrite).wait().unwrap();
+    file.write_at(vec![1; 100], 0).wait().unwrap();
+    let (mut done, mut timed_out) = (0, 0);
+    for _ in 0..200 {
+        let read = file.read_at(vec![0; 100], 0).deadline(Duration::from_micros(100));
+        match scheduler.block_on(read).unwrap() {
+            Ok((count, bytes)) => {
+                assert_eq!((count, bytes), (100, vec![1; 100]));
+                done += 1;
+            }
+            Err(failed) => {
+                assert_eq!(failed.error.kind(), ErrorKind::TimedOut);
+                timed_out += 1;
+            }
+        }
+    }
+    assert!(done > 20 && timed_out > 20, "{done} done, {timed_out} timed out");
+}
