@@ -2,13 +2,18 @@
 --
 --   corella run examples/serve.lua DIR PORT        (port 0: the OS chooses one)
 --
--- It answers GET and HEAD, keeps connections alive, and knows single ranges. Nothing outside of DIR is served: paths
--- with `..` are refused, encoded or not, and symbolic links inside DIR are not followed.
+-- It answers GET and HEAD, keeps connections alive, and knows single ranges. Paths with `..` are refused, encoded or
+-- not; names that begin with a dot are neither listed nor served, and symbolic links inside DIR are not followed. That
+-- holds for a DIR that stays as it is: each part of a path is looked at before the file is opened, so whoever may change
+-- DIR at that moment can have a link followed after all.
 
 local CHUNK_BYTES = 256 * 1024
 local HEAD_BYTES_MAX = 16 * 1024
+local BLANK_LINES_MAX = 2 -- before a head
 local IDLE_SECONDS = 30 -- for the next head to be complete
 local SEND_SECONDS = 60 -- for a chunk to be taken
+local LINGER_SECONDS = 2 -- for the client to take an error before the connection is closed
+local LINGER_BYTES_MAX = 256 * 1024
 
 local TYPES = {
   css = "text/css; charset=utf-8",
@@ -37,22 +42,40 @@ local REASONS = {
   [206] = "Partial Content",
   [301] = "Moved Permanently",
   [400] = "Bad Request",
+  [403] = "Forbidden",
   [404] = "Not Found",
   [405] = "Method Not Allowed",
+  [408] = "Request Timeout",
   [416] = "Range Not Satisfiable",
   [431] = "Request Header Fields Too Large",
   [500] = "Internal Server Error",
+  [501] = "Not Implemented",
   [505] = "HTTP Version Not Supported",
 }
 
-local directory, port = arg[1], math.tointeger(tonumber(arg[2]))
-if not directory or not port then
+-- Methods that HTTP has and this server does not.
+local OTHER_METHODS = { CONNECT = true, DELETE = true, OPTIONS = true, PATCH = true, POST = true, PUT = true, TRACE = true }
+
+local ACCESS_DENIED = 13 -- EACCES
+
+local function fail(problem)
+  stderr:print("serve.lua: ", tostring(problem), "\n")
+  os.exit(1)
+end
+
+if #arg ~= 2 then
   stderr:print("usage: corella run serve.lua DIR PORT\n")
   os.exit(2)
 end
-if fs.stat(directory).kind ~= "directory" then
-  stderr:print(directory, " is not a directory\n")
-  os.exit(2)
+local directory, port = arg[1], math.tointeger(tonumber(arg[2]))
+if not port or port < 0 or port > 65535 then
+  fail("the port is a number from 0 to 65535, and not " .. arg[2])
+end
+local is_there, found = pcall(fs.stat, directory)
+if not is_there then
+  fail(found)
+elseif found.kind ~= "directory" then
+  fail(directory .. " is not a directory")
 end
 
 -- Answers.
@@ -62,6 +85,7 @@ local function send(connection, text)
 end
 
 local function send_head(connection, code, fields)
+  connection.is_answered = true
   local lines = { ("HTTP/1.1 %d %s"):format(code, REASONS[code]), os.date("!Date: %a, %d %b %Y %H:%M:%S GMT") }
   for _, field in ipairs(fields) do
     lines[#lines + 1] = field
@@ -109,6 +133,9 @@ local function locate(decoded)
     if part == ".." then
       return nil
     elseif part ~= "." then
+      if part:sub(1, 1) == "." then
+        return nil
+      end
       path = path .. "/" .. part
       local ok, metadata = pcall(fs.lstat, path)
       if not ok or metadata.kind == "link" then
@@ -123,7 +150,8 @@ end
 local function send_listing(connection, path, shown)
   local names = {}
   for _, entry in ipairs(fs.readdir(path)) do
-    if entry.kind == "file" or entry.kind == "directory" then
+    local is_shown = entry.kind == "file" or entry.kind == "directory"
+    if is_shown and entry.name:sub(1, 1) ~= "." then
       names[#names + 1] = entry.kind == "directory" and entry.name .. "/" or entry.name
     end
   end
@@ -185,7 +213,7 @@ end
 local function send_file(connection, path, metadata)
   local opened, file = pcall(FileHandle.open, path)
   if not opened then
-    return send_error(connection, 404)
+    return send_error(connection, file.code == ACCESS_DENIED and 403 or 404)
   end
   local file <close> = file
   local size = metadata.size
@@ -217,59 +245,106 @@ end
 -- The next head, or nil at the end of the connection. Second: a code where it cannot be one.
 local function read_head(connection)
   local limit = Scheduler.now() + IDLE_SECONDS
-  local searched = 1
+  local searched, blank_lines = 1, 0
   while true do
+    while blank_lines < BLANK_LINES_MAX and connection.received:find("^\r?\n") do
+      connection.received = connection.received:gsub("^\r?\n", "")
+      blank_lines = blank_lines + 1
+    end
     local first, last = connection.received:find("\r?\n\r?\n", searched)
-    if first then
+    if (last or #connection.received + 1) > HEAD_BYTES_MAX then
+      return nil, 431
+    elseif first then
       local head = connection.received:sub(1, first - 1)
       connection.received = connection.received:sub(last + 1)
       return head
-    elseif #connection.received > HEAD_BYTES_MAX then
-      return nil, 431
     end
     searched = math.max(1, #connection.received - 3)
-    local more = connection.socket:recv(4096, { deadline = math.max(0, limit - Scheduler.now()) })
-    if more == "" then
+    local deadline = math.max(0, limit - Scheduler.now())
+    local ok, more = pcall(connection.socket.recv, connection.socket, 4096, { deadline = deadline })
+    if not ok and more.kind == "TimedOut" then
+      return nil, connection.received ~= "" and 408 or nil
+    elseif not ok then
+      error(more, 0)
+    elseif more == "" then
       return nil, connection.received:find("%S") and 400 or nil
     end
-    connection.received = (connection.received .. more):gsub("^[\r\n]+", "")
+    connection.received = connection.received .. more
   end
+end
+
+-- Whether a list of words, separated by commas, has this one.
+local function has_word(list, wanted)
+  for word in (list or ""):lower():gmatch("[^,]+") do
+    if word:match("^%s*(.-)%s*$") == wanted then
+      return true
+    end
+  end
+  return false
+end
+
+-- The fields of a head, or nil where it is malformed or could be read in two ways.
+local function parse_fields(lines)
+  local fields = {}
+  for line in lines:gmatch("[^\n]+") do
+    line = line:gsub("\r$", "")
+    local name, value = line:match("^([%w!#$%%&'*+%-.^_`|~]+):[ \t]*(.-)[ \t]*$")
+    if not name or value:find("[\0-\8\10-\31\127]") then
+      return nil
+    end
+    name = name:lower()
+    if fields[name] and (name == "host" or name == "content-length") then
+      return nil
+    end
+    fields[name] = fields[name] and fields[name] .. ", " .. value or value
+  end
+  local length = fields["content-length"]
+  if length and (not length:find("^%d+$") or fields["transfer-encoding"]) then
+    return nil
+  end
+  return fields
 end
 
 -- Reads a head into the connection; false where it is malformed.
 local function parse(connection, head)
-  local first, rest = head:match("^([^\r\n]*)\r?\n?(.*)$")
-  connection.method, connection.target, connection.version = first:match("^(%u+) (%S+) HTTP/(%d%.%d)$")
-  connection.fields = {}
-  if not connection.method then
+  local first, rest = head:match("^([^\n]*)\n?(.*)$")
+  connection.method, connection.target, connection.version =
+    first:match("^([%w!#$%%&'*+%-.^_`|~]+) ([^%s%c]+) HTTP/(%d%.%d)\r?$")
+  connection.fields = parse_fields(rest)
+  if not connection.method or not connection.fields then
     return false
   end
-  for line in rest:gmatch("[^\r\n]+") do
-    local name, value = line:match("^([%w!#$%%&'*+%-.^_`|~]+):%s*(.-)%s*$")
-    if not name then
-      return false
-    end
-    connection.fields[name:lower()] = value
-  end
-  local wish = (connection.fields["connection"] or ""):lower()
-  connection.keeps = connection.version == "1.1" and not wish:find("close") or wish:find("keep-alive", 1, true) ~= nil
+  local wish, is_old = connection.fields["connection"], connection.version == "1.0"
+  connection.keeps = not has_word(wish, "close") and (not is_old or has_word(wish, "keep-alive"))
   -- A body is not read, so nothing can follow it.
-  if connection.fields["transfer-encoding"] or (connection.fields["content-length"] or "0") ~= "0" then
+  if connection.fields["transfer-encoding"] or (connection.fields["content-length"] or "0"):find("[^0]") then
     connection.keeps = false
   end
-  return connection.version ~= "1.1" or connection.fields["host"] ~= nil
+  return is_old or connection.version:sub(1, 2) ~= "1." or connection.fields["host"] ~= nil
+end
+
+-- Path and query of a target, or nil.
+local function split(target)
+  local rest = target:match("^[hH][tT][tT][pP]://[^/?#]+(.*)$")
+  if rest and rest:sub(1, 1) ~= "/" then
+    rest = "/" .. rest
+  end
+  return (rest or target):match("^(/[^?#]*)(%??[^#]*)$")
 end
 
 local function answer(connection)
   if connection.version:sub(1, 2) ~= "1." then
     connection.keeps = false
     return send_error(connection, 505)
-  elseif connection.method ~= "GET" and connection.method ~= "HEAD" then
+  elseif OTHER_METHODS[connection.method] then
     return send_error(connection, 405, "Allow: GET, HEAD")
+  elseif connection.method ~= "GET" and connection.method ~= "HEAD" then
+    return send_error(connection, 501)
   end
-  local raw = connection.target:match("^/[^?#]*") or connection.target:match("^http://[^/]+(/[^?#]*)")
+  local raw, query = split(connection.target)
   local decoded = raw and decode(raw)
   if not decoded or decoded:find("\0", 1, true) then
+    connection.keeps = false
     return send_error(connection, 400)
   end
   local path, metadata = locate(decoded)
@@ -281,7 +356,7 @@ local function answer(connection)
     return send_error(connection, 404)
   elseif decoded:sub(-1) ~= "/" then
     -- Not of the request's own text: two slashes at its start would be another host.
-    return send_error(connection, 301, "Location: /" .. raw:gsub("^/+", "") .. "/")
+    return send_error(connection, 301, "Location: /" .. raw:gsub("^/+", "") .. "/" .. query)
   end
   local ok, index = pcall(fs.lstat, path .. "/index.html")
   if ok and index.kind == "file" then
@@ -290,10 +365,21 @@ local function answer(connection)
   send_listing(connection, path, decoded)
 end
 
+-- Reads on for a while: a close with bytes unread would take the answer away from the client.
+local function linger(socket)
+  local limit, taken = Scheduler.now() + LINGER_SECONDS, 0
+  socket:shutdown("write")
+  repeat
+    local more = socket:recv(65536, { deadline = math.max(0, limit - Scheduler.now()) })
+    taken = taken + #more
+  until more == "" or taken > LINGER_BYTES_MAX
+end
+
 local function serve(socket)
   local socket <close> = socket
   local connection = { socket = socket, received = "", keeps = true }
   while connection.keeps do
+    connection.method, connection.is_answered = nil, false
     local head, code = read_head(connection)
     if head and not parse(connection, head) then
       code = 400
@@ -301,15 +387,25 @@ local function serve(socket)
     if code then
       connection.keeps = false
       send_error(connection, code)
-    elseif head then
-      answer(connection)
-    else
+      return linger(socket)
+    elseif not head then
       return
+    end
+    local ok, problem = pcall(answer, connection)
+    if not ok then
+      connection.keeps = false
+      if not connection.is_answered then
+        send_error(connection, type(problem) == "userdata" and problem.code == ACCESS_DENIED and 403 or 500)
+      end
+      error(problem, 0)
     end
   end
 end
 
-local listener = Socket.listen("127.0.0.1", port)
+local listens, listener = pcall(Socket.listen, "127.0.0.1", port)
+if not listens then
+  fail(listener)
+end
 listener:accept(function(accepted)
   local ok, problem = pcall(function()
     serve(accepted:result())

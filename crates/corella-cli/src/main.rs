@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,6 +19,7 @@ Exit codes:
   0  all went well
   1  the script failed: an error that nobody caught, in it or in one of its tasks, or output that was lost
   2  the command was wrong: an argument, a script that cannot be read, CORELLA_BACKEND
+  141  whoever read its standard output went away (as in `corella run … | head`)
   130, 143  SIGINT (Ctrl-C) or SIGTERM ended it; what it had written went out
   A script may end with a code of its own: os.exit(code).
 
@@ -54,7 +55,7 @@ enum Action {
     /// Run a Lua script
     #[command(after_long_help = RUN_HELP, after_help = RUN_HELP)]
     Run {
-        /// The script's path
+        /// The script's path, or - for standard input
         script: PathBuf,
         /// The script's own arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -69,7 +70,11 @@ fn main() -> ExitCode {
 }
 
 fn run(script: &Path, arguments: &[OsString]) -> ExitCode {
-    let source = match std::fs::read(script) {
+    let (name, source) = match script.as_os_str() == "-" {
+        true => ("stdin".into(), read_input()),
+        false => (script.to_string_lossy(), std::fs::read(script)),
+    };
+    let source = match source {
         Ok(source) => source,
         Err(error) => return wrong(&format!("cannot read the script {}: {error}", script.display())),
     };
@@ -81,9 +86,16 @@ fn run(script: &Path, arguments: &[OsString]) -> ExitCode {
     if let Err(error) = end_on_signals(host.interrupter()) {
         return wrong(&format!("cannot wait for signals: {error}"));
     }
-    let code = host.run(&script.to_string_lossy(), &source, arguments);
+    let code = host.run(&name, &source, arguments);
     // As the OS takes it: the low eight bits.
     ExitCode::from((code & 0xff) as u8)
+}
+
+/// A script that comes from standard input.
+fn read_input() -> std::io::Result<Vec<u8>> {
+    let mut source = Vec::new();
+    std::io::stdin().read_to_end(&mut source)?;
+    Ok(source)
 }
 
 /// Has SIGINT and SIGTERM end the script with what it wrote written out. A second one ends the process at once.

@@ -75,11 +75,11 @@ fn a_nul_byte_in_a_path_is_refused() {
 #[test]
 fn a_bad_address_is_named() {
     fails("port", "Socket.connect('127.0.0.1', 99999)", "bad argument #2 to 'connect' (port: ");
-    fails("refused", "Socket.connect('127.0.0.1', 1)", "connect of 127.0.0.1:1: Connection refused (os error 111)\n");
+    fails("refused", "Socket.connect('127.0.0.1', 1)", "connect to 127.0.0.1:1: Connection refused (os error 111)\n");
     fails(
         "foreign",
         "Socket.listen('192.0.2.1', 0)",
-        "bind of 192.0.2.1:0: Cannot assign requested address (os error 99)\n",
+        "bind to 192.0.2.1:0: Cannot assign requested address (os error 99)\n",
     );
 }
 

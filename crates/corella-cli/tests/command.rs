@@ -112,17 +112,38 @@ fn standard_input_is_read_while_others_run() {
 }
 
 #[test]
-fn a_closed_standard_output_is_an_error_and_no_panic() {
-    let script = "while true do print('endless') end";
-    let mut child = start("closed", script);
-    let mut output = child.stdout.take().unwrap();
-    let mut first = [0; 8];
-    output.read_exact(&mut first).unwrap();
-    drop(output);
-    let mut errors = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(errors.contains("standard output: Broken pipe") && !errors.contains("panicked"), "{errors}");
+fn a_closed_standard_output_ends_the_script_quietly() {
+    for (name, script) in [
+        ("closed-loop", "while true do print('endless') end"),
+        ("closed-end", "print('endless') stdout:flush() stdin:readall() print('late')"),
+        ("closed-callback", "print('endless') stdin:readall(function() print('late') Scheduler.sleep(600) end)"),
+    ] {
+        let mut child = start(name, script);
+        let mut output = child.stdout.take().unwrap();
+        let mut first = [0; 8];
+        output.read_exact(&mut first).unwrap();
+        drop(output);
+        drop(child.stdin.take());
+        let mut errors = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        // As a shell tells of a process that SIGPIPE ended.
+        assert_eq!((child.wait().unwrap().code(), errors.as_str()), (Some(141), ""), "{script}");
+    }
+}
+
+#[test]
+fn a_script_may_come_from_standard_input() {
+    let mut child = corella()
+        .args(["run", "-", "one"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"print(arg[0], ...)\nerror('seen')").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "stdin\tone\n");
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("corella: stdin:2: seen\n"), "{output:?}");
 }
 
 #[test]

@@ -57,6 +57,9 @@ fn what_was_written_before_goes_out() {
         for number = 0, 199 do file:write_at(('x'):rep(100000), number * 100000, { async = true }) end
         buffered = FileHandle.open('buffered', 'w')
         buffered:print('text')
+        late = FileHandle.new()
+        late:open('late', 'w', { async = true })
+        late:print('queued', { async = true })
         stdin:read(1, { async = true })
         print('printed')
         os.exit(3)";
@@ -66,6 +69,7 @@ fn what_was_written_before_goes_out() {
         let directory = directory_of("exit-writing");
         assert_eq!(std::fs::metadata(directory.join("out")).unwrap().len(), 200 * 100_000);
         assert_eq!(std::fs::read(directory.join("buffered")).unwrap(), b"text");
+        assert_eq!(std::fs::read(directory.join("late")).unwrap(), b"queued");
     }
 }
 

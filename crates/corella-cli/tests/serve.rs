@@ -172,6 +172,145 @@ fn what_is_not_there_is_404_and_what_is_not_http_is_400() {
     });
 }
 
+/// The status codes of all answers to these bytes.
+fn codes(server: &Server, request: &[u8]) -> Vec<String> {
+    let answer = raw(server, request);
+    let lines = answer.split("HTTP/1.1 ").skip(1);
+    lines.map(|line| line[..3].to_string()).collect()
+}
+
+#[test]
+fn heads_that_could_be_read_in_two_ways_are_refused() {
+    on_both_backends("ambiguous", |_, server| {
+        for head in [
+            &b"GET /hello.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 0\r\n\r\n"[..],
+            b"GET /hello.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+            b"GET /hello.txt HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+            b"GET /hello.txt HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+            b"GET /hello.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"GET /hello.txt HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+            b"GET /hello.txt HTTP/1.1\r\nHost: x\rAccept: y\r\n\r\n",
+            b"GET /hello.txt HTTP/1.1\r\nHost: x\r\nAccept: a\0b\r\n\r\n",
+            b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
+            b"GET /hello.txt HTTP/1.1\r\nHost : x\r\n\r\n",
+            b"GET /hello.txt#x HTTP/1.1\r\nHost: x\r\n\r\n",
+        ] {
+            // What follows is not to be taken for a request.
+            let request = [head, b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n"].concat();
+            assert_eq!(codes(server, &request), ["400"], "{}", request.escape_ascii());
+        }
+    });
+}
+
+#[test]
+fn a_connection_stays_open_as_its_header_says() {
+    on_both_backends("connection", |_, server| {
+        let answers = |version: &str, fields: &str| {
+            let request = format!("GET /hello.txt HTTP/{version}\r\nHost: x\r\n{fields}\r\n");
+            codes(server, request.repeat(2).as_bytes()).len()
+        };
+        assert_eq!(answers("1.1", ""), 2);
+        assert_eq!(answers("1.1", "Connection: keep-alive, close\r\n"), 1);
+        assert_eq!(answers("1.1", "Connection: close\r\nConnection: keep-alive\r\n"), 1);
+        assert_eq!(answers("1.1", "Connection: x-closed\r\n"), 2);
+        assert_eq!(answers("1.1", "Connection: Close\r\n"), 1);
+        assert_eq!(answers("1.0", ""), 1);
+        assert_eq!(answers("1.0", "Connection: x, Keep-Alive\r\n"), 2);
+        // A body is not read.
+        assert_eq!(answers("1.1", "Content-Length: 3\r\n"), 1);
+    });
+}
+
+#[test]
+fn targets_and_methods_are_taken_as_the_standard_says() {
+    on_both_backends("targets", |_, server| {
+        let answer =
+            |line: &str| raw(server, format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+        assert!(answer("M-SEARCH *").starts_with("HTTP/1.1 501 "));
+        assert!(answer("get /hello.txt").starts_with("HTTP/1.1 501 "));
+        assert!(answer("POST /hello.txt").starts_with("HTTP/1.1 405 "));
+        assert!(answer("GET HTTP://x/hello.txt").starts_with("HTTP/1.1 200 "));
+        assert!(answer("GET http://x").starts_with("HTTP/1.1 200 "));
+        assert!(answer("GET http://x?y").starts_with("HTTP/1.1 200 "));
+        assert!(answer("GET /plain?a=b&c").contains("\r\nLocation: /plain/?a=b&c\r\n"));
+        assert!(answer("GET /plain//?a").starts_with("HTTP/1.1 200 "));
+    });
+}
+
+#[test]
+fn names_that_begin_with_a_dot_are_not_served() {
+    let site = Site::new("dots");
+    std::fs::create_dir(site.directory.join(".git")).unwrap();
+    std::fs::write(site.directory.join(".git/config"), "secret\n").unwrap();
+    std::fs::write(site.directory.join(".password"), "secret\n").unwrap();
+    for backend in BACKENDS {
+        let server = Server::start(&site.directory, backend);
+        for path in ["/.password", "/.git/", "/.git/config", "/%2egit/config"] {
+            assert_eq!(code_of(&server, path), "404", "{path}");
+        }
+        let listing = curl_text([format!("{}/", server.url)]);
+        assert!(
+            listing.contains("hello.txt") && !listing.contains(".git") && !listing.contains(".password"),
+            "{listing}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_answer_too() {
+    let site = Site::new("broken");
+    for backend in BACKENDS {
+        let directory = site.directory.join("gone");
+        std::fs::create_dir(&directory).unwrap();
+        let server = Server::start(&directory, backend);
+        // The directory is gone while it is served, whoever runs the test.
+        std::fs::remove_dir(&directory).unwrap();
+        let answer = raw(&server, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    }
+}
+
+#[test]
+fn the_limit_of_a_head_is_exact() {
+    on_both_backends("limit", |_, server| {
+        let head = |bytes: usize| {
+            let start = "GET /hello.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\nLong: ";
+            format!("{start}{}\r\n\r\n", "x".repeat(bytes - start.len() - 4))
+        };
+        assert_eq!(codes(server, head(16 * 1024).as_bytes()), ["200"]);
+        assert_eq!(codes(server, head(16 * 1024 + 1).as_bytes()), ["431"]);
+        let blank = [&b"\r\n".repeat(100_000)[..], b"GET /hello.txt HTTP/1.0\r\n\r\n"].concat();
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let _ = stream.write_all(&blank);
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"HTTP/1.1 400");
+    });
+}
+
+#[test]
+fn a_head_that_does_not_come_is_answered_with_408() {
+    let site = Site::new("slow");
+    let script = std::fs::read_to_string(example("serve.lua")).unwrap();
+    let quick = script.replace("IDLE_SECONDS = 30", "IDLE_SECONDS = 0.2");
+    assert_ne!(script, quick);
+    let path = site.directory.join("quick.lua");
+    std::fs::write(&path, quick).unwrap();
+    for backend in BACKENDS {
+        let server = Server::start_script(&path, &site.directory, backend);
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        stream.write_all(b"GET /hello.txt HTTP/1.1\r\nHo").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        // A connection that has said nothing is just closed.
+        let mut idle = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        answer.clear();
+        idle.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "");
+    }
+}
+
 #[test]
 fn nothing_outside_of_the_directory_is_served() {
     on_both_backends("escape", |_, server| {
@@ -290,12 +429,19 @@ fn a_wrong_call_of_the_server_is_explained() {
     let ended = end_of(corella().arg("run").arg(example("serve.lua")));
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("usage: corella run serve.lua DIR PORT"), "{ended:?}");
-    let ended = end_of(corella().arg("run").arg(example("serve.lua")).args(["/nonexistent", "0"]));
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("stat of /nonexistent: No such file or directory"), "{ended:?}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let ended = end_of(corella().arg("run").arg(example("serve.lua")).args([".", &port]));
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("Address already in use"), "{ended:?}");
+    for (arguments, message) in [
+        (
+            ["/nonexistent", "0"],
+            "serve.lua: stat of /nonexistent: No such file or directory (os error 2)\n".to_string(),
+        ),
+        (["/dev/null", "0"], "serve.lua: /dev/null is not a directory\n".into()),
+        ([".", "70000"], "serve.lua: the port is a number from 0 to 65535, and not 70000\n".into()),
+        ([".", "http"], "serve.lua: the port is a number from 0 to 65535, and not http\n".into()),
+        ([".", &port], format!("serve.lua: bind to 127.0.0.1:{port}: Address already in use (os error 98)\n")),
+    ] {
+        let ended = end_of(corella().arg("run").arg(example("serve.lua")).args(arguments));
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), message.as_str()), "{arguments:?}");
+    }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Arguments {
     /// Those taken so far, the object itself aside.
     taken: usize,
     pub(crate) options: Options,
+    /// The last of them was a table, and taken for options.
+    has_options: bool,
     pub(crate) callback: Option<Function>,
 }
 
@@ -33,8 +35,7 @@ impl Arguments {
     /// Takes the callback and the options off the end. `functions` of the arguments before them are functions too.
     pub(crate) fn new(name: &'static str, values: MultiValue, functions: usize) -> Result<Arguments, String> {
         let mut values = values.into_vec();
-        let mut arguments =
-            Arguments { name, values: Vec::new().into_iter(), taken: 0, options: Options::default(), callback: None };
+        let mut arguments = Arguments::plain(name, MultiValue::new());
         let count = values.iter().filter(|value| matches!(value, Value::Function(_))).count();
         if count > functions
             && let Some(Value::Function(callback)) = values.pop_if(|value| matches!(value, Value::Function(_)))
@@ -43,6 +44,7 @@ impl Arguments {
         }
         if let Some(Value::Table(table)) = values.pop_if(|value| matches!(value, Value::Table(_))) {
             arguments.options = arguments.read_options(&table)?;
+            arguments.has_options = true;
         }
         arguments.values = values.into_iter();
         Ok(arguments)
@@ -51,7 +53,7 @@ impl Arguments {
     /// Arguments without options and callback.
     pub(crate) fn plain(name: &'static str, values: MultiValue) -> Arguments {
         let values = values.into_vec().into_iter();
-        Arguments { name, values, taken: 0, options: Options::default(), callback: None }
+        Arguments { name, values, taken: 0, options: Options::default(), has_options: false, callback: None }
     }
 
     /// Whether there are more.
@@ -99,6 +101,15 @@ impl Arguments {
         format!("bad argument #{} to '{}' ({what}: {why})", self.taken, self.name)
     }
 
+    /// What was given where something else is expected.
+    fn got(&self, value: &Value) -> &'static str {
+        match value {
+            // The table where this argument should have been was taken for the options.
+            Value::Nil if self.has_options && !self.has_more() => "a table",
+            other => type_name(other),
+        }
+    }
+
     /// The object that a method was called on, if it is one of this type.
     pub(crate) fn object_of<T: 'static>(&mut self) -> Option<AnyUserData> {
         let is_one = matches!(self.values.as_slice().first(), Some(Value::UserData(object)) if object.is::<T>());
@@ -125,7 +136,7 @@ impl Arguments {
                 Ok(text) => Ok(text.into_bytes()),
                 Err(error) => Err(self.bad(what, &error.to_string())),
             },
-            other => Err(self.bad(what, &format!("a string is expected, got {}", type_name(&other)))),
+            other => Err(self.bad(what, &format!("a string is expected, got {}", self.got(&other)))),
         }
     }
 
@@ -134,7 +145,7 @@ impl Arguments {
         match self.next() {
             Value::Nil => Ok(None),
             Value::String(text) => Ok(Some(text.to_string_lossy())),
-            other => Err(self.bad(what, &format!("a string is expected, got {}", type_name(&other)))),
+            other => Err(self.bad(what, &format!("a string is expected, got {}", self.got(&other)))),
         }
     }
 
@@ -142,7 +153,7 @@ impl Arguments {
     pub(crate) fn word(&mut self, what: &str) -> Result<String, String> {
         match self.optional_word(what)? {
             Some(word) => Ok(word),
-            None => Err(self.bad(what, "a string is expected, got nothing")),
+            None => Err(self.bad(what, &format!("a string is expected, got {}", self.got(&Value::Nil)))),
         }
     }
 
@@ -150,7 +161,7 @@ impl Arguments {
     pub(crate) fn path(&mut self, what: &str) -> Result<PathBuf, String> {
         match self.next() {
             Value::String(text) => Ok(PathBuf::from(OsStr::from_bytes(&text.as_bytes()))),
-            other => Err(self.bad(what, &format!("a path is expected, got {}", type_name(&other)))),
+            other => Err(self.bad(what, &format!("a path is expected, got {}", self.got(&other)))),
         }
     }
 
@@ -170,13 +181,30 @@ impl Arguments {
             Some(number) => {
                 u64::try_from(number).map_err(|_| self.bad(what, &format!("must not be negative, got {number}")))
             }
-            None => Err(self.bad(what, "an integer is expected, got nothing")),
+            None => Err(self.bad(what, &format!("an integer is expected, got {}", self.got(&Value::Nil)))),
         }
     }
 
-    /// A port.
+    /// A host: a name, or an address, which may be in brackets.
+    pub(crate) fn host(&mut self) -> Result<String, String> {
+        let host = self.word("host")?;
+        let inner = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+        Ok(inner.map(str::to_string).unwrap_or(host))
+    }
+
+    /// A port, which may be written as a string.
     pub(crate) fn port(&mut self) -> Result<u16, String> {
-        let number = self.count("port")?;
+        let written = match self.values.as_slice().first() {
+            Some(Value::String(text)) => text.to_string_lossy().parse().ok(),
+            _ => None,
+        };
+        let number = match written {
+            Some(number) => {
+                self.next();
+                number
+            }
+            None => self.count("port")?,
+        };
         u16::try_from(number).map_err(|_| self.bad("port", &format!("0 to 65535 is expected, got {number}")))
     }
 
@@ -189,7 +217,7 @@ impl Arguments {
     pub(crate) fn function(&mut self, what: &str) -> Result<Function, String> {
         match self.next() {
             Value::Function(function) => Ok(function),
-            other => Err(self.bad(what, &format!("a function is expected, got {}", type_name(&other)))),
+            other => Err(self.bad(what, &format!("a function is expected, got {}", self.got(&other)))),
         }
     }
 }

@@ -3,6 +3,9 @@
 use corella::{Error, ErrorKind, Failed};
 use mlua::{IntoLua, Lua, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
+/// EPIPE, on every Unix.
+const BROKEN_PIPE: i32 = 32;
+
 /// An operation that failed. In Lua an object with the fields `kind`, `code`, `operation`, `target`, `reason` and
 /// `moved`, which reads as a text where it is printed or joined to one.
 #[derive(Clone, Debug)]
@@ -63,8 +66,10 @@ impl OperationError {
 impl std::fmt::Display for OperationError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.operation)?;
-        if !self.target.is_empty() {
-            write!(formatter, " of {}", self.target)?;
+        match self.operation.as_str() {
+            _ if self.target.is_empty() => {}
+            "connect" | "bind" => write!(formatter, " to {}", self.target)?,
+            _ => write!(formatter, " of {}", self.target)?,
         }
         write!(formatter, ": {}", self.reason)
     }
@@ -82,6 +87,8 @@ impl UserData for OperationError {
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        // A field that there is not, as in a table.
+        methods.add_meta_method(MetaMethod::Index, |_, _, _: Value| Ok(Value::Nil));
         methods.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(this.to_string()));
         methods.add_meta_function(MetaMethod::Concat, |lua, (left, right): (Value, Value)| {
             let mut text = text_of(&left)?;
@@ -122,6 +129,11 @@ impl Failure {
             Failure::Operation(error) => error.to_string(),
             Failure::Raised { traceback, .. } => traceback.clone(),
         }
+    }
+
+    /// Whether nobody reads any more what was written.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Failure::Operation(error) if error.code == Some(BROKEN_PIPE))
     }
 
     /// The value that a script catches.

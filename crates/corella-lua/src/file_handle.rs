@@ -189,7 +189,10 @@ pub(crate) fn install_standard(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table, gl
     let (output, output_handle) = standard(lua, runtime, io.stdout(), "standard output", write)?;
     let (errors, errors_handle) = standard(lua, runtime, io.stderr(), "standard error", write)?;
     // Somebody watches: each print is to be seen at once.
-    output.with_buffers(|buffers| buffers.is_unbuffered = std::io::stdout().is_terminal());
+    output.with_buffers(|buffers| {
+        buffers.is_standard_output = true;
+        buffers.is_unbuffered = std::io::stdout().is_terminal();
+    });
     errors.with_buffers(|buffers| buffers.is_unbuffered = true);
     globals.set("stdin", input)?;
     globals.set("stdout", output_handle)?;

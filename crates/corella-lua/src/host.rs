@@ -213,8 +213,9 @@ fn load_error(error: &mlua::Error) -> String {
     }
 }
 
-/// The text of a script without the first line if that is for the shell.
+/// The text of a script without a byte order mark, and without the first line if that is for the shell.
 fn without_shebang(source: &[u8]) -> Vec<u8> {
+    let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
     match source.first() {
         Some(b'#') => {
             let end = source.iter().position(|byte| *byte == b'\n').unwrap_or(source.len());

@@ -4,6 +4,8 @@
 //! every callback.
 //!
 //! # What scripts see
+//! In full, with an example for each object, it is in `docs/LUA.md` of the sources; in short:
+//!
 //! Every operation has three forms. Without a callback it suspends the task that calls it and gives its result, or
 //! raises an error; with a function as last argument it returns a [Status](#status) at once and calls the function
 //! with it; and with `{async = true}` it returns a Status and calls nobody. Before the callback there may be a table
@@ -28,7 +30,8 @@
 //! `FileHandle.open(path)` and `Socket.connect(host, port)` make a new object; as methods they open one made with
 //! `new`. Modes are `r` (the default), `w` (empties), `wa` (appends) and `rw`. Reads from the position, and lines, are
 //! buffered; prints too, until 16 KiB, a seek, a `flush` or the close. `read(n)` gives fewer bytes only at the end,
-//! `recv(n)` what there is. `accept` with a callback calls it for every connection until the socket is closed.
+//! `recv(n)` what there is; both give an empty string at the end, and so does `readline`, which keeps line ends (`lines`
+//! does not). `accept` with a callback calls it for every connection until the socket is closed.
 //!
 //! # Status
 //! `get_integer` (1 done, 0 running, −1 failed), `get_bool` (false only on error), `result`, `error`, `throw`,

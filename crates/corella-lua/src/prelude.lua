@@ -95,8 +95,11 @@ Socket.lines = FileHandle.lines
 
 local listen = Socket.listen
 function Socket.listen(first, ...)
-  if type(first) ~= "string" then
+  if type(first) == "userdata" then
     return listen(first)
+  elseif type(first) ~= "string" then
+    local got = first == nil and "nothing" or "a " .. type(first)
+    error("bad argument #1 to 'listen' (host: a string is expected, got " .. got .. ")", 2)
   end
   local socket = Socket.new()
   socket:bind(first, ...)

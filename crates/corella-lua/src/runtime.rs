@@ -24,6 +24,8 @@ const OWN_SCRIPT: &str = "[corella]";
 /// So many frames are looked at for the script's own.
 const PLACE_DEPTH: usize = 5;
 
+/// As a shell tells of a process that SIGPIPE ended.
+const CODE_OF_SIGPIPE: i32 = 128 + 13;
 /// Nobody has asked for the end from outside.
 const NOT_INTERRUPTED: i32 = i32::MIN;
 
@@ -73,6 +75,8 @@ pub(crate) struct Runtime {
     script: RefCell<Rc<str>>,
     /// `os.exit` was called.
     pub(crate) exit_code: Cell<Option<i32>>,
+    /// Standard output is a pipe whose other end is gone.
+    has_lost_readers: Cell<bool>,
     /// What an `Interrupter` asked to end with, or `NOT_INTERRUPTED`.
     pub(crate) interrupt_code: Arc<AtomicI32>,
     /// Standard output, buffered.
@@ -82,7 +86,9 @@ pub(crate) struct Runtime {
 /// Whether an operation may have to wait for somebody else, and changes nothing.
 fn waits_for_others(operation: &str) -> bool {
     let name = operation.split(' ').next().unwrap_or_default();
-    ["accept", "connect", "open", "resolve", "sleep"].contains(&name)
+    // An open for writing goes on: what is to be written may be waiting for it.
+    operation == "open for reading"
+        || ["accept", "connect", "resolve", "sleep"].contains(&name)
         || name.starts_with("read")
         || name.starts_with("recv")
 }
@@ -114,6 +120,7 @@ impl Runtime {
                 writes_limit: Cell::new(WRITES_LIMIT),
                 script: RefCell::new("".into()),
                 exit_code: Cell::new(None),
+                has_lost_readers: Cell::new(false),
                 interrupt_code: Arc::new(AtomicI32::new(NOT_INTERRUPTED)),
                 output: RefCell::new(None),
             }
@@ -230,6 +237,14 @@ impl Runtime {
         }
     }
 
+    /// Nobody reads standard output any more. As with programs that SIGPIPE ends, this is the end, and no error.
+    pub(crate) fn end_for_want_of_readers(&self) {
+        self.has_lost_readers.set(true);
+        if self.exit_code.get().is_none() {
+            self.exit_code.set(Some(CODE_OF_SIGPIPE));
+        }
+    }
+
     /// Whether the program is to end now: by `os.exit`, or from outside.
     pub(crate) fn is_exiting(&self) -> bool {
         let interrupt_code = self.interrupt_code.load(Ordering::Acquire);
@@ -334,6 +349,9 @@ impl Runtime {
 
     /// Reports output that was lost when nobody could be told any more: the exit code says so too.
     pub(crate) fn report_lost_output(&self, failure: &Failure) {
+        if self.has_lost_readers.get() && failure.is_broken_pipe() {
+            return;
+        }
         self.has_failed.set(true);
         self.report(format!("output is lost: {}", failure.report()));
     }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use corella::{ErrorKind, Failed, Listener, Shutdown, Socket as Connection};
+use corella::actions::Plain;
+use corella::{ErrorKind, Failed, Listener, Operation, Shutdown, Socket as Connection};
 use mlua::{AnyUserData, IntoLua, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value};
 
 use crate::accept;
@@ -22,9 +23,24 @@ enum State {
     New,
     Bound(Connection),
     Connecting,
-    Connected { connection: Connection, stream: Rc<Stream> },
+    Connected {
+        connection: Connection,
+        stream: Rc<Stream>,
+    },
     Listening(Listener),
-    Closed,
+    /// What it was called.
+    Closed(String),
+}
+
+/// What a socket without an address is called.
+const NAMELESS: &str = "a socket";
+
+/// An address as errors show it.
+fn endpoint(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
 }
 
 /// What a script holds of a socket. Letting go of it closes it in the background; sends go out first.
@@ -85,8 +101,21 @@ impl Socket {
                 Ok(address) => format!("listening on {address}"),
                 Err(_) => "listening".into(),
             },
-            State::Closed => "closed".into(),
+            State::Closed(name) if name == NAMELESS => "closed".into(),
+            State::Closed(name) => format!("closed, {name}"),
         }
+    }
+
+    /// What errors call it.
+    fn name(&self) -> String {
+        let address = match &*self.state.borrow() {
+            State::New | State::Connecting => None,
+            State::Bound(connection) => connection.local_address().ok(),
+            State::Connected { stream, .. } => return stream.with_buffers(|buffers| buffers.name.to_string()),
+            State::Listening(listener) => listener.local_address().ok(),
+            State::Closed(name) => return name.clone(),
+        };
+        address.map_or_else(|| NAMELESS.into(), |address| address.to_string())
     }
 
     fn is_new(&self) -> bool {
@@ -96,8 +125,8 @@ impl Socket {
     /// Why an operation cannot be done as things are.
     fn refusal(&self, operation: &str) -> Failure {
         match &*self.state.borrow() {
-            State::Closed => OperationError::closed(operation, "a socket").into(),
-            _ => OperationError::invalid(operation, "a socket", format!("it is {}", self.describe())).into(),
+            State::Closed(name) => OperationError::closed(operation, name).into(),
+            _ => OperationError::invalid(operation, NAMELESS, format!("it is {}", self.describe())).into(),
         }
     }
 
@@ -117,7 +146,7 @@ impl Socket {
     // Connecting.
 
     fn connect(&self, object: AnyUserData, host: &str, port: u16, deadline: Option<Duration>) -> Rc<Request> {
-        let (address, name) = (address_of(host, port), format!("{host}:{port}"));
+        let (address, name) = (address_of(host, port), endpoint(host, port));
         let old = self.state.replace(State::Connecting);
         let io = self.runtime.io();
         match (old, address) {
@@ -149,9 +178,9 @@ impl Socket {
 
     /// Connected at last; unless the script has closed it meanwhile.
     fn arrived(&self, connection: Connection, object: AnyUserData) -> Result<Outcome, Failure> {
-        let is_closed = matches!(*self.state.borrow(), State::Closed);
+        let is_closed = matches!(*self.state.borrow(), State::Closed(_));
         if is_closed {
-            return Err(OperationError::closed("connect", "a socket").into());
+            return Err(OperationError::closed("connect", NAMELESS).into());
         }
         self.connected(connection);
         Ok(Outcome::Values(MultiValue::from_vec(vec![Value::UserData(object)])))
@@ -175,7 +204,7 @@ impl Socket {
         if let Some(address) = address_of(host, port) {
             return Request::settled(&self.runtime, self.bind_to(address));
         }
-        let (socket, name) = (self.clone(), format!("{host}:{port}"));
+        let (socket, name) = (self.clone(), endpoint(host, port));
         let operation = self.runtime.io().resolve(host, port);
         self.runtime.begin(Class::Counted, deadline, operation, move |outcome| match outcome?.first() {
             Some(address) if socket.is_new() => socket.bind_to(*address),
@@ -229,8 +258,8 @@ impl Socket {
 
     fn send(&self, bytes: Vec<u8>, deadline: Option<Duration>) -> Rc<Request> {
         let operation = match &*self.state.borrow() {
-            State::Connected { connection, .. } => Some(connection.send(bytes)),
-            _ => None,
+            State::Connected { connection, .. } => Ok(connection.send(bytes)),
+            _ => Err(format!("send {} bytes", bytes.len())),
         };
         let keeps = self.clone();
         let convert = move |outcome: Result<(usize, Vec<u8>), Failed<Vec<u8>>>| {
@@ -238,8 +267,8 @@ impl Socket {
             Ok(Outcome::Count(outcome?.0 as u64))
         };
         match operation {
-            Some(operation) => self.runtime.begin(Class::Counted, deadline, operation, convert),
-            None => self.refused("send"),
+            Ok(operation) => self.runtime.begin(Class::Counted, deadline, operation, convert),
+            Err(name) => self.refused(&name),
         }
     }
 
@@ -248,17 +277,37 @@ impl Socket {
             State::Connected { connection, .. } => Some(connection.shutdown(how)),
             _ => None,
         };
+        let verb = match how {
+            Shutdown::Read => "shutdown read",
+            Shutdown::Write => "shutdown write",
+            Shutdown::Both => "shutdown both",
+        };
         match operation {
-            Some(operation) => self.runtime.begin_plain(deadline, operation),
-            None => self.refused("shutdown"),
+            Some(operation) => self.begin_named(deadline, operation, verb, self.name()),
+            None => self.refused(verb),
         }
+    }
+
+    /// Submits an operation that gives nothing; its failure is told of the name that the script knows.
+    fn begin_named(
+        &self,
+        deadline: Option<Duration>,
+        operation: Operation<Plain>,
+        verb: &'static str,
+        name: String,
+    ) -> Rc<Request> {
+        self.runtime.begin(Class::Counted, deadline, operation, move |outcome| match outcome {
+            Ok(()) => Ok(Outcome::Nothing),
+            Err(error) => Err(OperationError::told_of(error, verb, name).into()),
+        })
     }
 
     fn close(&self, deadline: Option<Duration>) -> Rc<Request> {
         // The engine's handle has to live until its close is submitted.
-        let state = self.state.replace(State::Closed);
+        let name = self.name();
+        let state = self.state.replace(State::Closed(name.clone()));
         let operation = match &state {
-            State::Closed => return self.refused("close"),
+            State::Closed(_) => return self.refused("close"),
             State::New | State::Connecting => return Request::settled(&self.runtime, Ok(Outcome::Nothing)),
             State::Bound(connection) => connection.close(),
             State::Listening(listener) => listener.close(),
@@ -267,7 +316,7 @@ impl Socket {
                 connection.close()
             }
         };
-        self.runtime.begin_plain(deadline, operation)
+        self.begin_named(deadline, operation, "close", name)
     }
 
     fn listener(&self) -> Option<Listener> {
@@ -322,12 +371,12 @@ fn install_connecting(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::
             None => lua.create_userdata(Socket::new(&shared)).map_err(|error| error.to_string())?,
         };
         let socket = object.borrow::<Socket>().map_err(|error| error.to_string())?.clone();
-        let (host, port) = (arguments.word("host")?, arguments.port()?);
+        let (host, port) = (arguments.host()?, arguments.port()?);
         Ok(socket.connect(object, &host, port, arguments.options.deadline))
     })?;
     verb(lua, verbs, "bind", |_, arguments| {
         let socket = socket_of(arguments)?;
-        let (host, port) = (arguments.word("host")?, arguments.port()?);
+        let (host, port) = (arguments.host()?, arguments.port()?);
         Ok(socket.bind(&host, port, arguments.options.deadline))
     })?;
     verb(lua, verbs, "accept", |_, arguments| Ok(socket_of(arguments)?.accept(arguments)))
@@ -375,5 +424,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua
     })?;
     direct(lua, methods, "local_address", |_, arguments| socket_of(arguments)?.address("local_address", true))?;
     direct(lua, methods, "remote_address", |_, arguments| socket_of(arguments)?.address("remote_address", false))?;
-    direct(lua, methods, "is_closed", |_, arguments| Ok(matches!(*socket_of(arguments)?.state.borrow(), State::Closed)))
+    direct(lua, methods, "is_closed", |_, arguments| {
+        Ok(matches!(*socket_of(arguments)?.state.borrow(), State::Closed(_)))
+    })
 }

@@ -186,6 +186,9 @@ impl Stream {
             (Ok(_), None) => {}
             (Err(failed), _) => {
                 let failure = self.as_stopped(failed.into());
+                if failure.is_broken_pipe() && self.with_buffers(|buffers| buffers.is_standard_output) {
+                    self.runtime.end_for_want_of_readers();
+                }
                 match closes {
                     // It is closed all the same, and then told.
                     true => self.with_buffers(|buffers| {

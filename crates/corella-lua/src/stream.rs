@@ -64,6 +64,7 @@ impl Stream {
             input: Input::default(),
             output: Vec::new(),
             is_unbuffered: false,
+            is_standard_output: false,
             position: 0,
             eof: false,
             deferred: None,
@@ -236,7 +237,8 @@ impl Stream {
                 (state.buffers.next_step(), state.transport.clone())
             };
             match step {
-                Step::Open(..) | Step::Fill(_) if self.runtime.is_cut_short() => self.give_up(),
+                Step::Fill(_) if self.runtime.is_cut_short() => self.give_up(),
+                Step::Open(..) if self.runtime.is_cut_short() && !self.can_write() => self.give_up(),
                 Step::Rest => return,
                 Step::Settle(result) => self.settle_front(result),
                 Step::Open(path, options) => self.launch(self.runtime.io().open(path, options), Self::opened),
@@ -248,6 +250,10 @@ impl Stream {
                 Step::PassOn => self.pass_on(&transport),
             }
         }
+    }
+
+    fn can_write(&self) -> bool {
+        self.with_buffers(|buffers| buffers.can_write)
     }
 
     /// The program was cut short: what would have to wait for others does not begin.
@@ -302,8 +308,13 @@ impl Drop for Stream {
                 Ok(_) => Ok(Outcome::Nothing),
                 Err(failed) => Err(failed.into()),
             });
-            let runtime = Rc::clone(&self.runtime);
-            request.on_failure(move |failure| runtime.report_lost_output(&failure));
+            let (runtime, is_standard_output) = (Rc::clone(&self.runtime), state.buffers.is_standard_output);
+            request.on_failure(move |failure| {
+                if is_standard_output && failure.is_broken_pipe() {
+                    runtime.end_for_want_of_readers();
+                }
+                runtime.report_lost_output(&failure);
+            });
         }
     }
 }

@@ -158,6 +158,8 @@ pub(crate) struct Buffers {
     pub(crate) output: Vec<u8>,
     /// Write out each print.
     pub(crate) is_unbuffered: bool,
+    /// It is standard output: once nobody reads it the program ends.
+    pub(crate) is_standard_output: bool,
     /// Where the script is: buffered input comes after it, buffered output before it.
     pub(crate) position: u64,
     /// The last read met the end.

@@ -107,6 +107,8 @@ impl OpenOptions {
     }
 
     /// Emptied.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn truncate(mut self, yes: bool) -> Self {
         self.truncate = yes;
         self
@@ -207,48 +209,78 @@ impl File {
     }
 
     /// Reads what there is at the cursor, up to the buffer's room. Zero is the end.
+    ///
+    /// A `Vec` is filled up to its length, and an empty one gets nothing: `vec![0; 64]`, or
+    /// [`spare()`](crate::SpareCapacity::spare) to append into its capacity.
+    ///
+    /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn read<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
         self.reading(At::Cursor, Extent::Some, buffer)
     }
 
     /// Reads at `offset` bytes from the start, up to the buffer's room. Zero is the end.
+    ///
+    /// A `Vec` is filled up to its length, and an empty one gets nothing: `vec![0; 64]`, or
+    /// [`spare()`](crate::SpareCapacity::spare) to append into its capacity.
+    ///
+    /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn read_at<B: BufferMut + Unpin>(&self, buffer: B, offset: u64) -> Operation<Reading<B>> {
         self.reading(At::Offset(offset), Extent::Some, buffer)
     }
 
     /// Fills the whole buffer from the cursor, or fails with `UnexpectedEnd`.
+    ///
+    /// A `Vec` is filled up to its length, and an empty one gets nothing: `vec![0; 64]`, or
+    /// [`spare()`](crate::SpareCapacity::spare) to append into its capacity.
+    ///
+    /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn read_exact<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
         self.reading(At::Cursor, Extent::Exact, buffer)
     }
 
     /// Fills the whole buffer from `offset`, or fails with `UnexpectedEnd`.
+    ///
+    /// A `Vec` is filled up to its length, and an empty one gets nothing: `vec![0; 64]`, or
+    /// [`spare()`](crate::SpareCapacity::spare) to append into its capacity.
+    ///
+    /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn read_exact_at<B: BufferMut + Unpin>(&self, buffer: B, offset: u64) -> Operation<Reading<B>> {
         self.reading(At::Offset(offset), Extent::Exact, buffer)
     }
 
     /// Appends everything from the cursor to the end to `bytes`.
+    ///
+    /// Gives `(usize, Vec<u8>)`, the bytes and the buffer; fails with [`Failed<Vec<u8>>`](crate::Failed), the buffer in it.
     pub fn read_to_end(&self, bytes: Vec<u8>) -> Operation<ReadToEnd> {
         let op = Op::Read { at: At::Cursor, extent: Extent::ToEnd, parts: Parts::default() };
         self.handle.operation(op, ReadToEnd::new(bytes))
     }
 
     /// Appends everything from `offset` to the end to `bytes`.
+    ///
+    /// Gives `(usize, Vec<u8>)`, the bytes and the buffer; fails with [`Failed<Vec<u8>>`](crate::Failed), the buffer in it.
     pub fn read_to_end_at(&self, bytes: Vec<u8>, offset: u64) -> Operation<ReadToEnd> {
         let op = Op::Read { at: At::Offset(offset), extent: Extent::ToEnd, parts: Parts::default() };
         self.handle.operation(op, ReadToEnd::new(bytes))
     }
 
     /// Writes the whole buffer at the cursor, or in append mode at the end.
+    ///
+    /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn write<B: Buffer + Unpin>(&self, buffer: B) -> Operation<Writing<B>> {
         self.handle.operation(Op::Write { at: At::Cursor, parts: Parts::default() }, Writing(buffer))
     }
 
     /// Writes the whole buffer at `offset`. `InvalidInput` in append mode.
+    ///
+    /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn write_at<B: Buffer + Unpin>(&self, buffer: B, offset: u64) -> Operation<Writing<B>> {
         self.handle.operation(Op::Write { at: At::Offset(offset), parts: Parts::default() }, Writing(buffer))
     }
 
     /// Moves the cursor, in turn with the other operations at the cursor, and gives its place.
+    ///
+    /// Gives the place from the start; fails with [`Error`].
     pub fn seek(&self, to: SeekFrom) -> Operation<Seeking> {
         let to = match to {
             SeekFrom::Start(offset) => SeekTo::Start(offset),
@@ -259,11 +291,15 @@ impl File {
     }
 
     /// Makes everything written so far durable, attributes included; fsync(2). Waits for all before it.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn sync(&self) -> Operation<Plain> {
         self.handle.operation(Op::Sync { data_only: false }, Plain)
     }
 
     /// As [`sync`](Self::sync), without the attributes that reading does not need; fdatasync(2).
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn sync_data(&self) -> Operation<Plain> {
         self.handle.operation(Op::Sync { data_only: true }, Plain)
     }
@@ -275,26 +311,36 @@ impl File {
 
     /// Reserves `length` bytes from `offset`, growing the file; fallocate(2). The OS's error where a file system
     /// cannot.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn allocate(&self, offset: u64, length: u64) -> Operation<Plain> {
         self.handle.operation(Op::Allocate { offset, length }, Plain)
     }
 
     /// What the file system knows of the file.
+    ///
+    /// Gives [`Metadata`](crate::Metadata); fails with [`Error`].
     pub fn stat(&self) -> Operation<Stat> {
         self.handle.operation(Op::StatHandle, Stat)
     }
 
     /// Settles when everything before it on this handle has, and holds back everything after.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn barrier(&self) -> Operation<Plain> {
         self.handle.operation(Op::Barrier, Plain)
     }
 
     /// Closes the handle for all its clones: queued writes go out first (within the deadline), reads are cancelled.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn close(&self) -> Operation<Plain> {
         self.handle.close(false)
     }
 
     /// Closes the handle for all its clones; queued writes are cancelled too.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn close_now(&self) -> Operation<Plain> {
         self.handle.close(true)
     }
@@ -353,6 +399,8 @@ impl Io {
     /// Opens a file. `mode` is a [`Mode`] or [`OpenOptions`].
     ///
     /// Regular files, block devices, FIFOs and character devices; a directory is an error.
+    ///
+    /// Gives a [`File`]; fails with [`Error`].
     pub fn open(&self, path: impl AsRef<Path>, mode: impl Into<OpenOptions>) -> Operation<Opening> {
         let path = path.as_ref();
         let options: OpenOptions = mode.into();

@@ -315,11 +315,15 @@ impl Io {
     }
 
     /// What `path` refers to, symbolic links followed; stat(2).
+    ///
+    /// Gives [`Metadata`]; fails with [`Error`].
     pub fn stat(&self, path: impl AsRef<Path>) -> Operation<Stat> {
         self.on_path(path.as_ref(), "stat", Stat, |path| Op::Stat { path, follow: true })
     }
 
     /// What `path` itself is, a symbolic link not followed; lstat(2).
+    ///
+    /// Gives [`Metadata`]; fails with [`Error`].
     pub fn stat_link(&self, path: impl AsRef<Path>) -> Operation<Stat> {
         self.on_path(path.as_ref(), "stat", Stat, |path| Op::Stat { path, follow: false })
     }
@@ -331,32 +335,44 @@ impl Io {
     }
 
     /// Gives a file another name, replacing what has that name; rename(2).
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Operation<Plain> {
         self.on_paths(from.as_ref(), to.as_ref(), "rename", |from, to| Op::Rename { from, to })
     }
 
     /// Removes a file's name; unlink(2).
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn unlink(&self, path: impl AsRef<Path>) -> Operation<Plain> {
         self.on_path(path.as_ref(), "unlink", Plain, |path| Op::Unlink { path })
     }
 
     /// Makes a directory; mkdir(2).
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn make_directory(&self, path: impl AsRef<Path>) -> Operation<Plain> {
         let permissions = DIRECTORY_PERMISSIONS;
         self.on_path(path.as_ref(), "mkdir", Plain, |path| Op::MakeDirectory { path, permissions })
     }
 
     /// Removes an empty directory; rmdir(2).
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn remove_directory(&self, path: impl AsRef<Path>) -> Operation<Plain> {
         self.on_path(path.as_ref(), "rmdir", Plain, |path| Op::RemoveDirectory { path })
     }
 
     /// Gives a file a second name; link(2).
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn hard_link(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Operation<Plain> {
         self.on_paths(from.as_ref(), to.as_ref(), "hard link", |from, to| Op::HardLink { from, to })
     }
 
     /// Makes `path` a symbolic link to `content`; symlink(2).
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn symbolic_link(&self, content: impl AsRef<Path>, path: impl AsRef<Path>) -> Operation<Plain> {
         self.on_paths(content.as_ref(), path.as_ref(), "symbolic link", |content, path| Op::SymbolicLink {
             content,
@@ -365,11 +381,15 @@ impl Io {
     }
 
     /// The content of a symbolic link; readlink(2).
+    ///
+    /// Gives a `PathBuf`; fails with [`Error`].
     pub fn read_link(&self, path: impl AsRef<Path>) -> Operation<ReadLink> {
         self.on_path(path.as_ref(), "readlink", ReadLink, |path| Op::ReadLink { path })
     }
 
     /// Opens a directory to read its names.
+    ///
+    /// Gives a [`Directory`]; fails with [`Error`].
     pub fn read_directory(&self, path: impl AsRef<Path>) -> Operation<OpenDirectory> {
         match os_path(path.as_ref(), "opendir") {
             Ok(path) => {

@@ -56,16 +56,28 @@ pub struct Socket {
 /// Receives are clones of the socket, sends too: two names for the same handle, for two tasks.
 impl Socket {
     /// Receives what there is, up to the buffer's room. Zero is the peer's end.
+    ///
+    /// A `Vec` is filled up to its length, and an empty one gets nothing: `vec![0; 64]`, or
+    /// [`spare()`](crate::SpareCapacity::spare) to append into its capacity.
+    ///
+    /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn recv<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
         self.handle.operation(Op::Recv { extent: Extent::Some, parts: Parts::default() }, Reading(buffer))
     }
 
     /// Fills the whole buffer, or fails with `UnexpectedEnd`.
+    ///
+    /// A `Vec` is filled up to its length, and an empty one gets nothing: `vec![0; 64]`, or
+    /// [`spare()`](crate::SpareCapacity::spare) to append into its capacity.
+    ///
+    /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn recv_exact<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
         self.handle.operation(Op::Recv { extent: Extent::Exact, parts: Parts::default() }, Reading(buffer))
     }
 
     /// Appends everything up to the peer's end to `bytes`.
+    ///
+    /// Gives `(usize, Vec<u8>)`, the bytes and the buffer; fails with [`Failed<Vec<u8>>`](crate::Failed), the buffer in it.
     pub fn recv_to_end(&self, bytes: Vec<u8>) -> Operation<ReadToEnd> {
         let op = Op::Recv { extent: Extent::ToEnd, parts: Parts::default() };
         self.handle.operation(op, ReadToEnd::new(bytes))
@@ -77,31 +89,43 @@ impl Socket {
     }
 
     /// Sends the whole buffer.
+    ///
+    /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn send<B: Buffer + Unpin>(&self, buffer: B) -> Operation<Writing<B>> {
         self.handle.operation(Op::Send { parts: Parts::default() }, Writing(buffer))
     }
 
     /// Connects an unconnected socket. Sends and receives submitted after it wait for it.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn connect(&self, address: SocketAddr) -> Operation<Plain> {
         self.handle.operation(Op::Connect { address }, Plain)
     }
 
     /// Shuts a direction down. That of sending after the sends before it.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn shutdown(&self, how: Shutdown) -> Operation<Plain> {
         self.handle.operation(Op::Shutdown { how }, Plain)
     }
 
     /// Settles when everything before it on this handle has, and holds back everything after.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn barrier(&self) -> Operation<Plain> {
         self.handle.operation(Op::Barrier, Plain)
     }
 
     /// Closes the handle for all its clones: queued sends go out first (within the deadline), receives are cancelled.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn close(&self) -> Operation<Plain> {
         self.handle.close(false)
     }
 
     /// Closes the handle for all its clones; queued sends are cancelled too.
+    ///
+    /// Gives `()`; fails with [`Error`].
     pub fn close_now(&self) -> Operation<Plain> {
         self.handle.close(true)
     }
@@ -327,6 +351,8 @@ impl Action for Accepting {
 
 impl Listener {
     /// Accepts one connection.
+    ///
+    /// Gives a [`Socket`]; fails with [`Error`].
     pub fn accept(&self) -> Operation<Accepting> {
         self.handle.operation(Op::Accept, Accepting)
     }
@@ -606,6 +632,8 @@ impl Io {
     }
 
     /// Connects to an address over TCP.
+    ///
+    /// Gives a [`Socket`]; fails with [`Error`].
     pub fn connect(&self, address: SocketAddr) -> Operation<Connecting> {
         let action = Connecting { left: Vec::new(), socket: None };
         Operation::new(self.clone(), None, Plan::Connect(address), action)
@@ -613,12 +641,16 @@ impl Io {
 
     /// Resolves a name on the pool and connects to its addresses in turn, until one answers. A deadline covers it
     /// all.
+    ///
+    /// Gives a [`Socket`]; fails with [`Error`].
     pub fn connect_name(&self, name: &str, port: u16) -> Operation<Connecting> {
         let action = Connecting { left: Vec::new(), socket: None };
         Operation::new(self.clone(), None, resolve_plan(name, port), action)
     }
 
     /// The addresses of a name, by the system's resolver on the pool.
+    ///
+    /// Gives a `Vec<SocketAddr>`; fails with [`Error`].
     pub fn resolve(&self, name: &str, port: u16) -> Operation<Resolving> {
         Operation::new(self.clone(), None, resolve_plan(name, port), Resolving)
     }

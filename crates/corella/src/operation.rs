@@ -121,6 +121,10 @@ enum State<A> {
 
 /// An operation that has not begun: choose its ending.
 ///
+/// What it gives, and what it fails with, is said at each method that makes one; `wait`, `await` and a callback get it
+/// as a `Result`. `A::Output` and `A::Error` are the types: for a transfer `(usize, B)` and
+/// [`Failed<B>`](crate::Failed), which both have the buffer.
+///
 /// As a future it is `Unpin`. Dropping it before an ending does nothing at all; dropping it while it is awaited
 /// cancels the request, and what it had received goes back to the front of its lane.
 #[must_use = "an operation does nothing until `wait`, `submit`, `then` or `await`"]

@@ -101,8 +101,13 @@ pub struct Server {
 
 impl Server {
     pub fn start(directory: &Path, backend: &str) -> Server {
+        Server::start_script(&example("serve.lua"), directory, backend)
+    }
+
+    /// The same with a script of the test's own.
+    pub fn start_script(script: &Path, directory: &Path, backend: &str) -> Server {
         let mut command = corella();
-        command.arg("run").arg(example("serve.lua")).arg(directory).arg("0").env("CORELLA_BACKEND", backend);
+        command.arg("run").arg(script).arg(directory).arg("0").env("CORELLA_BACKEND", backend);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -114,6 +114,14 @@ fn os_exit_ends_it_with_its_code() {
 }
 
 #[test]
+fn a_byte_order_mark_and_a_line_for_the_shell_are_passed_over() {
+    for head in ["\u{feff}", "#!/bin/sh", "\u{feff}#!/bin/sh"] {
+        let mut host = crate::Host::new().unwrap();
+        assert_eq!(host.run("test.lua", format!("{head}\nos.exit(3)").as_bytes(), &[]), 3, "{head:?}");
+    }
+}
+
+#[test]
 fn the_debug_traceback_and_what_else_is_of_stock_lua() {
     passes(
         r#"

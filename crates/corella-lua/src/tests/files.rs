@@ -3,6 +3,24 @@
 use super::passes;
 
 #[test]
+fn what_is_wrong_with_a_call_is_said() {
+    passes(
+        r#"
+        fails("path: a path is expected, got a table", FileHandle.open, {})
+        fails("path: a path is expected, got nothing", FileHandle.open)
+        local file = FileHandle.open(path, "w")
+        fails("text: a string is expected, got a table", file.print, file, {})
+        fails("data: a string is expected, got a table", file.write_at, file, {})
+        fails("offset: an integer is expected, got nothing", file.write_at, file, "x")
+        file:print("one", "two", { deadline = 5 })
+        local problem = fails("No such file", FileHandle.open, path .. ".none")
+        assert(problem.nothing == nil and problem[1] == nil and problem.code == 2)
+        assert(not pcall(function() problem.code = 3 end))
+        "#,
+    );
+}
+
+#[test]
 fn what_is_printed_is_read_back() {
     passes(
         r#"

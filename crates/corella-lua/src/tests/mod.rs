@@ -61,6 +61,25 @@ fn ended(script: &str, check: impl Fn(&Ended)) {
     }
 }
 
+#[test]
+fn the_manual_names_everything_that_there_is() {
+    let manual = include_str!("../../../../docs/LUA.md");
+    passes(&format!(
+        r#"
+        local manual = [==[{manual}]==]
+        local missing = {{}}
+        for class, names in pairs({{
+            FileHandle = FileHandle, Socket = Socket, Status = Status, Scheduler = Scheduler, fs = fs,
+        }}) do
+            for name in pairs(names) do
+                if not manual:find("[`.:]" .. name .. "%(") then missing[#missing + 1] = class .. "." .. name end
+            end
+        end
+        assert(#missing == 0, table.concat(missing, " "))
+        "#
+    ));
+}
+
 /// Runs a script whose own assertions are the test.
 fn passes(script: &str) {
     ended(script, |ended| {

@@ -27,8 +27,12 @@ fn bytes_go_both_ways_and_the_end_is_an_empty_string() {
         socket:close()
         assert(socket:is_closed())
         server:join()
-        fails("the handle is closed", socket.send, socket, "x")
-        fails("the handle is closed", socket.close, socket)
+        local address = host .. ":" .. port
+        fails("send 1 bytes of " .. address .. ": the handle is closed", socket.send, socket, "x")
+        fails("recv 1 bytes of " .. address .. ": the handle is closed", socket.recv, socket, 1)
+        fails("close of " .. address .. ": the handle is closed", socket.close, socket)
+        fails("shutdown write of " .. address .. ": the handle is closed", socket.shutdown, socket)
+        assert(tostring(socket) == "Socket (closed, " .. address .. ")")
         "#,
     );
 }
@@ -133,12 +137,18 @@ fn what_cannot_be_is_an_error_that_names_it() {
     passes(
         r#"
         fails("resolve of nosuch.invalid:80: the name does not resolve", Socket.connect, "nosuch.invalid", 80)
-        fails("connect of 127.0.0.1:1: Connection refused", Socket.connect, "127.0.0.1", 1)
+        fails("connect to 127.0.0.1:1: Connection refused", Socket.connect, "127.0.0.1", 1)
+        fails("connect to [::1]:1: ", Socket.connect, "[::1]", 1)
+        fails("connect to [::1]:1: ", Socket.connect, "::1", "1")
+        fails("port: an integer is expected, got a string", Socket.connect, "::1", "http")
+        fails("listen' (host: a string is expected, got a number)", Socket.listen, 8080)
+        fails("listen' (host: a string is expected, got nothing)", Socket.listen)
         fails("port: 0 to 65535 is expected, got 70000", Socket.connect, "127.0.0.1", 70000)
         fails("host: a string is expected", Socket.connect, Socket.new(), nil, 1)
         fails("NUL byte", Socket.connect, "a\0b", 1)
         fails("it is not connected", Socket.recv, Socket.new(), 1)
         fails("it is not connected", Socket.listen, Socket.new())
+        fails("send 3 bytes of a socket: it is not connected", Socket.send, Socket.new(), "abc")
         fails("it is not connected", Socket.remote_address, Socket.new())
         local listener = Socket.listen("127.0.0.1", 0)
         fails("Address already in use", Socket.listen, listener:local_address())
@@ -148,6 +158,20 @@ fn what_cannot_be_is_an_error_that_names_it() {
         fails("direction:", listener.shutdown, listener, "sideways")
         "#,
     );
+}
+
+#[test]
+fn a_shutdown_and_a_close_that_fail_name_the_peer() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    passes(&format!(
+        r#"
+        local socket = Socket.connect("127.0.0.1", {port})
+        socket:send(("x"):rep(64 << 20), {{ async = true }}):on_error(function() end)
+        local problem = fails("close of 127.0.0.1:{port}: deadline passed", socket.close, socket, {{ deadline = 0.01 }})
+        assert(problem.operation == "close" and problem.target == "127.0.0.1:{port}")
+        "#
+    ));
 }
 
 #[test]

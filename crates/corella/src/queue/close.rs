@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::handles::{Handle, HandleKey, Life};
+use super::handles::{Handle, HandleKey, Life, Target};
 use super::outcome::State;
 use super::slots::{Cause, Ending, Payload, RequestId, Slot};
 use super::{Refusal, RequestQueue, lanes};
@@ -82,11 +82,20 @@ impl RequestQueue {
     /// A close that may wait no longer: what it waited for is cancelled.
     pub(super) fn hurry_close(&mut self, close: u32, cause: Cause) {
         let Some(key) = self.slots[close].handle else { return };
+        self.keep_name(key);
         for index in lanes::members(key.index, &self.handles, &self.slots) {
             if index != close && self.slots[index].state != State::Settled {
                 self.slots[close].cause.get_or_insert(cause);
                 self.interrupt(index, Cause::Close);
             }
+        }
+    }
+
+    /// Asks for a socket's name while it has one: after the close it is told of what came of it.
+    fn keep_name(&mut self, key: HandleKey) {
+        let Some(handle) = self.handles.get_mut(key) else { return };
+        if let (Target::Socket, Some(_)) = (&handle.target, &handle.descriptor) {
+            handle.target = Target::Path(handle.name(&self.backend).into());
         }
     }
 

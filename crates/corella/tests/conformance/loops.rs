@@ -21,6 +21,7 @@ promises![
     a_killed_task_lets_go_of_what_it_awaited,
     sleeps_end_in_order_and_never_early,
     an_interval_ticks_and_counts_what_it_missed,
+    an_interval_of_nothing_ticks_by_the_microsecond,
     a_timeout_drops_what_takes_too_long,
     run_ends_when_nothing_is_left_and_when_it_is_told_to,
     other_threads_send_spawn_cancel_and_wake,
@@ -95,6 +96,16 @@ fn an_interval_ticks_and_counts_what_it_missed(setup: &Setup) {
         .unwrap();
     assert!(ticks >= 8, "{ticks}");
     assert!(start.elapsed() >= Duration::from_millis(2) * ticks as u32);
+}
+
+fn an_interval_of_nothing_ticks_by_the_microsecond(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let begun = Instant::now();
+    let mut interval = scheduler.io().interval(Duration::ZERO);
+    for _ in 0..10 {
+        let ticks = scheduler.block_on(interval.tick()).unwrap().unwrap();
+        assert!((1..=begun.elapsed().as_micros() as u64 + 1).contains(&ticks), "{ticks}");
+    }
 }
 
 fn a_timeout_drops_what_takes_too_long(setup: &Setup) {

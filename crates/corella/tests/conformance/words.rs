@@ -116,6 +116,12 @@ fn a_refusal_names_its_numbers_and_its_target_too(setup: &Setup) {
     socket.close().wait().unwrap();
     let error = socket.send("abc").wait().unwrap_err();
     assert_eq!(error.to_string(), "send 3 bytes of a closed socket: the handle is closed");
+    let (socket, peer) = setup.connection(&io);
+    let address = peer.local_addr().unwrap();
+    let send = socket.send(vec![0; 64 << 20]).submit().unwrap();
+    let error = socket.close().deadline(Duration::from_millis(5)).wait().unwrap_err();
+    assert_eq!(error.to_string(), format!("close of {address}: deadline passed"));
+    assert!(send.wait().is_err());
     let open = io.open(&path, Mode::Read).wait().unwrap();
     drop(scheduler);
     let error = open.read(vec![0; 4]).wait().unwrap_err();
