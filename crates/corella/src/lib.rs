@@ -46,6 +46,11 @@ mod net;
 mod op;
 mod operation;
 mod plain;
+#[cfg(feature = "planted")]
+#[doc(hidden)]
+pub mod planted;
+#[cfg(not(feature = "planted"))]
+mod planted;
 mod queue;
 mod scheduler;
 mod status;

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::buffer::Parts;
 use crate::fs::Entry;
+use crate::planted::{self, Defect};
 
 /// Where in a file a transfer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +197,8 @@ impl Access {
 
     /// The range with the end of the file taken into account: what passes the known end reaches everything there.
     fn reach(start: u64, end: u64, known_end: u64) -> (u64, u64) {
-        if end > known_end { (start.min(known_end), u64::MAX) } else { (start, end) }
+        let extends = end > known_end && !planted::is(Defect::ExtendingWriteNotHeldBack);
+        if extends { (start.min(known_end), u64::MAX) } else { (start, end) }
     }
 }
 
@@ -208,11 +210,11 @@ impl Access {
 pub(crate) fn conflicts(one: Access, other: Access, known_end: u64) -> bool {
     use Access::*;
     match (one, other) {
-        (Barrier, _) | (_, Barrier) => true,
+        (Barrier, _) | (_, Barrier) => !planted::is(Defect::BarrierDoesNotWait),
         (Unordered, _) | (_, Unordered) => false,
-        (Stream, _) | (_, Stream) => true,
+        (Stream, _) | (_, Stream) => !planted::is(Defect::LaneForgetsOrder),
         (Append | CursorWrite, _) | (_, Append | CursorWrite) => true,
-        (CursorRead, CursorRead) => true,
+        (CursorRead, CursorRead) => !planted::is(Defect::LaneForgetsOrder),
         (CursorRead, Range { write, .. }) | (Range { write, .. }, CursorRead) => write,
         (CursorRead, End) | (End, CursorRead) | (End, End) => false,
         (Range { end, write, .. }, End) | (End, Range { end, write, .. }) => write && end > known_end,
@@ -222,7 +224,8 @@ pub(crate) fn conflicts(one: Access, other: Access, known_end: u64) -> bool {
         ) => {
             let (first, first_end) = Access::reach(first, first_end, known_end);
             let (second, second_end) = Access::reach(second, second_end, known_end);
-            (first_writes || second_writes) && first < second_end && second < first_end
+            let overlap = first < second_end && second < first_end && !planted::is(Defect::OverlapNotHeldBack);
+            (first_writes || second_writes) && overlap
         }
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::slots::{NONE, RequestId};
 use crate::backend::{Backend, Descriptor, RawDescriptor, SocketAnswer, SocketCall};
 use crate::op::{Class, Lanes};
+use crate::planted::{self, Defect};
 
 /// What errors call a socket whose addresses can no more be asked for.
 pub(crate) const CLOSED_SOCKET: &str = "a closed socket";
@@ -71,7 +72,10 @@ impl Pushback {
     /// Puts bytes back that were received from `place` on.
     pub(crate) fn insert(&mut self, place: u64, bytes: Vec<u8>) {
         if !bytes.is_empty() {
-            let index = self.segments.partition_point(|(other, _)| *other < place);
+            let index = match planted::is(Defect::PushbackOutOfOrder) {
+                true => self.segments.len(),
+                false => self.segments.partition_point(|(other, _)| *other < place),
+            };
             self.segments.insert(index, (place, bytes.into()));
         }
     }

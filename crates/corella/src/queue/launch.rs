@@ -7,6 +7,7 @@ use super::slots::RequestId;
 use crate::backend::{Backend, Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value};
 use crate::buffer::{ReadToEnd, fill_from};
 use crate::op::{At, Class, Extent, Op, SeekTo};
+use crate::planted::{self, Defect};
 
 impl RequestQueue {
     /// Carries a request out: here, by a bare call, or through the backend.
@@ -91,7 +92,9 @@ impl RequestQueue {
         let Place { class, offset, descriptor, nonblocking } = self.place(index);
         let slot = &self.slots[index];
         if let Some(parts) = slot.op.parts() {
-            let skip = if slot.op.extent() == Some(Extent::ToEnd) { 0 } else { slot.moved };
+            let begins_again = slot.op.extent() == Some(Extent::ToEnd)
+                || (slot.op.extent().is_some() && planted::is(Defect::ReadGoesOnAtItsBeginning));
+            let skip = if begins_again { 0 } else { slot.moved };
             parts.append_remaining(skip, TRANSFER_PARTS_MAX, &mut self.parts);
             if slot.op.is_stream_write() && !matches!(class, Class::File { .. } | Class::SharedFile) {
                 self.join_followers(index);

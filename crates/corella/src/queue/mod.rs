@@ -29,6 +29,7 @@ use crate::backend::{Backend, Completions, Fault, Outcome, TRANSFER_PARTS_MAX, V
 use crate::buffer::Part;
 use crate::error::{Error, ErrorKind};
 use crate::op::{At, Class, Op};
+use crate::planted::{self, Defect};
 use crate::scheduler::remote::Inbox;
 use crate::scheduler::token::CancelToken;
 
@@ -291,6 +292,9 @@ impl RequestQueue {
             }
         }
         if self.at_os >= self.depth && !matches!(slot.op, Op::Sleep | Op::Close) {
+            if planted::is(Defect::DeadlineLostWhenFull) {
+                self.deadlines.remove(index, &mut self.slots);
+            }
             let id = self.slots.id(index);
             self.slots[index].state = State::Queued;
             self.slots[index].bare = false;

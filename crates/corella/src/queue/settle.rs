@@ -9,6 +9,7 @@ use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PA
 use crate::buffer::{ReadToEnd, copy_out};
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::{At, Class, Extent, Op};
+use crate::planted::{self, Defect};
 
 impl RequestQueue {
     /// Handles what the backend reported and what that set free, within a budget.
@@ -95,6 +96,13 @@ impl RequestQueue {
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
             }
+            (Step::Succeed, Ok(Value::Count(_)))
+                if self.slots[index].cause.is_some() && planted::is(Defect::RacedCancelDeniesSuccess) =>
+            {
+                self.slots[index].moved = 0;
+                let error = self.stop_error(index);
+                self.settle(index, Err(error));
+            }
             (Step::Succeed, Ok(Value::Count(_))) => {
                 let count = match &self.slots[index].op {
                     Op::Seek { .. } => self.slots[index].origin,
@@ -157,6 +165,7 @@ impl RequestQueue {
             Some(Extent::Some) if is_file && was_cut && count > 0 && !whole => Event::Short,
             Some(Extent::Some) => Event::Done,
             _ if whole => Event::Done,
+            None if planted::is(Defect::ShortWriteIsWhole) => Event::Done,
             _ if count == 0 => Event::Error,
             _ => Event::Short,
         }
@@ -181,8 +190,10 @@ impl RequestQueue {
         let id = self.slots.id(index);
         if let Some(key) = self.slots[index].handle {
             let breaks = self.tell_handle(index, key.index);
-            lanes::unlink(index, &mut self.slots, &mut self.handles[key.index]);
-            self.release_waiters(index);
+            if self.slots[index].begun || !self.slots[index].abandoned || !planted::is(Defect::GivenUpHoldsItsLane) {
+                lanes::unlink(index, &mut self.slots, &mut self.handles[key.index]);
+                self.release_waiters(index);
+            }
             if breaks {
                 self.break_lane(key.index);
             }
@@ -214,9 +225,13 @@ impl RequestQueue {
         let Some(report) = &slot.report else { return false };
         let end = slot.origin.saturating_add(slot.moved);
         let is_file = matches!(handle.class, Class::File { .. });
+        // What it read goes to the next.
+        let is_nobodys_read = slot.abandoned || matches!(slot.ending, Ending::Detached);
         match (&slot.op, &report.result) {
-            (Op::Read { at: At::Cursor, .. }, _) if is_file && slot.begun && !slot.abandoned => handle.cursor = end,
+            (Op::Read { at: At::Cursor, .. }, _) if is_nobodys_read => {}
+            (Op::Read { at: At::Cursor, .. }, _) if is_file && slot.begun => handle.cursor = end,
             (Op::Write { at: At::Cursor, .. }, _) if handle.class == (Class::File { append: true }) => {}
+            (Op::Write { .. }, Err(_)) if planted::is(Defect::CursorStaysAtFailure) => {}
             (Op::Write { at, .. }, _) if is_file && slot.moved > 0 => {
                 handle.known_end = handle.known_end.max(end);
                 if *at == At::Cursor {
@@ -224,6 +239,7 @@ impl RequestQueue {
                 }
             }
             (Op::Seek { .. }, Ok(Value::Count(to))) => handle.cursor = *to,
+            (Op::Truncate { .. }, Ok(_)) if planted::is(Defect::TruncateNotLearned) => {}
             (Op::Truncate { length }, Ok(_)) => handle.known_end = *length,
             (Op::Allocate { offset, length }, Ok(_)) => {
                 handle.known_end = handle.known_end.max(offset.saturating_add(*length));
@@ -242,8 +258,10 @@ impl RequestQueue {
             });
         }
         // What was received for nobody is not lost.
-        if slot.abandoned || matches!(slot.ending, Ending::Detached) {
-            push_back(slot, handle);
+        if is_nobodys_read {
+            if !is_file {
+                push_back(slot, handle);
+            }
         } else if matches!(slot.op, Op::Recv { .. } | Op::Accept) || (!is_file && matches!(slot.op, Op::Read { .. })) {
             slot.untaken = true;
             handle.untaken += 1;
@@ -296,6 +314,7 @@ impl RequestQueue {
 /// Whether a failed stream write leaves a gap: the OS refused it, or it stopped after its first byte.
 fn breaks_lane(kind: ErrorKind, moved: u64) -> bool {
     match kind {
+        _ if planted::is(Defect::BrokenLaneForgotten) => false,
         ErrorKind::LaneBroken => false,
         ErrorKind::Cancelled | ErrorKind::TimedOut => moved > 0,
         _ => true,
@@ -323,7 +342,10 @@ pub(super) fn push_back(slot: &mut Slot, handle: &mut Handle) {
         }
         Op::Recv { .. } | Op::Read { .. } if !matches!(handle.class, Class::File { .. }) && slot.moved > 0 => {
             let count = std::mem::take(&mut slot.moved);
-            let bytes = received_bytes(slot, count);
+            let mut bytes = received_bytes(slot, count);
+            if planted::is(Defect::ByteDroppedAtRacedCancel) {
+                bytes.pop();
+            }
             handle.pushback.get_or_insert_default().insert(slot.origin, bytes);
         }
         _ => {}

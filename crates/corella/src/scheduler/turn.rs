@@ -15,6 +15,7 @@ use super::remote::{Arrived, Inbox};
 use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
 use crate::backend::{BackendReason, Clock, fork};
 use crate::error::{Error, ErrorKind};
+use crate::planted::{self, Defect};
 use crate::queue::slots::{Cause, Ending, Payload, RequestId};
 use crate::queue::{RequestQueue, Unobserved};
 
@@ -337,6 +338,9 @@ impl Core {
             }
         }
         for waker in wakers.drain(..) {
+            if planted::is(Defect::WakeLost) && planted::times().is_multiple_of(16) {
+                continue;
+            }
             self.call(|| waker.wake());
         }
         self.wakers.replace(wakers);
@@ -440,6 +444,7 @@ impl Core {
         }
         match self.ended.get() {
             true => self.leave(id),
+            false if planted::is(Defect::DetachIsCancel) => self.queue.borrow_mut().cancel(id, Cause::Abandon),
             false => self.queue.borrow_mut().detach(id),
         }
         self.drop_leftovers();

@@ -399,6 +399,15 @@ fn a_cursor_read_dropped_after_it_settled_gives_its_bytes_to_the_next(setup: &Se
         assert_eq!(file.read(vec![0; 5]).wait().unwrap().1, b"01234");
     }
     assert_eq!(file.cursor().unwrap(), 5);
+    // Two, of which the second is still on its way when both are given up.
+    let first = file.read(vec![0; 2]).submit().unwrap();
+    while !first.is_settled() {
+        scheduler.turn(Duration::from_secs(1)).unwrap();
+    }
+    let second = file.read(vec![0; 2]).submit().unwrap();
+    drop((second, first));
+    scheduler.run().unwrap();
+    assert_eq!(file.cursor().unwrap(), 5);
     // Another has moved the cursor since: it stays where that put it.
     let mut dropped = file.read(vec![0; 1]);
     let is_pending = poll_once(&mut scheduler, &mut dropped).is_pending();

@@ -105,6 +105,8 @@ pub enum Step {
     /// Of the statuses held, this one (modulo how many there are).
     CancelStatus(usize),
     DropStatus(usize),
+    /// All of them, the newest first.
+    DropAllStatuses,
     TakeStatus(usize),
     /// Ends a task where it stands, with what it awaits.
     KillTask(usize),
@@ -168,6 +170,7 @@ impl Program {
                 (1, Step::CancelToken(number % TOKENS)),
                 (2, Step::CancelStatus(number)),
                 (2, Step::DropStatus(number)),
+                (1, Step::DropAllStatuses),
                 (4, Step::TakeStatus(number)),
                 (1, Step::KillTask(number)),
             ]);

@@ -2,6 +2,8 @@
 //!
 //! TESTING.md has the admissible outcomes as a table.
 
+use std::time::Duration;
+
 use corella::{ErrorKind, Moved};
 
 use crate::program::{FileOp, SocketOp};
@@ -35,6 +37,10 @@ pub struct Record<Op> {
     pub delivered: Option<u64>,
     /// It had a deadline or a token, or was cancelled by its status.
     pub may_stop: bool,
+    pub deadline: Option<Duration>,
+    /// On the machine's clock.
+    pub due_at: Option<Duration>,
+    pub delivered_at: Option<Duration>,
     pub outcome: Option<Outcome>,
     /// What a write writes.
     pub content: Vec<u8>,

@@ -29,6 +29,8 @@ pub enum Machine {
 struct Diary {
     /// Counts submissions and deliveries.
     moment: Cell<u64>,
+    /// Where time is the machine's, and says something.
+    time: Option<Io>,
     records: RefCell<Vec<Record<Verb>>>,
 }
 
@@ -39,7 +41,9 @@ impl Diary {
     }
 
     fn submitted(&self, index: usize) {
-        self.records.borrow_mut()[index].submitted = self.next_moment();
+        let record = &mut self.records.borrow_mut()[index];
+        record.submitted = self.next_moment();
+        record.due_at = record.deadline.zip(self.time.as_ref()).map(|(deadline, io)| io.now() + deadline);
     }
 
     fn delivered(&self, index: usize, outcome: Outcome) {
@@ -47,6 +51,17 @@ impl Diary {
         assert!(record.outcome.is_none(), "delivered twice: {record:?}, {outcome:?}");
         record.delivered = Some(self.next_moment());
         record.outcome = Some(outcome);
+        record.delivered_at = self.time.as_ref().map(Io::now);
+    }
+
+    /// Its status is dropped: it goes on.
+    fn let_go(&self, index: usize, cannot_fail: bool) {
+        let record = &mut self.records.borrow_mut()[index];
+        let is_write = matches!(record.op, Verb::File { op: FileOp::WriteAt { .. }, .. });
+        record.outcome = match is_write && cannot_fail && !record.may_stop {
+            true => Some(Outcome::Number(record.content.len() as u64)),
+            false => Some(Outcome::Unseen),
+        };
     }
 
     fn given_up(&self, index: usize) {
@@ -158,14 +173,10 @@ impl Run<'_> {
             }
             Step::DropStatus(number) => {
                 if !self.statuses.is_empty() {
-                    let place = number % self.statuses.len();
-                    if self.may_go_unseen(self.statuses[place].0) {
-                        let (index, status) = self.statuses.remove(place);
-                        self.diary.given_up(index);
-                        drop(status);
-                    }
+                    self.drop_status(number % self.statuses.len());
                 }
             }
+            Step::DropAllStatuses => (0..self.statuses.len()).rev().for_each(|place| self.drop_status(place)),
             Step::TakeStatus(number) => {
                 if !self.statuses.is_empty() {
                     let place = number % self.statuses.len();
@@ -188,10 +199,23 @@ impl Run<'_> {
         }
     }
 
+    /// Lets a request go on for nobody, if the reference can tell what may come of it.
+    fn drop_status(&mut self, place: usize) {
+        if self.may_go_unseen(self.statuses[place].0) {
+            let (index, status) = self.statuses.remove(place);
+            self.diary.let_go(index, self.program.disk_errors == 0);
+            drop(status);
+        }
+    }
+
     /// Whether the reference can tell what is possible if nobody sees this outcome.
     fn may_go_unseen(&self, index: usize) -> bool {
         let records = self.diary.records.borrow();
-        let later = || records.iter().filter(|record| record.submitted > records[index].submitted);
+        // Those that went unseen as well leave everything to the next.
+        let is_later = |record: &&Record<Verb>| {
+            record.submitted > records[index].submitted && record.outcome != Some(Outcome::Unseen)
+        };
+        let later = || records.iter().filter(is_later);
         match records[index].op {
             Verb::File { op: FileOp::Write { .. } | FileOp::Truncate { .. } | FileOp::Seek { .. }, .. } => false,
             // Without a truncate it is inside what the file holds from the beginning.
@@ -222,8 +246,22 @@ impl Run<'_> {
             _ => Vec::new(),
         };
         let may_stop = stop != Stop::Nothing;
-        let record =
-            Record { op: verb, submitted: 0, delivered: None, may_stop, outcome: None, content: content.clone() };
+        // A status is taken when the program likes, so its time says nothing.
+        let deadline = match stop {
+            Stop::Deadline(microseconds) if taking != Taking::Status => Some(Duration::from_micros(microseconds)),
+            _ => None,
+        };
+        let record = Record {
+            op: verb,
+            submitted: 0,
+            delivered: None,
+            may_stop,
+            deadline,
+            due_at: None,
+            delivered_at: None,
+            outcome: None,
+            content: content.clone(),
+        };
         self.diary.records.borrow_mut().push(record);
         match verb {
             Verb::File { file, op } => {
@@ -406,7 +444,8 @@ pub fn run(program: &Program, machine: &Machine) -> Result<u64, String> {
     simulation.set_faults(faults);
 
     let tokens = (0..TOKENS).map(|_| CancelToken::new()).collect();
-    let diary = Rc::new(Diary::default());
+    let time = matches!(machine, Machine::Simulated).then(|| scheduler.io());
+    let diary = Rc::new(Diary { time, ..Diary::default() });
     let (statuses, tasks) = (Vec::new(), Vec::new());
     let scheduler_io = scheduler.io();
     let mut run = Run {
@@ -452,6 +491,15 @@ fn judge(
     // A task that was killed before its first poll submitted nothing.
     records.retain(|record| record.submitted > 0);
     records.sort_by_key(|record| record.submitted);
+    // What a device takes at most once it has begun, and until that is reported.
+    let slack = Duration::from_millis(if program.delays > 0 { 60 } else { 1 });
+    for record in &records {
+        if let (Some(due), Some(delivered)) = (record.due_at, record.delivered_at)
+            && delivered > due + slack
+        {
+            return Err(format!("settled {:?} after its deadline: {record:?}", delivered - due));
+        }
+    }
     for number in 0..program.files {
         let mut reference = FileReference::new(&CONTENT, program.appends, errors);
         for record in &records {
@@ -483,6 +531,7 @@ fn judge(
 }
 
 fn with_op<Op>(record: &Record<Verb>, op: Op) -> Record<Op> {
-    let Record { submitted, delivered, may_stop, outcome, content, .. } = record.clone();
-    Record { op, submitted, delivered, may_stop, outcome, content }
+    let Record { submitted, delivered, may_stop, deadline, due_at, delivered_at, outcome, content, .. } =
+        record.clone();
+    Record { op, submitted, delivered, may_stop, deadline, due_at, delivered_at, outcome, content }
 }

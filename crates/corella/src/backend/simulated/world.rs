@@ -116,6 +116,7 @@ struct Request {
     stage: Stage,
     /// Faults have had their chance: each request gets one.
     is_tested: bool,
+    is_cancelled: bool,
     outcome: Outcome,
     output: Vec<u8>,
 }
@@ -373,8 +374,22 @@ impl World {
         input.hash(&mut self.history);
         self.record(0, token, length as u64 ^ offset.unwrap_or(u64::MAX));
         self.check_order(descriptor, &op, class);
-        let (stage, is_tested, outcome, output) = (Stage::Pending, false, done(), Vec::new());
-        let request = Request { op, name, descriptor, class, offset, length, input, stage, is_tested, outcome, output };
+        let (stage, is_tested, is_cancelled) = (Stage::Pending, false, false);
+        let (outcome, output) = (done(), Vec::new());
+        let request = Request {
+            op,
+            name,
+            descriptor,
+            class,
+            offset,
+            length,
+            input,
+            stage,
+            is_tested,
+            is_cancelled,
+            outcome,
+            output,
+        };
         let previous = self.requests.insert(token, request);
         assert!(previous.is_none(), "request {token} was submitted twice");
         if self.has_crashed {
@@ -476,11 +491,12 @@ impl World {
     }
 
     fn cancel(&mut self, token: u64) {
-        let Some(request) = self.requests.get(&token) else { return };
+        let Some(request) = self.requests.get_mut(&token) else { return };
+        request.is_cancelled = true;
         let is_stopped = match (&request.stage, request.class) {
             (Stage::Done, _) => false,
             (Stage::Waiting, _) => true,
-            // A device may have begun.
+            // A device may have begun, and then it goes on; only waiting is no more.
             (Stage::Pending, _) => self.random.chance(0.5),
         };
         if is_stopped {
@@ -504,6 +520,9 @@ impl World {
                 }
                 _ => match self.effect(&mut request) {
                     Ok(Progress::Done(value)) => self.end_with(token, request, Ok(value)),
+                    Ok(Progress::Waits) if request.is_cancelled => {
+                        self.end_with(token, request, Err(Fault::Interrupted));
+                    }
                     Ok(Progress::Waits) => {
                         request.stage = Stage::Waiting;
                         self.requests.insert(token, request);

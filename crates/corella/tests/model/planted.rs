@@ -1,0 +1,71 @@
+//! Tests of the model: deliberate defects in the engine, each found within a stated number of programs.
+
+#[allow(dead_code, reason = "shared with the model itself")]
+mod program;
+#[allow(dead_code, reason = "shared with the model itself")]
+mod reference;
+#[allow(dead_code, reason = "shared with the model itself")]
+mod run;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use corella::planted::{Defect, plant};
+
+use program::Program;
+use run::{Machine, run};
+
+/// Programs within which each is found.
+const SEEDS: u64 = 2000;
+
+/// The first program that finds the defect, and what it says.
+fn found_by(defect: Option<Defect>) -> Option<(u64, String)> {
+    std::panic::set_hook(Box::new(|_| {}));
+    (0..SEEDS).find_map(|seed| {
+        let program = Program::draw(seed, 100);
+        plant(defect);
+        let verdict = catch_unwind(AssertUnwindSafe(|| run(&program, &Machine::Simulated)));
+        plant(None);
+        match verdict {
+            Ok(Ok(_)) => None,
+            Ok(Err(why)) => Some((seed, why)),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+                Some((seed, text.unwrap_or("?").to_string()))
+            }
+        }
+    })
+}
+
+macro_rules! is_found {
+    ($($name:ident: $defect:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let (seed, why) = found_by(Some(Defect::$defect)).expect("no program finds it");
+            println!("seed {seed}: {}", why.chars().take(300).collect::<String>());
+        })*
+    };
+}
+
+is_found! {
+    a_lane_that_forgets_its_order_is_found: LaneForgetsOrder,
+    an_overlap_that_is_not_held_back_is_found: OverlapNotHeldBack,
+    an_extending_write_that_is_not_held_back_is_found: ExtendingWriteNotHeldBack,
+    a_barrier_that_does_not_wait_is_found: BarrierDoesNotWait,
+    a_short_write_taken_for_whole_is_found: ShortWriteIsWhole,
+    a_success_denied_after_a_cancel_is_found: RacedCancelDeniesSuccess,
+    a_byte_dropped_at_a_raced_cancel_is_found: ByteDroppedAtRacedCancel,
+    bytes_that_come_back_out_of_order_are_found: PushbackOutOfOrder,
+    a_wake_that_is_lost_is_found: WakeLost,
+    a_deadline_lost_when_the_queue_is_full_is_found: DeadlineLostWhenFull,
+    a_broken_lane_that_is_forgotten_is_found: BrokenLaneForgotten,
+    a_cursor_that_stays_at_a_failure_is_found: CursorStaysAtFailure,
+    a_length_not_learned_from_a_truncate_is_found: TruncateNotLearned,
+    a_request_given_up_that_holds_its_lane_is_found: GivenUpHoldsItsLane,
+    a_read_that_goes_on_at_its_beginning_is_found: ReadGoesOnAtItsBeginning,
+    a_detached_request_that_is_cancelled_is_found: DetachIsCancel,
+}
+
+#[test]
+fn without_a_defect_nothing_is_found() {
+    assert_eq!(found_by(None), None);
+}
