@@ -74,10 +74,17 @@ pub const LEGS: &[Leg] = &[
     },
     Leg {
         name: "simulation",
-        budget_seconds: 120,
-        purpose: "the simulated machine: what happens on it happens again, and what goes wrong is found",
+        budget_seconds: 180,
+        purpose: "the simulated machine, random programs against a model on every backend, and planted defects found",
         needs: &[],
-        steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "simulation"])],
+        steps: &[
+            step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "simulation"]),
+            step(Counts::Reported, &["cargo", "test", "-p", "corella", "--release", "--test", "model"]),
+            step(
+                Counts::Reported,
+                &["cargo", "test", "-p", "corella", "--release", "--features", "planted", "--test", "planted"],
+            ),
+        ],
     },
     Leg {
         name: "attack",

@@ -30,8 +30,8 @@ pub enum Defect {
     CursorStaysAtFailure,
     /// The length that a truncate leaves is not learned.
     TruncateNotLearned,
-    /// A request given up while it waits keeps its place in the lane.
-    GivenUpHoldsItsLane,
+    /// Those who wait for a request that is given up before it began wait for ever.
+    GivenUpReleasesNobody,
     /// A read that was cut goes on where it began.
     ReadGoesOnAtItsBeginning,
     /// A status dropped is cancelled instead of let go on.

@@ -190,10 +190,8 @@ impl RequestQueue {
         let id = self.slots.id(index);
         if let Some(key) = self.slots[index].handle {
             let breaks = self.tell_handle(index, key.index);
-            if self.slots[index].begun || !self.slots[index].abandoned || !planted::is(Defect::GivenUpHoldsItsLane) {
-                lanes::unlink(index, &mut self.slots, &mut self.handles[key.index]);
-                self.release_waiters(index);
-            }
+            lanes::unlink(index, &mut self.slots, &mut self.handles[key.index]);
+            self.release_waiters(index);
             if breaks {
                 self.break_lane(key.index);
             }
@@ -305,6 +303,10 @@ impl RequestQueue {
             let slot = &mut self.slots[waiter];
             slot.blocker = NONE;
             waiter = std::mem::replace(&mut slot.waiting, Link::UNLINKED).next;
+        }
+        let was_given_up = self.slots[index].abandoned && !self.slots[index].begun;
+        if was_given_up && planted::is(Defect::GivenUpReleasesNobody) {
+            self.released.clear();
         }
         // They were found last come first.
         self.rechecks.extend(self.released.drain(..).rev());
