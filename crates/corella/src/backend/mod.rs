@@ -167,7 +167,7 @@ pub(crate) struct Submission<'a> {
     pub(crate) parts: &'a [Part],
     /// Where in the file; `None` for streams and where the OS keeps the cursor.
     pub(crate) offset: Option<u64>,
-    /// A description that others have made non-blocking, so that only readiness waits for it.
+    /// Only readiness waits for it: others have made the description non-blocking, or it is a terminal.
     pub(crate) nonblocking: bool,
 }
 

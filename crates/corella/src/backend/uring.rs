@@ -31,7 +31,7 @@ use super::{
 };
 use crate::buffer::Part;
 use crate::fs::Metadata;
-use crate::op::{Op, OpenOptions, Shutdown};
+use crate::op::{Class, Op, OpenOptions, Shutdown};
 
 /// Marks what is the backend's own among the ring's user data; a token has neither this bit nor the next.
 const OWN: u64 = 1 << 63;
@@ -45,6 +45,10 @@ const FALLBACK: u64 = OWN | 1;
 const CANCEL: u64 = OWN | 2;
 /// The rest of the word is an index into `kept`.
 const KEPT: u64 = OWN | 1 << 62;
+
+/// Bytes of one transfer on a stream at most. A pipe has no more; a device (/dev/urandom) has as much as is asked for,
+/// and the kernel would fetch it all before it returns to this thread.
+const STREAM_BYTES_MAX: usize = 1 << 20;
 
 /// FIFOs that may be waited for at once; more wait in line here. Each holds a worker of the kernel's until its other
 /// side comes, so opens have workers of their own beside those that everything else needs: as many as there are opens
@@ -277,12 +281,14 @@ impl Uring {
                 Some(($built.build(), opcode::$operation::CODE))
             };
         }
-        match (submission.op, submission.parts) {
+        match (submission.op, cut(submission)) {
             (Op::Read { .. }, [part]) => {
-                entry!(Read, opcode::Read::new(fd, part.pointer, clamp(part.length) as u32).offset(offset))
+                let length = clamp_in(submission.class, part.length);
+                entry!(Read, opcode::Read::new(fd, part.pointer, length).offset(offset))
             }
             (Op::Write { .. }, [part]) => {
-                entry!(Write, opcode::Write::new(fd, part.pointer, clamp(part.length) as u32).offset(offset))
+                let length = clamp_in(submission.class, part.length);
+                entry!(Write, opcode::Write::new(fd, part.pointer, length).offset(offset))
             }
             (Op::Read { .. } | Op::Recv { .. }, parts) if parts.len() > 1 => {
                 let (list, count) = self.keep_message(parts);
@@ -756,6 +762,28 @@ impl Uring {
 fn open_entry(path: &CStr, options: &OpenOptions) -> Entry {
     let flags = open_flags(options).bits() as i32 | libc::O_LARGEFILE;
     opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(options.permissions).build()
+}
+
+/// The parts that one transfer takes: on a stream no more than so many bytes, but always one part.
+fn cut<'a>(submission: &Submission<'a>) -> &'a [Part] {
+    if submission.class != Class::Stream {
+        return submission.parts;
+    }
+    let mut bytes = 0;
+    let fits = |part: &&Part| {
+        bytes += part.length;
+        bytes <= STREAM_BYTES_MAX
+    };
+    let count = submission.parts.iter().take_while(fits).count().max(1);
+    &submission.parts[..count.min(submission.parts.len())]
+}
+
+/// The length of the only part that one transfer takes.
+fn clamp_in(class: Class, length: usize) -> u32 {
+    match class {
+        Class::Stream => length.min(STREAM_BYTES_MAX) as u32,
+        _ => clamp(length) as u32,
+    }
 }
 
 /// How the ring names a request of the hot path.

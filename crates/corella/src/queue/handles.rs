@@ -128,7 +128,7 @@ pub(crate) struct Handle {
     pub(crate) untaken: u32,
     /// How many bytes of a stream the OS has handed over.
     pub(crate) received: u64,
-    /// Somebody else made the description non-blocking.
+    /// Only readiness waits for it: somebody else made the description non-blocking, or it is a terminal.
     pub(crate) nonblocking: bool,
 }
 

@@ -25,7 +25,7 @@ promises![
     a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once,
     a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone,
     a_callback_given_after_the_end_is_refused_with_the_status,
-    a_shutdown_says_what_it_leaked,
+    a_shutdown_stops_a_write_that_nobody_reads,
     a_forgotten_scheduler_keeps_what_is_in_flight,
     handles_dropped_with_requests_in_flight_leave_no_descriptor,
     in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on,
@@ -254,7 +254,7 @@ fn a_callback_given_after_the_end_is_refused_with_the_status(setup: &Setup) {
     assert_eq!(status.take().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
 }
 
-fn a_shutdown_says_what_it_leaked(setup: &Setup) {
+fn a_shutdown_stops_a_write_that_nobody_reads(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
     let (_reader, writer) = std::io::pipe().unwrap();
@@ -272,23 +272,8 @@ fn a_shutdown_says_what_it_leaked(setup: &Setup) {
     // What the OS can let go of it has.
     assert_eq!(receive.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
     assert_eq!(open.wait().unwrap_err().kind(), ErrorKind::Cancelled);
-    let (failed, moved_nothing) = match result {
-        // The ring can stop a write to a pipe that nobody reads.
-        Ok(()) => (write.wait().unwrap_err(), behind.wait().unwrap_err()),
-        // A thread in write(2) cannot be stopped: its buffer stays lent, and is never freed.
-        Err(leaked) => {
-            assert!(took >= Duration::from_millis(200), "{took:?}");
-            let mut list = leaked.requests.iter();
-            let stuck = list.find(|request| request.at_os).unwrap();
-            assert_eq!((stuck.operation.as_str(), stuck.target.as_str()), ("write 1048576 bytes", "pipe"));
-            assert!(stuck.age >= Duration::from_millis(50));
-            assert!(list.all(|request| !request.at_os && request.target == "pipe"), "{leaked:?}");
-            assert!(!write.is_settled());
-            assert_eq!(setup.scheduler().backend(), corella::BackendKind::Portable);
-            return;
-        }
-    };
-    assert_eq!(setup.scheduler().backend(), corella::BackendKind::Uring);
+    result.unwrap();
+    let (failed, moved_nothing) = (write.wait().unwrap_err(), behind.wait().unwrap_err());
     assert_eq!((failed.error.kind(), failed.moved), (ErrorKind::Cancelled, Moved::Bytes(1 << 16)));
     assert_eq!(moved_nothing.moved.bytes(), 0);
 }
