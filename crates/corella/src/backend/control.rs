@@ -110,6 +110,11 @@ pub(super) fn new_socket(address: SocketAddr, nonblocking: bool) -> io::Result<O
     Ok(socket.into())
 }
 
+/// Whether a socket's close waits until what was sent has arrived (SO_LINGER).
+pub(crate) fn lingers(descriptor: BorrowedFd<'_>) -> bool {
+    SockRef::from(&descriptor).linger().is_ok_and(|time| time.is_some_and(|time| !time.is_zero()))
+}
+
 /// Errors if it is not a socket; only a socket has a type.
 pub(crate) fn expect_socket(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&descriptor).r#type().map(drop)

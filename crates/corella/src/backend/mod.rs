@@ -39,7 +39,7 @@ use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op};
 
-pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, set_nonblocking};
+pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers, set_nonblocking};
 pub(crate) use perform::{Attempt, adopt_descriptor};
 use perform::{attempt, perform};
 pub(crate) use portable::Portable;
@@ -169,6 +169,8 @@ pub(crate) struct Submission<'a> {
     pub(crate) offset: Option<u64>,
     /// Only readiness waits for it: others have made the description non-blocking, or it is a terminal.
     pub(crate) nonblocking: bool,
+    /// The close of this socket waits (SO_LINGER).
+    pub(crate) lingers: bool,
 }
 
 /// What Linux moves at most in one call, in bytes (see read(2)).

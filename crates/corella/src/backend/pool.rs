@@ -69,6 +69,7 @@ impl Job {
             parts: self.parts.as_slice(),
             offset: self.offset,
             nonblocking: false,
+            lingers: false,
         }
     }
 }
@@ -414,6 +415,7 @@ mod tests {
                 parts: &[],
                 offset: None,
                 nonblocking: false,
+                lingers: false,
             });
             let mut completions = Completions::new();
             let start = std::time::Instant::now();

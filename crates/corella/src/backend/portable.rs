@@ -136,7 +136,7 @@ impl Portable {
                 let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
                 return finish(submission.token, shut_down(descriptor, *how), completions);
             }
-            (Class::Socket | Class::Listener | Class::Stream, Op::Close) => {
+            (Class::Socket | Class::Listener | Class::Stream, Op::Close) if !submission.lingers => {
                 return finish(submission.token, close(submission.descriptor), completions);
             }
             (Class::Socket | Class::Listener, Op::Recv { .. } | Op::Accept) => READ,
@@ -493,6 +493,7 @@ impl Source {
                 parts: &parts,
                 offset: waiting.offset,
                 nonblocking: false,
+                lingers: false,
             };
             match self.try_here(&submission, false) {
                 Some(Attempt::Ended(outcome)) => finish(waiting.token, outcome, completions),

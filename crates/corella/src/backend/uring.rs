@@ -245,8 +245,8 @@ impl Uring {
 
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         let kept = self.keep(submission);
-        let lowered = match submission.nonblocking {
-            // The ring would answer EAGAIN where it is to wait.
+        let lowered = match submission.nonblocking || submission.lingers {
+            // The ring would answer EAGAIN where it is to wait, and close on this thread, however long that takes.
             true => None,
             false => self.lower(submission, kept),
         };

@@ -130,6 +130,8 @@ pub(crate) struct Handle {
     pub(crate) received: u64,
     /// Only readiness waits for it: somebody else made the description non-blocking, or it is a terminal.
     pub(crate) nonblocking: bool,
+    /// Its close waits until what was sent has arrived (SO_LINGER).
+    pub(crate) lingers: bool,
 }
 
 impl Handle {
@@ -152,6 +154,7 @@ impl Handle {
             untaken: 0,
             received: 0,
             nonblocking: false,
+            lingers: false,
         }
     }
 

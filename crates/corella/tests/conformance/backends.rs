@@ -25,6 +25,7 @@ promises![
     a_socket_that_others_make_non_blocking_still_waits,
     a_socket_that_becomes_a_listener_waits_like_one,
     a_terminal_is_waited_for_in_the_mode_that_it_has,
+    a_close_that_lingers_holds_nobody_up,
     a_device_is_read_beside_everything_else,
 ];
 
@@ -369,4 +370,37 @@ fn a_terminal_is_waited_for_in_the_mode_that_it_has(setup: &Setup) {
     assert_eq!(write.wait().unwrap_err().error.kind(), ErrorKind::TimedOut);
     assert!(!rustix::fs::fcntl_getfl(&terminal).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
     ends(scheduler);
+}
+
+fn a_close_that_lingers_holds_nobody_up(setup: &Setup) {
+    let lingering = Duration::from_secs(1);
+    for is_adopted in [false, true] {
+        let scheduler = setup.scheduler();
+        let io = scheduler.io();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        if is_adopted {
+            rustix::net::sockopt::set_socket_linger(&stream, Some(lingering)).unwrap();
+        }
+        let socket = io.adopt_socket(stream).unwrap();
+        if !is_adopted {
+            socket.set_linger(Some(lingering)).unwrap();
+        }
+        // More than the peer, which never looks, has room for.
+        let send = socket.send(vec![7; 32 << 20]).deadline(Duration::from_millis(50)).wait();
+        assert_eq!(send.unwrap_err().error.kind(), ErrorKind::TimedOut);
+        let start = Instant::now();
+        let close = socket.close_now().submit().unwrap();
+        let mut ticks = 0;
+        while !close.is_settled() {
+            io.sleep(Duration::from_millis(1)).wait().unwrap();
+            ticks += 1;
+        }
+        assert!(start.elapsed() >= lingering / 2, "it did not linger: {:?}", start.elapsed());
+        // On the scheduler's thread it would be one or two.
+        assert!(ticks > 50, "{ticks} ticks in {:?}", start.elapsed());
+        close.wait().unwrap();
+        drop(peer);
+    }
 }

@@ -26,6 +26,7 @@ promises![
     a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone,
     a_callback_given_after_the_end_is_refused_with_the_status,
     a_shutdown_stops_a_write_that_nobody_reads,
+    a_shutdown_says_what_it_leaked,
     a_forgotten_scheduler_keeps_what_is_in_flight,
     handles_dropped_with_requests_in_flight_leave_no_descriptor,
     in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on,
@@ -276,6 +277,24 @@ fn a_shutdown_stops_a_write_that_nobody_reads(setup: &Setup) {
     let (failed, moved_nothing) = (write.wait().unwrap_err(), behind.wait().unwrap_err());
     assert_eq!((failed.error.kind(), failed.moved), (ErrorKind::Cancelled, Moved::Bytes(1 << 16)));
     assert_eq!(moved_nothing.moved.bytes(), 0);
+}
+
+fn a_shutdown_says_what_it_leaked(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let (socket, peer) = setup.connection(&scheduler.io());
+    let unread = socket.send(vec![7; 32 << 20]).deadline(Duration::from_millis(50)).wait();
+    assert_eq!(unread.unwrap_err().error.kind(), ErrorKind::TimedOut);
+    socket.set_linger(Some(Duration::from_secs(5))).unwrap();
+    // Nothing stops a close that lingers.
+    let close = socket.close().submit().unwrap();
+    let start = Instant::now();
+    let leaked = scheduler.shutdown(Duration::from_millis(200)).unwrap_err();
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(leaked.requests.len(), 1, "{leaked:?}");
+    assert_eq!((leaked.requests[0].operation.as_str(), leaked.requests[0].at_os), ("close", true));
+    assert!(!close.is_settled());
+    drop(peer);
 }
 
 fn a_forgotten_scheduler_keeps_what_is_in_flight(setup: &Setup) {
