@@ -116,7 +116,7 @@ pub(crate) struct Portable {
 impl Portable {
     pub(crate) fn new(pool_threads: usize, is_fallback: bool) -> io::Result<Portable> {
         let bell = Arc::new(Bell { poller: Poller::new()?, rung: AtomicBool::new(false) });
-        let pool = Pool::new(pool_threads, Wakeup::Poller(Arc::clone(&bell)));
+        let pool = Pool::new(pool_threads, Wakeup::Poller(Arc::downgrade(&bell)));
         Ok(Portable {
             bell,
             events: Events::new(),
@@ -332,7 +332,7 @@ impl Portable {
     }
 
     pub(crate) fn wakeup(&self) -> Wakeup {
-        Wakeup::Poller(Arc::clone(&self.bell))
+        Wakeup::Poller(Arc::downgrade(&self.bell))
     }
 
     pub(crate) fn os_handle(&self) -> RawDescriptor {

@@ -750,7 +750,7 @@ impl Uring {
     }
 
     pub(crate) fn wakeup(&self) -> Wakeup {
-        Wakeup::Event(Arc::clone(&self.wake_event))
+        Wakeup::Event(Arc::downgrade(&self.wake_event))
     }
 
     pub(crate) fn os_handle(&self) -> RawDescriptor {

@@ -29,6 +29,7 @@ promises![
     a_shutdown_says_what_it_leaked,
     a_forgotten_scheduler_keeps_what_is_in_flight,
     handles_dropped_with_requests_in_flight_leave_no_descriptor,
+    what_outlives_a_scheduler_keeps_nothing_of_the_os,
     in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on,
 ];
 
@@ -323,6 +324,30 @@ fn handles_dropped_with_requests_in_flight_leave_no_descriptor(setup: &Setup) {
     let entries = std::fs::read_dir("/proc/self/fd").unwrap();
     let open = entries.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|to| to == path));
     assert_eq!(open.count(), 0);
+}
+
+fn what_outlives_a_scheduler_keeps_nothing_of_the_os(setup: &Setup) {
+    if !setup.is_own_process() {
+        return;
+    }
+    let rings = || std::fs::read_to_string("/proc/self/maps").unwrap().matches("io_uring").count();
+    let descriptors = || {
+        let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let links: Vec<_> = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+        links.iter().filter(|link| link.to_string_lossy().starts_with("anon_inode:")).count()
+    };
+    let before = (rings(), descriptors());
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let remote = scheduler.remote();
+    let sleep = io.sleep(Duration::from_secs(60)).submit().unwrap();
+    let look_up = io.resolve("127.0.0.1", 80).submit().unwrap();
+    assert!(descriptors() > before.1);
+    drop(scheduler);
+    assert_eq!((rings(), descriptors()), before);
+    remote.wake();
+    assert_eq!(sleep.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    drop((look_up, remote));
 }
 
 fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(setup: &Setup) {
