@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use corella::{ErrorKind, Mode, Scheduler};
+use corella::{BackendKind, ErrorKind, Mode, Scheduler};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::lanes::make_fifo;
@@ -26,6 +26,7 @@ promises![
     a_socket_that_becomes_a_listener_waits_like_one,
     a_terminal_is_waited_for_in_the_mode_that_it_has,
     a_close_that_lingers_holds_nobody_up,
+    a_backend_that_takes_nothing_answers_with_its_error,
     a_device_is_read_beside_everything_else,
 ];
 
@@ -403,4 +404,31 @@ fn a_close_that_lingers_holds_nobody_up(setup: &Setup) {
         close.wait().unwrap();
         drop(peer);
     }
+}
+
+fn a_backend_that_takes_nothing_answers_with_its_error(setup: &Setup) {
+    let scheduler = setup.builder().ring_entries(4).build().unwrap();
+    if scheduler.backend() != BackendKind::Uring || !setup.is_own_process() {
+        return;
+    }
+    let io = scheduler.io();
+    // Somebody has taken the ring's number away, and something else has it.
+    let ring = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .flatten()
+        .find(|entry| std::fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().contains("[io_uring]")));
+    let ring: i32 = ring.unwrap().file_name().to_str().unwrap().parse().unwrap();
+    let other = std::fs::File::open("/dev/null").unwrap();
+    // SAFETY: both are numbers of open descriptors, and the process is this promise's alone.
+    assert!(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&other), ring) } >= 0);
+    let stats: Vec<_> = (0..20).map(|_| io.stat("/").submit().unwrap()).collect();
+    // Those beyond the ring's room were told at once; the others are lost with it.
+    let told: Vec<_> = stats.into_iter().filter_map(|stat| stat.take().map_err(std::mem::forget).ok()).collect();
+    assert!(told.len() >= 12, "{}", told.len());
+    for outcome in told {
+        let code = outcome.unwrap_err().os_code();
+        assert!(matches!(code, Some(libc::EBADF | libc::EOPNOTSUPP)), "{code:?}");
+    }
+    // It gives up, and leaks what it cannot reap.
+    drop(scheduler);
 }
