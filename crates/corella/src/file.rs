@@ -155,7 +155,10 @@ impl Action for Opening {
         if class == Class::Stream {
             core.queue.borrow().backend.take_in(&descriptor).map_err(fault)?;
         }
+        let nonblocking = nature.kind == FileKind::CharacterDevice
+            && core.queue.borrow().backend.habits(&descriptor).map_err(fault)?.nonblocking;
         let mut handle = Handle::new(descriptor, class, Target::Path(Rc::clone(&self.path)));
+        handle.nonblocking = nonblocking;
         handle.known_end = nature.size;
         let key = core.queue.borrow_mut().adopt(handle);
         Ok(File { handle: HandleRef::new(io.clone(), key, Some(self.path)) })

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::backend::{Descriptor, SocketAnswer, SocketCall, Value, expect_socket, set_nonblocking};
+use crate::backend::{Descriptor, SocketAnswer, SocketCall, Value, expect_socket, lingers, set_nonblocking};
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
 use crate::buffer_pool::{BufferPool, PooledBuffer};
 use crate::error::{Error, ErrorKind, Moved};
@@ -177,7 +177,9 @@ impl Socket {
 
     /// What a close does with bytes not yet acknowledged (SO_LINGER): `Some(0)` resets the connection.
     pub fn set_linger(&self, duration: Option<Duration>) -> Result<(), Error> {
-        self.handle.set("set linger", SocketCall::SetLinger(duration))
+        self.handle.set("set linger", SocketCall::SetLinger(duration))?;
+        self.handle.set_lingers(duration.is_some_and(|duration| !duration.is_zero()));
+        Ok(())
     }
 
     /// Asks for a send buffer of so many bytes; the OS has the last word.
@@ -300,6 +302,21 @@ impl HandleRef {
         }
     }
 
+    /// Whether its close waits; what it accepts inherits that.
+    fn lingers(&self) -> bool {
+        let Ok(core) = self.io.try_core() else { return false };
+        let queue = core.queue.borrow();
+        queue.handles.find(self.key).is_some_and(|index| queue.handles[index].lingers)
+    }
+
+    fn set_lingers(&self, lingers: bool) {
+        if let Ok(core) = self.io.try_core()
+            && let Some(handle) = core.queue.borrow_mut().handles.get_mut(self.key)
+        {
+            handle.lingers = lingers;
+        }
+    }
+
     fn set_class(&self, class: Class) {
         if let Ok(core) = self.io.try_core()
             && let Some(handle) = core.queue.borrow_mut().handles.get_mut(self.key)
@@ -335,7 +352,9 @@ pub struct Listener {
 
 /// Gives a connection that was accepted.
 #[derive(Debug)]
-pub struct Accepting;
+pub struct Accepting {
+    lingers: bool,
+}
 
 impl Sealed for Accepting {}
 
@@ -345,7 +364,11 @@ impl Action for Accepting {
 
     fn finish(self, io: &Io, report: ActionReport) -> Result<Socket, Error> {
         let Value::Descriptor(descriptor) = report.0.result? else { unreachable!("accept gives a descriptor") };
-        io.new_handle("accept", descriptor, Class::Socket).map(|handle| Socket { handle })
+        let handle = io.new_handle("accept", descriptor, Class::Socket)?;
+        if self.lingers {
+            handle.set_lingers(true);
+        }
+        Ok(Socket { handle })
     }
 }
 
@@ -354,7 +377,7 @@ impl Listener {
     ///
     /// Gives a [`Socket`]; fails with [`Error`].
     pub fn accept(&self) -> Operation<Accepting> {
-        self.handle.operation(Op::Accept, Accepting)
+        self.handle.operation(Op::Accept, Accepting { lingers: self.handle.lingers() })
     }
 
     /// Accepts one after the other, until it is closed.
@@ -675,12 +698,14 @@ impl Io {
         let fault = |error: std::io::Error| Error::from_io(&error, operation, "socket");
         // Refused here, and not at its first request.
         expect_socket(descriptor.as_fd()).map_err(fault)?;
+        let lingers = lingers(descriptor.as_fd());
         let descriptor = Descriptor::Os(descriptor);
         let connections: Vec<_> = connections.into_iter().map(Descriptor::Os).collect();
         for descriptor in connections.iter().chain([&descriptor]) {
             core.queue.borrow().backend.take_in(descriptor).map_err(fault)?;
         }
         let mut handle = Handle::new(descriptor, class, Target::Socket);
+        handle.lingers = lingers;
         handle.broken = is_broken.then_some(Broken::ForGood);
         if !received.is_empty() || !connections.is_empty() {
             handle.received = received.len() as u64;

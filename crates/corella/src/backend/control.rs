@@ -1,6 +1,6 @@
 //! What is asked of a handle and answered at once, without a place in its lanes: addresses, options, its nature.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -57,7 +57,8 @@ pub(super) fn nature(descriptor: BorrowedFd<'_>) -> io::Result<Nature> {
 pub(crate) struct Habits {
     /// Every write goes to the end.
     pub(crate) appends: bool,
-    /// Its description is in non-blocking mode.
+    /// Only readiness waits for it: its description is in non-blocking mode, or it is a terminal, for whose paused output
+    /// a ring would wait on the scheduler's thread.
     pub(crate) nonblocking: bool,
     /// Where its cursor is, if it has one.
     pub(crate) cursor: u64,
@@ -67,7 +68,7 @@ pub(super) fn habits(descriptor: BorrowedFd<'_>) -> io::Result<Habits> {
     let flags = calls::fcntl_getfl(descriptor)?;
     Ok(Habits {
         appends: flags.contains(OFlags::APPEND),
-        nonblocking: flags.contains(OFlags::NONBLOCK),
+        nonblocking: flags.contains(OFlags::NONBLOCK) || descriptor.is_terminal(),
         cursor: calls::tell(descriptor).unwrap_or(0),
     })
 }
@@ -107,6 +108,11 @@ pub(super) fn new_socket(address: SocketAddr, nonblocking: bool) -> io::Result<O
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(nonblocking)?;
     Ok(socket.into())
+}
+
+/// Whether a socket's close waits until what was sent has arrived (SO_LINGER).
+pub(crate) fn lingers(descriptor: BorrowedFd<'_>) -> bool {
+    SockRef::from(&descriptor).linger().is_ok_and(|time| time.is_some_and(|time| !time.is_zero()))
 }
 
 /// Errors if it is not a socket; only a socket has a type.

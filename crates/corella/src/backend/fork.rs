@@ -3,6 +3,8 @@
 //! A child shares its parent's rings, epoll sets and descriptors, and must touch none of them.
 #![allow(unsafe_code)]
 
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,4 +26,77 @@ pub(crate) fn watch() {
         // SAFETY: the handler only adds to an atomic, which is allowed between fork and exec.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
+}
+
+/// A value that only the process that made it drops.
+///
+/// A ring's memory is not mapped in a forked child: to unmap its addresses there would take away whatever the child has
+/// put at them. And what a child takes out of an epoll set is gone from its parent's.
+#[derive(Debug)]
+pub(crate) struct OfThisProcess<T> {
+    value: ManuallyDrop<T>,
+    generation: u64,
+}
+
+impl<T> OfThisProcess<T> {
+    pub(crate) fn new(value: T) -> OfThisProcess<T> {
+        OfThisProcess { value: ManuallyDrop::new(value), generation: generation() }
+    }
+}
+
+impl<T> Deref for OfThisProcess<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for OfThisProcess<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T> Drop for OfThisProcess<T> {
+    fn drop(&mut self) {
+        if self.generation == generation() {
+            // SAFETY: this is the only place that drops it, and it runs once.
+            unsafe { ManuallyDrop::drop(&mut self.value) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static DROPS: AtomicU64 = AtomicU64::new(0);
+
+    struct Counted;
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            DROPS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_forked_child_does_not_drop_what_is_its_parents() {
+        watch();
+        let value = OfThisProcess::new(Counted);
+        // SAFETY: the child drops a value of its own memory and leaves by _exit; it takes no lock.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            drop(value);
+            // SAFETY: ends the child without running the parent's clean-up.
+            unsafe { libc::_exit(DROPS.load(Ordering::Relaxed) as i32) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child just made.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+        drop(value);
+        assert_eq!(DROPS.load(Ordering::Relaxed), 1);
+    }
 }

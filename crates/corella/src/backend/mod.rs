@@ -31,15 +31,15 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op};
 
-pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, set_nonblocking};
+pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers, set_nonblocking};
 pub(crate) use perform::{Attempt, adopt_descriptor};
 use perform::{attempt, perform};
 pub(crate) use portable::Portable;
@@ -167,8 +167,10 @@ pub(crate) struct Submission<'a> {
     pub(crate) parts: &'a [Part],
     /// Where in the file; `None` for streams and where the OS keeps the cursor.
     pub(crate) offset: Option<u64>,
-    /// A description that others have made non-blocking, so that only readiness waits for it.
+    /// Only readiness waits for it: others have made the description non-blocking, or it is a terminal.
     pub(crate) nonblocking: bool,
+    /// The close of this socket waits (SO_LINGER).
+    pub(crate) lingers: bool,
 }
 
 /// What Linux moves at most in one call, in bytes (see read(2)).
@@ -290,11 +292,13 @@ impl Clock {
 }
 
 /// Ends a wait from another thread.
+///
+/// It does not keep the backend's descriptors: once that is gone nobody waits.
 #[derive(Clone, Debug)]
 pub(crate) enum Wakeup {
     #[cfg(target_os = "linux")]
-    Event(Arc<OwnedFd>),
-    Poller(Arc<portable::Bell>),
+    Event(Weak<OwnedFd>),
+    Poller(Weak<portable::Bell>),
     Flag(Arc<AtomicBool>),
 }
 
@@ -303,10 +307,11 @@ impl Wakeup {
         match self {
             #[cfg(target_os = "linux")]
             Wakeup::Event(event) => {
+                let Some(event) = event.upgrade() else { return };
                 // A full counter (EAGAIN) is as good as a wake: the other side has not looked yet.
                 let _ = rustix::io::write(event, &1u64.to_ne_bytes());
             }
-            Wakeup::Poller(bell) => bell.ring(),
+            Wakeup::Poller(bell) => bell.upgrade().iter().for_each(|bell| bell.ring()),
             Wakeup::Flag(flag) => flag.store(true, Ordering::Release),
         }
     }
@@ -319,6 +324,50 @@ pub(crate) enum Backend {
     Uring(Box<Uring>),
     Portable(Box<Portable>),
     Simulated(Box<Simulated>),
+    /// The scheduler has ended.
+    Ended(Ended),
+}
+
+/// What is left of a backend after its scheduler: its kind. Whoever still keeps an outcome keeps no ring and no poller.
+#[derive(Debug)]
+pub(crate) struct Ended(pub(crate) BackendKind);
+
+impl Ended {
+    fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
+        completions.push_back(Completion { token: submission.token, outcome: Err(Fault::Os(libc::ECANCELED)) });
+    }
+
+    fn cancel(&mut self, _token: Token, _op: &Op, _descriptor: RawDescriptor, _completions: &mut Completions) {}
+
+    fn cancel_all(&mut self, _completions: &mut Completions) -> bool {
+        true
+    }
+
+    fn wait(&mut self, _timeout: Option<Duration>, _completions: &mut Completions) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_completions(&mut self) -> bool {
+        false
+    }
+
+    fn forget_descriptor(&mut self, _descriptor: RawDescriptor) {}
+
+    fn is_idle(&self) -> bool {
+        true
+    }
+
+    fn wakeup(&self) -> Wakeup {
+        Wakeup::Flag(Arc::default())
+    }
+
+    fn os_handle(&self) -> RawDescriptor {
+        unreachable!("only a scheduler lends its handle, and it has ended")
+    }
 }
 
 macro_rules! dispatch {
@@ -328,6 +377,7 @@ macro_rules! dispatch {
             Backend::Uring($backend) => $call,
             Backend::Portable($backend) => $call,
             Backend::Simulated($backend) => $call,
+            Backend::Ended($backend) => $call,
         }
     };
 }
@@ -439,7 +489,7 @@ impl Backend {
             #[cfg(target_os = "linux")]
             Backend::Uring(_) => false,
             Backend::Portable(_) => true,
-            Backend::Simulated(_) => false,
+            Backend::Simulated(_) | Backend::Ended(_) => false,
         }
     }
 
@@ -465,6 +515,7 @@ impl Backend {
             Backend::Uring(_) => BackendKind::Uring,
             Backend::Portable(_) => BackendKind::Portable,
             Backend::Simulated(_) => BackendKind::Simulated,
+            Backend::Ended(ended) => ended.0,
         }
     }
 }

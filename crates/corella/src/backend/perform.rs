@@ -10,6 +10,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
 use rustix::net::SocketFlags;
 use socket2::{SockAddr, SockRef};
@@ -250,6 +251,48 @@ fn message(submission: &Submission<'_>, flags: libc::c_int) -> Outcome {
         }
     };
     counted(result)
+}
+
+/// read or write on a stream without waiting, whatever mode its description is in: what others do with the mode cannot
+/// make this thread wait. Nothing where the system has no such call for it.
+#[cfg(target_os = "linux")]
+pub(super) fn transfer_at_once(submission: &Submission<'_>) -> Option<Outcome> {
+    // No place: all there is on a stream.
+    const HERE: libc::off_t = -1;
+    let (list, count) = vectors(submission.parts);
+    loop {
+        // SAFETY: as in `transfer`.
+        let result = unsafe {
+            match submission.op {
+                Op::Write { .. } => libc::pwritev2(submission.descriptor, list, count, HERE, libc::RWF_NOWAIT),
+                _ => libc::preadv2(submission.descriptor, list, count, HERE, libc::RWF_NOWAIT),
+            }
+        };
+        match counted(result) {
+            Err(Fault::Interrupted) => continue,
+            // Not on this kernel, or not on this kind of stream; the call without the flag has the last word.
+            Err(Fault::Os(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)) => return None,
+            outcome => return Some(outcome),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn transfer_at_once(_submission: &Submission<'_>) -> Option<Outcome> {
+    None
+}
+
+/// Whether a read or write on a stream would find something, now.
+pub(super) fn is_ready(submission: &Submission<'_>) -> bool {
+    // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
+    let wanted = match submission.op {
+        Op::Write { .. } => PollFlags::OUT,
+        _ => PollFlags::IN,
+    };
+    // Errors and a peer's end are found by the call itself.
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    !matches!(rustix::event::poll(&mut [PollFd::new(&descriptor, wanted)], Some(&now)), Ok(0))
 }
 
 /// What a non-blocking try came to.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use super::perform::is_ready;
 use super::{Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, perform};
 use crate::buffer::Part;
 use crate::op::{Class, Op};
@@ -47,7 +48,7 @@ impl Crew {
 
 /// One operation for a thread.
 #[derive(Debug)]
-struct Job {
+pub(super) struct Job {
     token: Token,
     op: Op,
     descriptor: RawDescriptor,
@@ -56,6 +57,21 @@ struct Job {
     class: Class,
     parts: PartList,
     offset: Option<u64>,
+}
+
+impl Job {
+    pub(super) fn submission(&self) -> Submission<'_> {
+        Submission {
+            token: self.token,
+            op: &self.op,
+            descriptor: self.descriptor,
+            class: self.class,
+            parts: self.parts.as_slice(),
+            offset: self.offset,
+            nonblocking: false,
+            lingers: false,
+        }
+    }
 }
 
 /// A job's own copy of the list of parts; of ordinary length without allocating.
@@ -89,6 +105,8 @@ impl PartList {
 #[derive(Debug)]
 struct Running {
     token: Token,
+    /// Somebody asked for its end.
+    is_cancelled: bool,
     /// Nobody waits for it any more; the thread counts as lost.
     is_orphan: bool,
 }
@@ -113,7 +131,15 @@ impl CrewState {
 struct State {
     crews: [CrewState; Crew::COUNT],
     done: Completions,
+    /// Transfers on streams that another program has emptied or filled meanwhile: they wait for an event again.
+    blocked: Vec<Job>,
     stopping: bool,
+}
+
+impl State {
+    fn has_done(&self) -> bool {
+        !self.done.is_empty() || !self.blocked.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -167,11 +193,9 @@ impl Shared {
         let jobs = std::mem::take(&mut this.jobs);
         drop(state);
         for mut job in jobs {
-            let outcome = match (crew, why) {
-                (Crew::Closes, _) => carry_out(&mut job),
-                (_, Fault::Os(code)) => Err(Fault::Os(*code)),
-                _ => Err(Fault::Os(libc::EAGAIN)),
-            };
+            let carried_out = if crew == Crew::Closes { carry_out(&mut job) } else { None };
+            let code = if let Fault::Os(code) = why { *code } else { libc::EAGAIN };
+            let outcome = carried_out.unwrap_or(Err(Fault::Os(code)));
             self.lock().done.push_back(Completion { token: job.token, outcome });
         }
         self.wakeup.wake();
@@ -229,6 +253,7 @@ impl Pool {
                 return;
             }
             if let Some(running) = this.running.iter_mut().find(|running| running.token == token) {
+                running.is_cancelled = true;
                 running.is_orphan = op.settles_when_cancelled();
                 if !this.jobs.is_empty() {
                     self.shared.staff(crew, state);
@@ -246,16 +271,20 @@ impl Pool {
             self.pending -= jobs.len();
             let stopped = |job: Job| Completion { token: job.token, outcome: Err(Fault::Interrupted) };
             completions.extend(jobs.into_iter().map(stopped));
+            // What a thread is at ends with it, and waits for no event again.
+            state.crews[crew as usize].running.iter_mut().for_each(|running| running.is_cancelled = true);
         }
     }
 
-    /// Moves what has been finished to `completions`.
-    pub(crate) fn drain(&mut self, completions: &mut Completions) {
-        if self.pending > 0 {
-            let mut state = self.shared.lock();
-            self.pending -= state.done.len();
-            completions.append(&mut state.done);
+    /// Moves what has been finished to `completions`; gives the transfers back that have to wait for an event again.
+    pub(super) fn drain(&mut self, completions: &mut Completions) -> Vec<Job> {
+        if self.pending == 0 {
+            return Vec::new();
         }
+        let mut state = self.shared.lock();
+        self.pending -= state.done.len() + state.blocked.len();
+        completions.append(&mut state.done);
+        std::mem::take(&mut state.blocked)
     }
 
     /// Whether every job has been fetched.
@@ -265,7 +294,7 @@ impl Pool {
 
     /// Whether anything has been finished.
     pub(crate) fn has_done(&self) -> bool {
-        self.pending > 0 && !self.shared.lock().done.is_empty()
+        self.pending > 0 && self.shared.lock().has_done()
     }
 }
 
@@ -302,22 +331,28 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
             }
             continue;
         };
-        this.running.push(Running { token: job.token, is_orphan: false });
+        this.running.push(Running { token: job.token, is_cancelled: false, is_orphan: false });
         drop(state);
         let is_for_the_patient = crew == Crew::Files && waits_for_others(&job);
-        let outcome = if is_for_the_patient { Err(Fault::Interrupted) } else { carry_out(&mut job) };
+        let outcome = if is_for_the_patient { None } else { carry_out(&mut job) };
         state = shared.lock();
         let running = &mut state.crews[place].running;
         let mine = running.iter().position(|running| running.token == job.token);
-        let was_orphan = mine.is_some_and(|mine| running.swap_remove(mine).is_orphan);
-        if is_for_the_patient && !was_orphan && !state.stopping {
-            drop(state);
-            shared.add(Crew::Patient, job);
-            state = shared.lock();
-            continue;
+        let was_cancelled = mine.is_some_and(|mine| running.swap_remove(mine).is_cancelled);
+        let first = !state.has_done();
+        match outcome {
+            Some(outcome) => state.done.push_back(Completion { token: job.token, outcome }),
+            None if was_cancelled => {
+                state.done.push_back(Completion { token: job.token, outcome: Err(Fault::Interrupted) });
+            }
+            None if is_for_the_patient => {
+                drop(state);
+                shared.add(Crew::Patient, job);
+                state = shared.lock();
+                continue;
+            }
+            None => state.blocked.push(job),
         }
-        let first = state.done.is_empty();
-        state.done.push_back(Completion { token: job.token, outcome });
         if first && !state.stopping {
             // It is as good as free already: a job that comes meanwhile needs no other thread.
             state.crews[place].idle += 1;
@@ -339,19 +374,25 @@ fn waits_for_others(job: &Job) -> bool {
     rustix::fs::stat(&**path).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo())
 }
 
-/// Does the job. A panic is an answer too: nobody else would tell the queue.
-fn carry_out(job: &mut Job) -> Outcome {
-    let descriptor = job.owned.take().map_or(job.descriptor, IntoRawFd::into_raw_fd);
-    let submission = Submission {
-        token: job.token,
-        op: &job.op,
-        descriptor,
-        class: job.class,
-        parts: job.parts.as_slice(),
-        offset: job.offset,
-        nonblocking: false,
-    };
-    catch_unwind(AssertUnwindSafe(|| perform(&submission))).unwrap_or(Err(Fault::Os(libc::ENOTRECOVERABLE)))
+/// Does the job; nothing if it would have to wait for a stream to be ready again. A panic is an answer too: nobody else
+/// would tell the queue.
+fn carry_out(job: &mut Job) -> Option<Outcome> {
+    if let Some(owned) = job.owned.take() {
+        job.descriptor = owned.into_raw_fd();
+    }
+    let submission = job.submission();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        if Crew::of(&submission) != Crew::Patient || submission.descriptor < 0 {
+            return Some(perform(&submission));
+        }
+        // Another program may have been faster, and then a call on a description that blocks would wait where no cancel
+        // reaches it. Between this look and the call that is still so.
+        match is_ready(&submission).then(|| perform(&submission)) {
+            Some(Err(Fault::Os(libc::EAGAIN))) => None,
+            outcome => outcome,
+        }
+    }));
+    outcome.unwrap_or(Some(Err(Fault::Os(libc::ENOTRECOVERABLE))))
 }
 
 #[cfg(test)]
@@ -374,12 +415,13 @@ mod tests {
                 parts: &[],
                 offset: None,
                 nonblocking: false,
+                lingers: false,
             });
             let mut completions = Completions::new();
             let start = std::time::Instant::now();
             while completions.is_empty() {
                 assert!(start.elapsed() < Duration::from_secs(20), "no completion of job {number}");
-                pool.drain(&mut completions);
+                assert!(pool.drain(&mut completions).is_empty());
                 thread::yield_now();
             }
             assert!(matches!(completions[0].outcome, Err(Fault::Os(libc::ENOTRECOVERABLE))), "{completions:?}");

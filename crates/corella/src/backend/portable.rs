@@ -3,18 +3,22 @@
 //! First-class: it is what macOS, the BSDs and locked-down containers get, and what the `uring` backend falls back to
 //! for operations that its kernel lacks. Each descriptor has at most one request waiting in each direction, as the
 //! queue keeps the lanes; so an attempt never overtakes another.
+//!
+//! **What runs where.** The scheduler's thread makes only calls that cannot wait, whatever other programs do to a
+//! description that they share, and that move no more than the OS has in memory: [`Calls`] says which those are. All
+//! else is the pool's, and for a stream only once an event has said that it is ready.
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use polling::{Event, Events, PollMode, Poller};
 
-use super::perform::{close, finish_connect, shut_down, start_connect};
-use super::pool::Pool;
+use super::perform::{close, finish_connect, shut_down, start_connect, transfer_at_once};
+use super::pool::{Job, Pool};
 use super::{
     Attempt, Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, attempt,
     set_nonblocking,
@@ -27,6 +31,19 @@ const WRITE: usize = 1;
 /// `has_completions` costs a system call on this backend, so it says yes on every so manyth call instead.
 const CHECK_EVERY: u32 = 16;
 
+/// Which calls on a descriptor never wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calls {
+    /// All: a socket, for which a flag says so, a listener, which is made non-blocking, or a description of our own.
+    All,
+    /// Those that a flag forbids to wait, whatever the mode: a pipe on Linux.
+    Flagged,
+    /// All or none, as the mode has it, which may be others' to change and is asked for each time.
+    ByMode,
+    /// None: a device.
+    None,
+}
+
 /// How a descriptor is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Registration {
@@ -34,9 +51,9 @@ enum Registration {
     None,
     /// Registered once for both directions; an event says that a direction may go on.
     Edge,
-    /// Registered for one event at a time: the system knows no edges, or calls on the description block.
+    /// Registered for one event at a time: the system knows no edges, or nobody learns when it has been emptied.
     Oneshot,
-    /// The system cannot wait for it (a device): the pool does.
+    /// The system has no events for it (a device without any): the pool makes the call at once.
     Unpollable,
 }
 
@@ -51,9 +68,11 @@ struct Waiting {
 
 #[derive(Debug)]
 struct Source {
+    class: Class,
     registration: Registration,
-    /// Calls on it never block.
-    nonblocking: bool,
+    calls: Calls,
+    /// The same pipe or terminal, opened once more, without waiting: what others do to theirs does not matter.
+    own: Option<OwnedFd>,
     /// It serves another backend, for whose sake sockets are blocking.
     is_fallback: bool,
     /// A direction is worth a try; cleared when one would have blocked.
@@ -97,7 +116,7 @@ pub(crate) struct Portable {
 impl Portable {
     pub(crate) fn new(pool_threads: usize, is_fallback: bool) -> io::Result<Portable> {
         let bell = Arc::new(Bell { poller: Poller::new()?, rung: AtomicBool::new(false) });
-        let pool = Pool::new(pool_threads, Wakeup::Poller(Arc::clone(&bell)));
+        let pool = Pool::new(pool_threads, Wakeup::Poller(Arc::downgrade(&bell)));
         Ok(Portable {
             bell,
             events: Events::new(),
@@ -117,7 +136,7 @@ impl Portable {
                 let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
                 return finish(submission.token, shut_down(descriptor, *how), completions);
             }
-            (Class::Socket | Class::Listener | Class::Stream, Op::Close) => {
+            (Class::Socket | Class::Listener | Class::Stream, Op::Close) if !submission.lingers => {
                 return finish(submission.token, close(submission.descriptor), completions);
             }
             (Class::Socket | Class::Listener, Op::Recv { .. } | Op::Accept) => READ,
@@ -130,23 +149,48 @@ impl Portable {
     }
 
     fn submit_to_source(&mut self, submission: &Submission<'_>, direction: usize, completions: &mut Completions) {
-        let place = submission.descriptor as usize;
-        if self.sources.len() <= place {
-            self.sources.resize_with(place + 1, || None);
-        }
-        let is_fallback = self.is_fallback;
-        let source = self.sources[place].get_or_insert_with(|| Source::new(submission, is_fallback));
+        let source = self.source(submission);
         if source.registration == Registration::Unpollable {
             return self.pool.submit(submission);
         }
         // A connect is begun by its first try, whatever readiness was before.
         let is_begun_by_trying = matches!(submission.op, Op::Connect { .. });
-        if source.nonblocking && (source.ready[direction] || is_begun_by_trying) {
-            match try_first(submission, is_fallback) {
-                Attempt::Ended(outcome) => return finish(submission.token, outcome, completions),
-                Attempt::WouldBlock => source.ready[direction] = false,
+        let mut is_for_a_thread = false;
+        if source.ready[direction] || is_begun_by_trying {
+            match source.try_here(submission, true) {
+                Some(Attempt::Ended(outcome)) => return finish(submission.token, outcome, completions),
+                Some(Attempt::WouldBlock) => source.ready[direction] = false,
+                None => is_for_a_thread = true,
             }
         }
+        self.wait_for_event(submission, direction, is_for_a_thread, completions);
+    }
+
+    /// What is known of a submission's descriptor.
+    fn source(&mut self, submission: &Submission<'_>) -> &mut Source {
+        let place = submission.descriptor as usize;
+        if self.sources.len() <= place {
+            self.sources.resize_with(place + 1, || None);
+        }
+        if self.sources[place].as_ref().is_some_and(|source| source.class != submission.class) {
+            // A socket has become a listener, on which other calls wait.
+            self.forget_descriptor(submission.descriptor);
+        }
+        let is_fallback = self.is_fallback;
+        self.sources[place].get_or_insert_with(|| Source::new(submission, is_fallback))
+    }
+
+    /// Has a request wait until its direction is worth a try: here, or, as this one could not say, on a thread.
+    fn wait_for_event(
+        &mut self,
+        submission: &Submission<'_>,
+        direction: usize,
+        is_for_a_thread: bool,
+        completions: &mut Completions,
+    ) {
+        let Some(source) = &mut self.sources[submission.descriptor as usize] else {
+            unreachable!("a descriptor with requests in flight is not forgotten")
+        };
         debug_assert!(source.waiting[direction].is_none(), "one request a lane");
         source.parts[direction].clear();
         source.parts[direction].extend_from_slice(submission.parts);
@@ -158,7 +202,7 @@ impl Portable {
         });
         self.waiting += 1;
         let was_registered = source.is_registered();
-        let armed = source.arm(&self.bell.poller, submission.descriptor);
+        let armed = source.arm(&self.bell.poller, submission.descriptor, is_for_a_thread);
         self.registered += usize::from(source.is_registered() && !was_registered);
         if let Err(error) = armed {
             source.waiting[direction] = None;
@@ -171,6 +215,23 @@ impl Portable {
         }
     }
 
+    /// Moves what the pool has finished to `completions`; what it could not do without waiting waits here again.
+    fn drain_pool(&mut self, completions: &mut Completions) {
+        for job in self.pool.drain(completions) {
+            self.wait_again(&job, completions);
+        }
+    }
+
+    fn wait_again(&mut self, job: &Job, completions: &mut Completions) {
+        let submission = job.submission();
+        let direction = if matches!(submission.op, Op::Write { .. }) { WRITE } else { READ };
+        match self.source(&submission).registration {
+            // It has no events, and yet it would not do it now: what it said is all there is to say.
+            Registration::Unpollable => finish(submission.token, Err(Fault::Os(libc::EAGAIN)), completions),
+            _ => self.wait_for_event(&submission, direction, true, completions),
+        }
+    }
+
     pub(crate) fn cancel(&mut self, token: Token, op: &Op, descriptor: RawDescriptor, completions: &mut Completions) {
         let source = usize::try_from(descriptor).ok().and_then(|place| self.sources.get_mut(place)?.as_mut());
         if let Some(source) = source {
@@ -178,6 +239,10 @@ impl Portable {
                 if waiting.as_ref().is_some_and(|waiting| waiting.token == token) {
                     *waiting = None;
                     self.waiting -= 1;
+                    if matches!(op, Op::Connect { .. }) {
+                        // SAFETY: the queue keeps the descriptor open until the request has settled.
+                        after_connect(unsafe { BorrowedFd::borrow_raw(descriptor) }, self.is_fallback);
+                    }
                     return finish(token, Err(Fault::Interrupted), completions);
                 }
             }
@@ -202,7 +267,7 @@ impl Portable {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
         self.countdown = CHECK_EVERY;
         let may_be_readable = self.registered > 0 || !self.pool.is_idle() || self.bell.rung.load(Ordering::Acquire);
-        self.pool.drain(completions);
+        self.drain_pool(completions);
         let timeout = if completions.is_empty() { timeout } else { Some(Duration::ZERO) };
         if timeout == Some(Duration::ZERO) && !may_be_readable {
             return Ok(());
@@ -221,7 +286,7 @@ impl Portable {
                 *waiting -= before - source.waiting_count();
             }
         }
-        pool.drain(completions);
+        self.drain_pool(completions);
         Ok(())
     }
 
@@ -257,7 +322,7 @@ impl Portable {
         if source.is_registered() {
             self.registered -= 1;
             // SAFETY: the queue forgets a descriptor before it closes it or gives it away.
-            let _ = self.bell.poller.delete(unsafe { BorrowedFd::borrow_raw(descriptor) });
+            let _ = self.bell.poller.delete(source.watched(unsafe { BorrowedFd::borrow_raw(descriptor) }));
         }
     }
 
@@ -267,7 +332,7 @@ impl Portable {
     }
 
     pub(crate) fn wakeup(&self) -> Wakeup {
-        Wakeup::Poller(Arc::clone(&self.bell))
+        Wakeup::Poller(Arc::downgrade(&self.bell))
     }
 
     pub(crate) fn os_handle(&self) -> RawDescriptor {
@@ -288,64 +353,82 @@ fn finish(token: Token, outcome: Outcome, completions: &mut Completions) {
     completions.push_back(Completion { token, outcome });
 }
 
-/// A first try.
-fn try_first(submission: &Submission<'_>, is_fallback: bool) -> Attempt {
-    match submission.op {
-        Op::Connect { address } => {
-            // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
-            let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
-            if let Err(error) = set_nonblocking(descriptor, true) {
-                return Attempt::Ended(Err(Fault::from_io(&error)));
-            }
-            after_connect(descriptor, start_connect(descriptor, *address), is_fallback)
-        }
-        _ => attempt(submission, !is_fallback).map_or(Attempt::WouldBlock, Attempt::Ended),
-    }
-}
-
-/// Another try, after an event.
-fn try_again(submission: &Submission<'_>, is_fallback: bool) -> Attempt {
-    match submission.op {
-        Op::Connect { .. } => {
-            // SAFETY: as above.
-            let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
-            after_connect(descriptor, finish_connect(descriptor), is_fallback)
-        }
-        _ => attempt(submission, !is_fallback).map_or(Attempt::WouldBlock, Attempt::Ended),
-    }
-}
-
 /// A socket that was made non-blocking to connect is given back as the other backend wants it.
-fn after_connect(descriptor: BorrowedFd<'_>, attempt: Attempt, is_fallback: bool) -> Attempt {
-    if is_fallback && matches!(attempt, Attempt::Ended(_)) {
+fn after_connect(descriptor: BorrowedFd<'_>, is_fallback: bool) {
+    if is_fallback {
         // The mode was set before, so it can be set; a failure would show as EAGAIN at the next request.
         let _ = set_nonblocking(descriptor, false);
     }
-    attempt
 }
 
 impl Source {
     fn new(submission: &Submission<'_>, is_fallback: bool) -> Box<Source> {
         // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
         let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
-        let nonblocking = match (submission.class, submission.op) {
+        let mut own = None;
+        let calls = match submission.class {
             // Sends and receives have a flag for it, a connect sees to it itself; accept has none, so its socket is
-            // made so.
-            (Class::Socket, _) => true,
-            (Class::Listener, _) => set_nonblocking(descriptor, true).is_ok(),
-            // The description may be shared with other programs: its mode is theirs.
-            _ => rustix::fs::fcntl_getfl(descriptor).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK)),
+            // made so. Whoever shares it with this process is to leave it so.
+            Class::Listener if set_nonblocking(descriptor, true).is_err() => Calls::None,
+            Class::Socket | Class::Listener => Calls::All,
+            _ => match stream_kind(descriptor) {
+                StreamKind::Pipe => Calls::Flagged,
+                StreamKind::Terminal => calls_on(&mut own, descriptor),
+                // Some ignore their mode (/dev/urandom), and all have as much as is asked for.
+                StreamKind::Device => Calls::None,
+            },
         };
-        debug_assert!(nonblocking || !is_fallback || submission.class == Class::Stream);
         Box::new(Source {
+            class: submission.class,
             registration: Registration::None,
-            nonblocking,
+            calls,
+            own,
             is_fallback,
-            // Where a try might block, only an event makes it worth one.
-            ready: [nonblocking; 2],
+            ready: [true; 2],
             waiting: [None, None],
             parts: [Vec::new(), Vec::new()],
         })
+    }
+
+    /// Tries an operation on this thread, which cannot wait. Nothing where it might: that is for a thread of the pool.
+    fn try_here(&mut self, submission: &Submission<'_>, is_first: bool) -> Option<Attempt> {
+        // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
+        let tried = match (submission.op, self.calls) {
+            (Op::Connect { address }, _) => {
+                let attempt = match is_first {
+                    true => match set_nonblocking(descriptor, true) {
+                        Ok(()) => start_connect(descriptor, *address),
+                        Err(error) => Attempt::Ended(Err(Fault::from_io(&error))),
+                    },
+                    false => finish_connect(descriptor),
+                };
+                if matches!(attempt, Attempt::Ended(_)) {
+                    after_connect(descriptor, self.is_fallback);
+                }
+                return Some(attempt);
+            }
+            (_, Calls::Flagged) => match transfer_at_once(submission) {
+                Some(Err(Fault::Os(libc::EAGAIN))) => None,
+                Some(outcome) => Some(outcome),
+                None => {
+                    self.calls = calls_on(&mut self.own, descriptor);
+                    return self.try_here(submission, is_first);
+                }
+            },
+            (_, Calls::None) => return None,
+            (_, Calls::ByMode) if !is_nonblocking(descriptor) => return None,
+            (_, Calls::ByMode | Calls::All) => {
+                let descriptor = self.watched(descriptor).as_raw_fd();
+                attempt(&Submission { descriptor, ..*submission }, !self.is_fallback)
+            }
+        };
+        Some(tried.map_or(Attempt::WouldBlock, Attempt::Ended))
+    }
+
+    /// What calls and events are about: the handle's descriptor, or our own description of the same.
+    fn watched<'a>(&'a self, descriptor: BorrowedFd<'a>) -> BorrowedFd<'a> {
+        self.own.as_ref().map_or(descriptor, AsFd::as_fd)
     }
 
     fn is_registered(&self) -> bool {
@@ -356,24 +439,32 @@ impl Source {
         self.waiting.iter().flatten().count()
     }
 
-    /// Sees to it that an event comes when what waits may go on.
-    fn arm(&mut self, poller: &Poller, descriptor: RawDescriptor) -> io::Result<()> {
+    /// Sees to it that an event comes when what waits may go on; with `is_for_a_thread` also if it may already, as
+    /// nobody has found the contrary.
+    fn arm(&mut self, poller: &Poller, descriptor: RawDescriptor, is_for_a_thread: bool) -> io::Result<()> {
         let key = descriptor as usize;
         let interest = Event::new(key, self.waiting[READ].is_some(), self.waiting[WRITE].is_some());
         // SAFETY: the queue keeps the descriptor open while something waits on it.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        let watched = match &self.own {
+            Some(own) => own.as_fd(),
+            None => descriptor,
+        };
         match self.registration {
-            Registration::None if self.nonblocking && poller.supports_edge() => {
+            Registration::None if !is_for_a_thread && poller.supports_edge() => {
                 // SAFETY: `forget_descriptor` deletes it before the descriptor is closed.
-                unsafe { poller.add_with_mode(descriptor, Event::all(key), PollMode::Edge)? };
+                unsafe { poller.add_with_mode(&watched, Event::all(key), PollMode::Edge)? };
                 self.registration = Registration::Edge;
             }
             Registration::None => {
                 // SAFETY: as above.
-                unsafe { poller.add_with_mode(descriptor, interest, PollMode::Oneshot)? };
+                unsafe { poller.add_with_mode(&watched, interest, PollMode::Oneshot)? };
                 self.registration = Registration::Oneshot;
             }
-            Registration::Oneshot => poller.modify_with_mode(borrowed, interest, PollMode::Oneshot)?,
+            Registration::Oneshot => poller.modify_with_mode(watched, interest, PollMode::Oneshot)?,
+            Registration::Edge if is_for_a_thread => {
+                poller.modify_with_mode(watched, Event::all(key), PollMode::Edge)?;
+            }
             Registration::Edge | Registration::Unpollable => {}
         }
         Ok(())
@@ -391,39 +482,78 @@ impl Source {
             if !happened {
                 continue;
             }
-            self.ready[direction] = self.nonblocking;
+            self.ready[direction] = true;
             let Some(waiting) = self.waiting[direction].take() else { continue };
+            let parts = std::mem::take(&mut self.parts[direction]);
             let submission = Submission {
                 token: waiting.token,
                 op: &waiting.op,
                 descriptor,
                 class: waiting.class,
-                parts: &self.parts[direction],
+                parts: &parts,
                 offset: waiting.offset,
-                nonblocking: self.nonblocking,
+                nonblocking: false,
+                lingers: false,
             };
-            if !self.nonblocking {
-                // Ready, but another program may take what is there first, and then the call blocks: a thread of
-                // the pool may, the scheduler's may not.
-                pool.submit(&submission);
-                continue;
-            }
-            let result = try_again(&submission, self.is_fallback);
-            match result {
-                Attempt::Ended(outcome) => finish(waiting.token, outcome, completions),
-                Attempt::WouldBlock => {
+            match self.try_here(&submission, false) {
+                Some(Attempt::Ended(outcome)) => finish(waiting.token, outcome, completions),
+                Some(Attempt::WouldBlock) => {
                     self.ready[direction] = false;
                     self.waiting[direction] = Some(waiting);
                 }
+                None if direction == WRITE => {
+                    // There is room for so much, and more would wait.
+                    let first = Part { length: parts[0].length.min(libc::PIPE_BUF), ..parts[0] };
+                    pool.submit(&Submission { parts: &[first], ..submission });
+                }
+                None => pool.submit(&submission),
             }
+            self.parts[direction] = parts;
         }
         if self.registration == Registration::Oneshot && self.waiting.iter().any(Option::is_some) {
             // Registered before, so only a lack of memory could refuse; then what waits is told.
-            if let Err(error) = self.arm(poller, descriptor) {
+            if let Err(error) = self.arm(poller, descriptor, true) {
                 for waiting in self.waiting.iter_mut().filter_map(Option::take) {
                     finish(waiting.token, Err(Fault::from_io(&error)), completions);
                 }
             }
         }
     }
+}
+
+/// What a stream is, as to which calls on it may wait.
+enum StreamKind {
+    Pipe,
+    Terminal,
+    Device,
+}
+
+fn stream_kind(descriptor: BorrowedFd<'_>) -> StreamKind {
+    use rustix::fs::FileType;
+    match rustix::fs::fstat(descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::Fifo | FileType::Socket) => StreamKind::Pipe,
+        Ok(FileType::CharacterDevice) if descriptor.is_terminal() => StreamKind::Terminal,
+        _ => StreamKind::Device,
+    }
+}
+
+/// Opens a pipe or terminal once more, in a mode of our own, and says which calls never wait then.
+fn calls_on(own: &mut Option<OwnedFd>, descriptor: BorrowedFd<'_>) -> Calls {
+    *own = open_again(descriptor);
+    if own.is_some() { Calls::All } else { Calls::ByMode }
+}
+
+/// A description of our own of the same pipe or terminal, where the system can and the program may.
+fn open_again(descriptor: BorrowedFd<'_>) -> Option<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let access = fcntl_getfl(descriptor).ok()? & OFlags::RWMODE;
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    open(path, access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+fn is_nonblocking(descriptor: BorrowedFd<'_>) -> bool {
+    rustix::fs::fcntl_getfl(descriptor).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
 }

@@ -31,20 +31,72 @@ use super::{
 };
 use crate::buffer::Part;
 use crate::fs::Metadata;
-use crate::op::{Op, OpenOptions, Shutdown};
+use crate::op::{Class, Op, OpenOptions, Shutdown};
 
-/// Marks what is the backend's own among the ring's user data; a token has neither this bit nor the next.
-const OWN: u64 = 1 << 63;
-/// Without `OWN`: the result is a descriptor.
-const ACCEPT: u64 = 1 << 62;
-/// Another thread has called.
-const WAKE: u64 = OWN;
-/// The portable backend beside the ring has something.
-const FALLBACK: u64 = OWN | 1;
-/// Answers to cancels, which say nothing: the request's own completion is the truth.
-const CANCEL: u64 = OWN | 2;
-/// The rest of the word is an index into `kept`.
-const KEPT: u64 = OWN | 1 << 62;
+/// What the ring carries with an entry and gives back with its completion, as a number of 64 bits.
+///
+/// The two highest bits say what the rest is: a token, of a request whose result is a count, a descriptor, or that of a
+/// close; or something of the backend's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UserData {
+    Request(Token),
+    Accept(Token),
+    Close(Token),
+    /// An index into `kept`.
+    Kept(u32),
+    /// Another thread has called.
+    Wake,
+    /// The portable backend beside the ring has something.
+    Fallback,
+    /// Answers to cancels, which say nothing: the request's own completion is the truth.
+    Cancel,
+}
+
+impl UserData {
+    const ACCEPT: u64 = 1 << 62;
+    const CLOSE: u64 = 2 << 62;
+    const OWN: u64 = 3 << 62;
+    /// Within what is the backend's own: above every index.
+    const SINGLE: u64 = 1 << 32;
+
+    /// How the ring names a request of the hot path.
+    fn of(token: Token, op: &Op) -> UserData {
+        match op {
+            Op::Accept => UserData::Accept(token),
+            Op::Close => UserData::Close(token),
+            _ => UserData::Request(token),
+        }
+    }
+
+    fn encode(self) -> u64 {
+        match self {
+            UserData::Request(token) => token.0,
+            UserData::Accept(token) => UserData::ACCEPT | token.0,
+            UserData::Close(token) => UserData::CLOSE | token.0,
+            UserData::Kept(index) => UserData::OWN | u64::from(index),
+            UserData::Wake => UserData::OWN | UserData::SINGLE,
+            UserData::Fallback => UserData::OWN | UserData::SINGLE | 1,
+            UserData::Cancel => UserData::OWN | UserData::SINGLE | 2,
+        }
+    }
+
+    fn decode(word: u64) -> UserData {
+        let rest = word & !UserData::OWN;
+        match (word & UserData::OWN, rest) {
+            (0, _) => UserData::Request(Token(rest)),
+            (UserData::ACCEPT, _) => UserData::Accept(Token(rest)),
+            (UserData::CLOSE, _) => UserData::Close(Token(rest)),
+            (_, index) if index < UserData::SINGLE => UserData::Kept(index as u32),
+            (_, UserData::SINGLE) => UserData::Wake,
+            (_, single) if single == UserData::SINGLE | 1 => UserData::Fallback,
+            _ => UserData::Cancel,
+        }
+    }
+}
+
+/// Bytes of one transfer on a stream at most. A pipe has no more; a device (/dev/urandom) has as much as is asked for,
+/// and the kernel would fetch it all before it returns to this thread.
+const STREAM_BYTES_MAX: usize = 1 << 20;
 
 /// FIFOs that may be waited for at once; more wait in line here. Each holds a worker of the kernel's until its other
 /// side comes, so opens have workers of their own beside those that everything else needs: as many as there are opens
@@ -241,8 +293,9 @@ impl Uring {
 
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         let kept = self.keep(submission);
-        let lowered = match submission.nonblocking {
-            // The ring would answer EAGAIN where it is to wait.
+        let messages_used = self.messages_used;
+        let lowered = match submission.nonblocking || submission.lingers {
+            // The ring would answer EAGAIN where it is to wait, and close on this thread, however long that takes.
             true => None,
             false => self.lower(submission, kept),
         };
@@ -251,16 +304,21 @@ impl Uring {
                 if matches!(submission.op, Op::Open { .. }) {
                     self.open_begins();
                 }
-                let user_data = match kept {
-                    Some(index) => KEPT | u64::from(index),
-                    None => user_data(submission.token, submission.op),
-                };
-                self.push(entry.user_data(user_data));
+                let user_data = kept.map_or(UserData::of(submission.token, submission.op), UserData::Kept);
+                if let Err(error) = self.push(entry, user_data) {
+                    // It was not handed over, and never will be.
+                    if matches!(submission.op, Op::Open { .. }) {
+                        self.opens_at_ring -= 1;
+                    }
+                    kept.into_iter().for_each(|index| drop(self.release(index)));
+                    let outcome = Err(Fault::from_io(&error));
+                    completions.push_back(Completion { token: submission.token, outcome });
+                }
             }
             _ => {
-                if let Some(index) = kept {
-                    self.release(index);
-                }
+                kept.into_iter().for_each(|index| drop(self.release(index)));
+                // Nothing was handed over with the message that it may have taken.
+                self.messages_used = messages_used;
                 self.fall_back(submission, completions);
             }
         }
@@ -277,12 +335,14 @@ impl Uring {
                 Some(($built.build(), opcode::$operation::CODE))
             };
         }
-        match (submission.op, submission.parts) {
+        match (submission.op, cut(submission)) {
             (Op::Read { .. }, [part]) => {
-                entry!(Read, opcode::Read::new(fd, part.pointer, clamp(part.length) as u32).offset(offset))
+                let length = clamp_in(submission.class, part.length);
+                entry!(Read, opcode::Read::new(fd, part.pointer, length).offset(offset))
             }
             (Op::Write { .. }, [part]) => {
-                entry!(Write, opcode::Write::new(fd, part.pointer, clamp(part.length) as u32).offset(offset))
+                let length = clamp_in(submission.class, part.length);
+                entry!(Write, opcode::Write::new(fd, part.pointer, length).offset(offset))
             }
             (Op::Read { .. } | Op::Recv { .. }, parts) if parts.len() > 1 => {
                 let (list, count) = self.keep_message(parts);
@@ -457,23 +517,27 @@ impl Uring {
             *hasty = Some(descriptor);
         }
         *is_second_try = true;
-        if self.fifo_opens_at_ring == FIFO_OPENS_MAX {
-            self.opens_at_ring -= 1;
-            self.fifo_opens_waiting.push_back(index);
-        } else {
-            self.wait_for_fifo(index);
-        }
+        self.opens_at_ring -= 1;
+        self.fifo_opens_waiting.push_back(index);
         true
     }
 
-    /// Hands an open of a FIFO over.
-    fn wait_for_fifo(&mut self, index: u32) {
-        let Kept::Used { op: Op::Open { path, options }, .. } = &self.kept[index as usize] else {
-            unreachable!("only opens are of FIFOs")
-        };
-        let entry = open_entry(path, options).flags(io_uring::squeue::Flags::ASYNC);
-        self.fifo_opens_at_ring += 1;
-        self.push(entry.user_data(KEPT | u64::from(index)));
+    /// Hands opens of FIFOs over, as many as may be waited for at once.
+    fn wait_for_fifos(&mut self) {
+        while self.fifo_opens_at_ring < FIFO_OPENS_MAX {
+            let Some(index) = self.fifo_opens_waiting.pop_front() else { break };
+            let Kept::Used { op: Op::Open { path, options }, .. } = &self.kept[index as usize] else {
+                unreachable!("only opens are of FIFOs")
+            };
+            let entry = open_entry(path, options).flags(io_uring::squeue::Flags::ASYNC);
+            self.open_begins();
+            if self.push(entry, UserData::Kept(index)).is_err() {
+                self.opens_at_ring -= 1;
+                self.fifo_opens_waiting.push_front(index);
+                break;
+            }
+            self.fifo_opens_at_ring += 1;
+        }
     }
 
     /// Counts one more open at the ring, with a worker for each.
@@ -487,39 +551,35 @@ impl Uring {
         }
     }
 
-    /// An open has ended; if it had waited for a FIFO, the next in line does.
-    fn open_ended(&mut self, had_waited: bool) {
-        self.opens_at_ring -= 1;
-        if had_waited {
-            self.fifo_opens_at_ring -= 1;
-            if let Some(index) = self.fifo_opens_waiting.pop_front() {
-                self.open_begins();
-                self.wait_for_fifo(index);
-            }
-        }
-    }
-
-    fn push(&mut self, entry: Entry) {
+    /// Puts an entry into the ring. An error says that there is no room and the kernel takes nothing.
+    fn push(&mut self, entry: Entry, user_data: UserData) -> io::Result<()> {
+        let entry = entry.user_data(user_data.encode());
         loop {
             // SAFETY: every address in an entry is either part of a request's buffer, which the queue keeps until
             // the completion, or in `messages` or `kept`, which outlive the kernel's use (see the module page).
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                return;
+                return Ok(());
             }
             // Full: hand over what is there.
-            self.hand_over();
+            self.hand_over()?;
         }
     }
 
-    fn hand_over(&mut self) {
-        match self.ring.submit() {
-            Ok(_) => self.messages_handed_over(),
-            // A kernel whose completion queue has overflowed may want that emptied first; what it held is kept for the
-            // next reaping.
-            Err(_) => {
-                let Uring { ring, stash, .. } = self;
-                stash.extend(ring.completion());
-            }
+    /// Hands over what is in the ring; an error if that cannot be done, now or ever.
+    fn hand_over(&mut self) -> io::Result<()> {
+        let Err(error) = self.ring.submit() else {
+            self.messages_handed_over();
+            return Ok(());
+        };
+        // A kernel whose completion queue has overflowed may want that emptied first; what it held is kept for the
+        // next reaping.
+        let stashed = self.stash.len();
+        let Uring { ring, stash, .. } = self;
+        stash.extend(ring.completion());
+        match error.raw_os_error() {
+            Some(libc::EINTR) => Ok(()),
+            Some(libc::EBUSY | libc::EAGAIN) if self.stash.len() > stashed => Ok(()),
+            _ => Err(error),
         }
     }
 
@@ -558,9 +618,9 @@ impl Uring {
                 if let Kept::Used { is_cancelled, .. } = &mut self.kept[index] {
                     *is_cancelled = true;
                 }
-                KEPT | index as u64
+                UserData::Kept(index as u32)
             }
-            None => user_data(token, op),
+            None => UserData::of(token, op),
         };
         if let Some(fallback) = &mut self.fallback {
             let before = completions.len();
@@ -569,7 +629,8 @@ impl Uring {
                 return;
             }
         }
-        self.push(opcode::AsyncCancel::new(user_data).build().user_data(CANCEL));
+        // A cancel is advice, and where the kernel takes nothing the next wait says so.
+        let _ = self.push(opcode::AsyncCancel::new(user_data.encode()).build(), UserData::Cancel);
     }
 
     /// Asks for an early end of everything. False: this kernel (before 6.0) knows no such call.
@@ -588,9 +649,7 @@ impl Uring {
         if let Some(fallback) = &mut self.fallback {
             fallback.cancel_all(completions);
         }
-        while !self.ring.submission().is_empty() {
-            self.hand_over();
-        }
+        while !self.ring.submission().is_empty() && self.hand_over().is_ok() {}
         // Without waiting for what cannot be stopped: the completions tell.
         let all = types::CancelBuilder::any().all();
         let result = self.ring.submitter().register_sync_cancel(Some(Timespec::new()), all);
@@ -639,17 +698,16 @@ impl Uring {
     /// Watches the wake event and the portable backend beside the ring.
     fn arm(&mut self) {
         if !self.wake_is_armed {
-            self.wake_is_armed = true;
             let poll = opcode::PollAdd::new(Fd(self.wake_event.as_raw_fd()), libc::POLLIN as u32).multi(true);
-            self.push(poll.build().user_data(WAKE));
+            // The event is written and never read: such a poll tells of every write.
+            self.wake_is_armed = self.push(poll.build(), UserData::Wake).is_ok();
         }
         if let Some(fallback) = &self.fallback
             && !self.fallback_is_armed
             && fallback.is_awaited()
         {
-            self.fallback_is_armed = true;
             let poll = opcode::PollAdd::new(Fd(fallback.os_handle()), libc::POLLIN as u32);
-            self.push(poll.build().user_data(FALLBACK));
+            self.fallback_is_armed = self.push(poll.build(), UserData::Fallback).is_ok();
         }
     }
 
@@ -659,34 +717,39 @@ impl Uring {
         for _ in 0..self.ring.params().cq_entries() {
             let stashed = self.stash.pop_front();
             let Some(entry) = stashed.or_else(|| self.ring.completion().next()) else { break };
-            let user_data = entry.user_data();
-            let (token, outcome) = if user_data & OWN == 0 {
-                let makes_descriptor = user_data & ACCEPT != 0;
-                (Token(user_data & !ACCEPT), value_of(entry.result(), makes_descriptor, None))
-            } else if user_data & KEPT == KEPT {
-                if self.opens_again(user_data as u32, entry.result()) {
+            let result = entry.result();
+            let (token, outcome) = match UserData::decode(entry.user_data()) {
+                UserData::Request(token) => (token, value_of(result, false, None)),
+                UserData::Accept(token) => (token, value_of(result, true, None)),
+                UserData::Close(token) => (token, closed(result)),
+                UserData::Kept(index) => {
+                    if self.opens_again(index, result) {
+                        continue;
+                    }
+                    let Kept::Used { token, op, statx, is_second_try, .. } = self.release(index) else {
+                        unreachable!("one completion for each submission")
+                    };
+                    let is_open = matches!(op, Op::Open { .. });
+                    if is_open {
+                        self.opens_at_ring -= 1;
+                        self.fifo_opens_at_ring -= usize::from(is_second_try);
+                    }
+                    (token, value_of(result, is_open, statx))
+                }
+                UserData::Wake => {
+                    self.wake_is_armed = cqueue::more(entry.flags());
                     continue;
                 }
-                let Kept::Used { token, op, statx, is_second_try, .. } = self.release(user_data as u32) else {
-                    unreachable!("one completion for each submission")
-                };
-                if matches!(op, Op::Open { .. }) {
-                    self.open_ended(is_second_try);
+                UserData::Fallback => {
+                    self.fallback_is_armed = false;
+                    fallback_calls = true;
+                    continue;
                 }
-                (token, value_of(entry.result(), matches!(op, Op::Open { .. }), statx))
-            } else {
-                match user_data {
-                    WAKE => self.wake_is_armed = cqueue::more(entry.flags()),
-                    FALLBACK => {
-                        self.fallback_is_armed = false;
-                        fallback_calls = true;
-                    }
-                    _ => {}
-                }
-                continue;
+                UserData::Cancel => continue,
             };
             completions.push_back(Completion { token, outcome });
         }
+        self.wait_for_fifos();
         match &mut self.fallback {
             Some(fallback) if fallback_calls => fallback.wait(Some(Duration::ZERO), completions),
             _ => Ok(()),
@@ -744,7 +807,7 @@ impl Uring {
     }
 
     pub(crate) fn wakeup(&self) -> Wakeup {
-        Wakeup::Event(Arc::clone(&self.wake_event))
+        Wakeup::Event(Arc::downgrade(&self.wake_event))
     }
 
     pub(crate) fn os_handle(&self) -> RawDescriptor {
@@ -758,11 +821,33 @@ fn open_entry(path: &CStr, options: &OpenOptions) -> Entry {
     opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(options.permissions).build()
 }
 
-/// How the ring names a request of the hot path.
-fn user_data(token: Token, op: &Op) -> u64 {
-    match op {
-        Op::Accept => token.0 | ACCEPT,
-        _ => token.0,
+/// The parts that one transfer takes: on a stream no more than so many bytes, but always one part.
+fn cut<'a>(submission: &Submission<'a>) -> &'a [Part] {
+    if submission.class != Class::Stream {
+        return submission.parts;
+    }
+    let mut bytes = 0;
+    let fits = |part: &&Part| {
+        bytes += part.length;
+        bytes <= STREAM_BYTES_MAX
+    };
+    let count = submission.parts.iter().take_while(fits).count().max(1);
+    &submission.parts[..count.min(submission.parts.len())]
+}
+
+/// The length of the only part that one transfer takes.
+fn clamp_in(class: Class, length: usize) -> u32 {
+    match class {
+        Class::Stream => length.min(STREAM_BYTES_MAX) as u32,
+        _ => clamp(length) as u32,
+    }
+}
+
+/// What the result of a close says. After an interruption it is closed all the same (see close(2)).
+fn closed(result: i32) -> Outcome {
+    match value_of(result, false, None) {
+        Err(Fault::Interrupted | Fault::Os(libc::EINPROGRESS)) if result != -libc::ECANCELED => Ok(Value::Count(0)),
+        outcome => outcome,
     }
 }
 
@@ -780,5 +865,33 @@ fn value_of(result: RawFd, makes_descriptor: bool, statx: Option<Box<libc::statx
             Some(statx) => Value::Metadata(Box::new(Metadata::from_statx(&statx))),
             None => Value::Count(count as u64),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_ring_carries_comes_back_as_it_went() {
+        // Tokens have 62 bits.
+        let tokens = [1, u64::from(u32::MAX), 1 << 32 | 7, (1 << 62) - 1].map(Token);
+        let of_tokens = tokens
+            .iter()
+            .flat_map(|token| [UserData::Request(*token), UserData::Accept(*token), UserData::Close(*token)]);
+        let own = [UserData::Kept(0), UserData::Kept(1), UserData::Kept(u32::MAX)];
+        let single = [UserData::Wake, UserData::Fallback, UserData::Cancel];
+        for data in of_tokens.chain(own).chain(single) {
+            assert_eq!(UserData::decode(data.encode()), data);
+        }
+    }
+
+    #[test]
+    fn an_interrupted_close_has_closed() {
+        for code in [libc::EINTR, libc::EINPROGRESS, 512] {
+            assert!(matches!(closed(-code), Ok(Value::Count(0))), "{code}");
+        }
+        assert!(matches!(closed(0), Ok(Value::Count(0))));
+        assert!(matches!(closed(-libc::EIO), Err(Fault::Os(libc::EIO))));
     }
 }

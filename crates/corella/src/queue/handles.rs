@@ -132,8 +132,10 @@ pub(crate) struct Handle {
     pub(crate) untaken: u32,
     /// How many bytes of a stream the OS has handed over.
     pub(crate) received: u64,
-    /// Somebody else made the description non-blocking.
+    /// Only readiness waits for it: somebody else made the description non-blocking, or it is a terminal.
     pub(crate) nonblocking: bool,
+    /// Its close waits until what was sent has arrived (SO_LINGER).
+    pub(crate) lingers: bool,
 }
 
 impl Handle {
@@ -156,6 +158,7 @@ impl Handle {
             untaken: 0,
             received: 0,
             nonblocking: false,
+            lingers: false,
         }
     }
 

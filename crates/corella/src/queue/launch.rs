@@ -89,7 +89,7 @@ impl RequestQueue {
 
     fn hand_to_backend(&mut self, index: u32) {
         self.parts.clear();
-        let Place { class, offset, descriptor, nonblocking } = self.place(index);
+        let Place { class, offset, descriptor, nonblocking, lingers } = self.place(index);
         let slot = &self.slots[index];
         if let Some(parts) = slot.op.parts() {
             let begins_again = slot.op.extent() == Some(Extent::ToEnd)
@@ -104,8 +104,16 @@ impl RequestQueue {
         slot.begun = true;
         let bare = slot.bare;
         let token = RequestId { index, generation: slot.generation }.token();
-        let submission =
-            Submission { token, op: &self.slots[index].op, descriptor, class, parts: &self.parts, offset, nonblocking };
+        let submission = Submission {
+            token,
+            op: &self.slots[index].op,
+            descriptor,
+            class,
+            parts: &self.parts,
+            offset,
+            nonblocking,
+            lingers,
+        };
         let outcome = if bare { self.backend.perform(&submission) } else { None };
         match outcome {
             Some(outcome) => self.completions.push_back(Completion { token, outcome }),
@@ -117,7 +125,7 @@ impl RequestQueue {
     fn place(&mut self, index: u32) -> Place {
         let slot = &mut self.slots[index];
         let Some(key) = slot.handle else {
-            return Place { class: Class::Stream, offset: None, descriptor: -1, nonblocking: false };
+            return Place { class: Class::Stream, offset: None, descriptor: -1, nonblocking: false, lingers: false };
         };
         let handle = &mut self.handles[key.index];
         if !slot.begun {
@@ -140,7 +148,8 @@ impl RequestQueue {
             _ => self.handles[key.index].raw(),
         };
         let handle = &self.handles[key.index];
-        Place { class: handle.class, offset, descriptor, nonblocking: handle.nonblocking }
+        let lingers = handle.lingers && matches!(self.slots[index].op, Op::Close);
+        Place { class: handle.class, offset, descriptor, nonblocking: handle.nonblocking, lingers }
     }
 }
 
@@ -151,6 +160,7 @@ struct Place {
     offset: Option<u64>,
     descriptor: RawDescriptor,
     nonblocking: bool,
+    lingers: bool,
 }
 
 /// Moves a file's cursor, or says where it is not.

@@ -25,7 +25,8 @@ use self::deadlines::{Deadlines, Nanoseconds};
 use self::handles::{HandleKey, Handles, Life};
 use self::outcome::{Event, Sort, State, Step, decide};
 use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
-use crate::backend::{Backend, Completions, Fault, Outcome, TRANSFER_PARTS_MAX, Value};
+use crate::backend::fork::OfThisProcess;
+use crate::backend::{Backend, Completions, Ended, Fault, Outcome, TRANSFER_PARTS_MAX, Value};
 use crate::buffer::Part;
 use crate::error::{Error, ErrorKind};
 use crate::op::{At, Class, Op};
@@ -92,7 +93,7 @@ pub struct Outstanding {
 pub(crate) struct RequestQueue {
     pub(crate) slots: Slots,
     pub(crate) handles: Handles,
-    pub(crate) backend: Backend,
+    pub(crate) backend: OfThisProcess<Backend>,
     deadlines: Deadlines,
     completions: Completions,
     /// Requests whose blocker has settled.
@@ -131,7 +132,7 @@ impl RequestQueue {
             inbox,
             slots: Slots::default(),
             handles: Handles::default(),
-            backend,
+            backend: OfThisProcess::new(backend),
             deadlines: Deadlines::default(),
             completions: Completions::new(),
             rechecks: VecDeque::new(),
@@ -327,6 +328,11 @@ impl RequestQueue {
     /// Requests at the OS that must come back before their memory is freed.
     pub(crate) fn must_reap(&self) -> bool {
         self.at_os > 0 || !self.backend.is_idle() || self.has_backlog()
+    }
+
+    /// The OS has let go of everything: the backend goes, whoever still keeps an outcome.
+    pub(crate) fn end_backend(&mut self) {
+        self.backend = OfThisProcess::new(Backend::Ended(Ended(self.backend.kind())));
     }
 
     /// Requests that have not settled.

@@ -35,7 +35,8 @@ impl RequestQueue {
             return;
         };
         self.at_os -= 1;
-        let outcome = self.keep_in_order(index, completion.outcome);
+        let outcome = self.see_mode(index, completion.outcome);
+        let outcome = self.keep_in_order(index, outcome);
         match std::mem::take(&mut self.slots[index].joined) {
             0 => self.apply(index, outcome),
             joined => self.complete_joined(index, joined, outcome),
@@ -73,6 +74,19 @@ impl RequestQueue {
             (_, outcome) => return outcome,
         }
         Err(Fault::Interrupted)
+    }
+
+    /// A call that was to wait and did not: somebody who shares the description has made it non-blocking, and from now
+    /// on only readiness waits for it.
+    fn see_mode(&mut self, index: u32, outcome: Outcome) -> Outcome {
+        if let (Err(Fault::Os(libc::EAGAIN)), Some(key)) = (&outcome, self.slots[index].handle) {
+            let handle = &mut self.handles[key.index];
+            let is_stream = !matches!(handle.class, Class::File { .. } | Class::SharedFile);
+            if is_stream && !std::mem::replace(&mut handle.nonblocking, true) {
+                return Err(Fault::Interrupted);
+            }
+        }
+        outcome
     }
 
     /// Starts what waits for room at the OS, as far as there is room.

@@ -71,6 +71,7 @@ impl Core {
             Ok(()) => {
                 self.drop_undelivered();
                 self.drop_ready();
+                self.queue.borrow_mut().end_backend();
             }
             // Never freed: the OS may still write to what is lent.
             Err(_) => std::mem::forget(self.io.upgrade()),

@@ -1,10 +1,10 @@
 //! Point 8 in the depths: what backends owe of it. Nothing spins, and nothing that waits takes what others need.
 
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use corella::{ErrorKind, Mode, Scheduler};
+use corella::{BackendKind, ErrorKind, Mode, Scheduler};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::lanes::make_fifo;
@@ -19,6 +19,15 @@ promises![
     opens_that_wait_take_no_thread_that_files_need,
     opens_given_up_take_no_thread_for_good,
     a_close_without_a_thread_to_be_had_closes_all_the_same,
+    a_write_to_a_full_stream_is_stopped_in_time,
+    a_read_of_bytes_that_another_took_is_stopped_in_time,
+    a_mode_that_others_change_makes_no_call_wait_or_fail,
+    a_socket_that_others_make_non_blocking_still_waits,
+    a_socket_that_becomes_a_listener_waits_like_one,
+    a_terminal_is_waited_for_in_the_mode_that_it_has,
+    a_close_that_lingers_holds_nobody_up,
+    a_backend_that_takes_nothing_answers_with_its_error,
+    a_device_is_read_beside_everything_else,
 ];
 
 const SOON: Duration = Duration::from_secs(5);
@@ -191,4 +200,235 @@ fn a_close_without_a_thread_to_be_had_closes_all_the_same(setup: &Setup) {
     let entries = std::fs::read_dir("/proc/self/fd").unwrap();
     let open = entries.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|to| to == path));
     assert_eq!(open.count(), 0);
+}
+
+/// Both ends of a pipe and of a FIFO, in blocking mode.
+fn blocking_streams(setup: &Setup) -> [(OwnedFd, OwnedFd); 2] {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let path = make_fifo(setup);
+    let both = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let fifo_reader = std::fs::File::open(&path).unwrap();
+    let fifo_writer = std::fs::File::options().write(true).open(&path).unwrap();
+    drop(both);
+    [(reader.into(), writer.into()), (fifo_reader.into(), fifo_writer.into())]
+}
+
+/// Drops a scheduler, which must not hang.
+fn ends(scheduler: Scheduler) {
+    let start = Instant::now();
+    drop(scheduler);
+    assert!(start.elapsed() < SOON, "the end took {:?}", start.elapsed());
+}
+
+fn a_write_to_a_full_stream_is_stopped_in_time(setup: &Setup) {
+    for (reader, writer) in blocking_streams(setup) {
+        let mut scheduler = setup.scheduler();
+        let file = scheduler.io().adopt_file(writer, "stream").unwrap();
+        let write = file.write(vec![7; 1 << 20]).deadline(Duration::from_millis(20)).submit().unwrap();
+        turn_until(&mut scheduler, "a write past its deadline", || write.is_settled());
+        let failed = write.wait().unwrap_err();
+        assert_eq!(failed.error.kind(), ErrorKind::TimedOut);
+        // What it says it moved is what is there.
+        let moved = failed.moved.bytes();
+        assert!(moved > 0 && moved < 1 << 20, "{moved}");
+        ends(scheduler);
+        drop(file);
+        set_nonblocking(&reader, true);
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::fs::File::from(reader), &mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, moved);
+    }
+}
+
+fn a_read_of_bytes_that_another_took_is_stopped_in_time(setup: &Setup) {
+    for (reader, writer) in blocking_streams(setup) {
+        let mut scheduler = setup.scheduler();
+        let io = scheduler.io();
+        let mut writer = std::fs::File::from(writer);
+        let files = [io.adopt_file(reader.try_clone().unwrap(), "one"), io.adopt_file(reader, "other")];
+        for _ in 0..50 {
+            let reads = [&files[0], &files[1]].map(|file| file.as_ref().unwrap().read(vec![0; 1]).submit().unwrap());
+            scheduler.poll().unwrap();
+            scheduler.poll().unwrap();
+            // One byte for two, and each is told of it.
+            writer.write_all(b"x").unwrap();
+            turn_until(&mut scheduler, "one of two reads", || reads.iter().any(|read| read.is_settled()));
+            reads.iter().for_each(|read| read.cancel());
+            turn_until(&mut scheduler, "the other", || reads.iter().all(|read| read.is_settled()));
+            let got = reads.into_iter().map(|read| read.wait()).filter(Result::is_ok).count();
+            assert_eq!(got, 1);
+        }
+        ends(scheduler);
+    }
+}
+
+fn a_mode_that_others_change_makes_no_call_wait_or_fail(setup: &Setup) {
+    for (reader, writer) in blocking_streams(setup) {
+        let mut scheduler = setup.scheduler();
+        let io = scheduler.io();
+        let mut writer = std::fs::File::from(writer);
+        let other = reader.try_clone().unwrap();
+        let file = io.adopt_file(reader, "stream").unwrap();
+        for nonblocking in [true, false, true, true, false, false] {
+            set_nonblocking(&other, nonblocking);
+            let read = file.read(vec![0; 4]).deadline(Duration::from_millis(10)).submit().unwrap();
+            turn_until(&mut scheduler, "a read past its deadline", || read.is_settled());
+            assert_eq!(read.wait().unwrap_err().error.kind(), ErrorKind::TimedOut);
+            let read = file.read(vec![0; 4]).submit().unwrap();
+            scheduler.poll().unwrap();
+            writer.write_all(b"here").unwrap();
+            turn_until(&mut scheduler, "a read of what is there", || read.is_settled());
+            assert_eq!(read.wait().unwrap().1, b"here");
+        }
+        ends(scheduler);
+    }
+}
+
+fn a_socket_that_others_make_non_blocking_still_waits(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (listener, connection) = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener, connection)
+    };
+    let (mut peer, _) = listener.accept().unwrap();
+    let (other, other_listener) = (connection.try_clone().unwrap(), listener.try_clone().unwrap());
+    let io = scheduler.io();
+    let (socket, listener) = (io.adopt_socket(connection).unwrap(), io.adopt_listener(listener).unwrap());
+    other.set_nonblocking(true).unwrap();
+    other_listener.set_nonblocking(true).unwrap();
+    let receive = socket.recv(vec![0; 4]).submit().unwrap();
+    let accept = listener.accept().submit().unwrap();
+    for _ in 0..5 {
+        scheduler.turn(Duration::from_millis(5)).unwrap();
+    }
+    assert!(!receive.is_settled() && !accept.is_settled());
+    peer.write_all(b"here").unwrap();
+    let _client = std::net::TcpStream::connect(listener.local_address().unwrap()).unwrap();
+    turn_until(&mut scheduler, "a receive and an accept", || receive.is_settled() && accept.is_settled());
+    assert_eq!(receive.wait().unwrap().1, b"here");
+    accept.wait().unwrap();
+}
+
+fn a_socket_that_becomes_a_listener_waits_like_one(setup: &Setup) {
+    // With the opcodes missing the ring's own fallback does it, for which sockets are blocking.
+    let masked = [io_uring::opcode::Connect::CODE, io_uring::opcode::Accept::CODE, io_uring::opcode::Recv::CODE];
+    let builder = masked.iter().fold(setup.builder(), |builder, code| builder.mask_opcode(*code));
+    let mut scheduler = builder.build().unwrap();
+    let io = scheduler.io();
+    let socket = io.socket("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // It is no connection, and is found to be none.
+    assert_eq!(socket.recv(vec![0; 1]).wait().unwrap_err().error.os_code(), Some(libc::ENOTCONN));
+    let listener = socket.listen().unwrap();
+    let accept = listener.accept().deadline(Duration::from_millis(10)).submit().unwrap();
+    turn_until(&mut scheduler, "an accept past its deadline", || accept.is_settled());
+    assert_eq!(accept.wait().unwrap_err().kind(), ErrorKind::TimedOut);
+    let accept = listener.accept().submit().unwrap();
+    let _client = std::net::TcpStream::connect(listener.local_address().unwrap()).unwrap();
+    accept.wait().unwrap();
+}
+
+fn a_device_is_read_beside_everything_else(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    for device in ["/dev/zero", "/dev/random", "/dev/urandom"] {
+        let file = io.open(device, Mode::Read).wait().unwrap();
+        let read = file.read(vec![0; 64 << 20]).submit().unwrap();
+        scheduler.poll().unwrap();
+        // By a thread of its own, or so little at once that nobody is held up.
+        let is_settled = read.is_settled();
+        let (count, _) = read.wait().unwrap();
+        assert!(count > 0 && (!is_settled || count <= 1 << 20), "{device}: {count} bytes at once");
+        // Whole all the same, in parts too.
+        let (count, bytes) = file.read_exact(vec![vec![1; 3 << 20], vec![1; 5]]).wait().unwrap();
+        assert_eq!(count, (3 << 20) + 5);
+        assert!(device != "/dev/zero" || bytes.iter().flatten().all(|byte| *byte == 0));
+    }
+}
+
+fn a_terminal_is_waited_for_in_the_mode_that_it_has(setup: &Setup) {
+    let (mut keyboard, mut terminal) = (-1, -1);
+    let none = std::ptr::null_mut();
+    // SAFETY: the two numbers live through the call; nothing else is asked for.
+    assert_eq!(unsafe { libc::openpty(&mut keyboard, &mut terminal, none, none.cast(), none.cast()) }, 0);
+    // SAFETY: both are fresh from the kernel.
+    let [keyboard, terminal] = [keyboard, terminal].map(|raw| unsafe { OwnedFd::from_raw_fd(raw) });
+    let mut scheduler = setup.scheduler();
+    let file = scheduler.io().adopt_file(terminal.try_clone().unwrap(), "terminal").unwrap();
+    let read = file.read(vec![0; 10]).deadline(Duration::from_millis(10)).submit().unwrap();
+    turn_until(&mut scheduler, "a read past its deadline", || read.is_settled());
+    assert_eq!(read.wait().unwrap_err().error.kind(), ErrorKind::TimedOut);
+    let read = file.read(vec![0; 10]).submit().unwrap();
+    scheduler.poll().unwrap();
+    rustix::io::write(&keyboard, b"typed\n").unwrap();
+    turn_until(&mut scheduler, "a read of a line", || read.is_settled());
+    let (count, line) = read.wait().unwrap();
+    assert_eq!(&line[..count], b"typed\n");
+    // Nobody looks at what is shown.
+    let write = file.write(vec![b'x'; 1 << 20]).deadline(Duration::from_millis(20)).submit().unwrap();
+    turn_until(&mut scheduler, "a write past its deadline", || write.is_settled());
+    assert_eq!(write.wait().unwrap_err().error.kind(), ErrorKind::TimedOut);
+    assert!(!rustix::fs::fcntl_getfl(&terminal).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
+    ends(scheduler);
+}
+
+fn a_close_that_lingers_holds_nobody_up(setup: &Setup) {
+    let lingering = Duration::from_secs(1);
+    for is_adopted in [false, true] {
+        let scheduler = setup.scheduler();
+        let io = scheduler.io();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        if is_adopted {
+            rustix::net::sockopt::set_socket_linger(&stream, Some(lingering)).unwrap();
+        }
+        let socket = io.adopt_socket(stream).unwrap();
+        if !is_adopted {
+            socket.set_linger(Some(lingering)).unwrap();
+        }
+        // More than the peer, which never looks, has room for.
+        let send = socket.send(vec![7; 32 << 20]).deadline(Duration::from_millis(50)).wait();
+        assert_eq!(send.unwrap_err().error.kind(), ErrorKind::TimedOut);
+        let start = Instant::now();
+        let close = socket.close_now().submit().unwrap();
+        let mut ticks = 0;
+        while !close.is_settled() {
+            io.sleep(Duration::from_millis(1)).wait().unwrap();
+            ticks += 1;
+        }
+        assert!(start.elapsed() >= lingering / 2, "it did not linger: {:?}", start.elapsed());
+        // On the scheduler's thread it would be one or two.
+        assert!(ticks > 50, "{ticks} ticks in {:?}", start.elapsed());
+        close.wait().unwrap();
+        drop(peer);
+    }
+}
+
+fn a_backend_that_takes_nothing_answers_with_its_error(setup: &Setup) {
+    let scheduler = setup.builder().ring_entries(4).build().unwrap();
+    if scheduler.backend() != BackendKind::Uring || !setup.is_own_process() {
+        return;
+    }
+    let io = scheduler.io();
+    // Somebody has taken the ring's number away, and something else has it.
+    let ring = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .flatten()
+        .find(|entry| std::fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().contains("[io_uring]")));
+    let ring: i32 = ring.unwrap().file_name().to_str().unwrap().parse().unwrap();
+    let other = std::fs::File::open("/dev/null").unwrap();
+    // SAFETY: both are numbers of open descriptors, and the process is this promise's alone.
+    assert!(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&other), ring) } >= 0);
+    let stats: Vec<_> = (0..20).map(|_| io.stat("/").submit().unwrap()).collect();
+    // Those beyond the ring's room were told at once; the others are lost with it.
+    let told: Vec<_> = stats.into_iter().filter_map(|stat| stat.take().map_err(std::mem::forget).ok()).collect();
+    assert!(told.len() >= 12, "{}", told.len());
+    for outcome in told {
+        let code = outcome.unwrap_err().os_code();
+        assert!(matches!(code, Some(libc::EBADF | libc::EOPNOTSUPP)), "{code:?}");
+    }
+    // It gives up, and leaks what it cannot reap.
+    drop(scheduler);
 }
