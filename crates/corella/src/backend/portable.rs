@@ -178,7 +178,9 @@ impl Portable {
         self.countdown = CHECK_EVERY;
         self.pool.drain(completions);
         let timeout = if completions.is_empty() { timeout } else { Some(Duration::ZERO) };
-        if timeout == Some(Duration::ZERO) && self.pool.is_idle() && self.waiting == 0 {
+        // Beside a ring, which watches the poller, a notice is to be taken out though it is of nothing any more.
+        let may_skip = timeout == Some(Duration::ZERO) && !self.is_fallback;
+        if may_skip && self.pool.is_idle() && self.waiting == 0 {
             return Ok(());
         }
         self.events.clear();

@@ -24,6 +24,7 @@ promises![
     every_set_of_ring_flags_works,
     a_full_pool_delays_no_timer_and_no_socket,
     a_close_needs_no_thread_of_a_full_pool,
+    an_idle_scheduler_does_not_spin_whatever_it_did_before,
     a_task_that_always_yields_starves_nobody,
     a_task_that_reads_only_what_is_there_starves_nobody,
     a_connection_that_never_stops_sending_starves_nobody,
@@ -318,6 +319,30 @@ fn a_close_needs_no_thread_of_a_full_pool(setup: &Setup) {
         assert!(!file.is_open());
     }
     assert!(opens.iter().all(|open| !open.is_settled()));
+}
+
+fn an_idle_scheduler_does_not_spin_whatever_it_did_before(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let path = setup.file("data", b"content");
+    let (socket, _silent) = setup.connection(&io);
+    let _pending = socket.recv(vec![0; 1]).submit().unwrap();
+    for round in 0..20 {
+        // Of the ring, of the pool beside it, from another thread; in any order with the sleep.
+        let remote = scheduler.remote();
+        let thread = std::thread::spawn(move || remote.send(|_| {}));
+        io.stat(&path).then(|stat| assert!(stat.is_ok())).unwrap();
+        io.resolve("127.0.0.1", 80).then(|found| drop(found.unwrap())).unwrap();
+        for _ in 0..round {
+            scheduler.poll().unwrap();
+        }
+        io.sleep(Duration::from_millis(10)).wait().unwrap();
+        thread.join().unwrap().unwrap();
+        let (start, used) = (Instant::now(), crate::setup::processor_time());
+        io.sleep(Duration::from_millis(20)).wait().unwrap();
+        let used = crate::setup::processor_time() - used;
+        assert!(used < start.elapsed() / 4, "round {round}: {used:?}");
+    }
 }
 
 fn a_task_that_always_yields_starves_nobody(setup: &Setup) {

@@ -123,6 +123,14 @@ impl Drop for Setup {
     }
 }
 
+/// The processor time of this thread.
+pub fn processor_time() -> std::time::Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure lives through the call.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
+    std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Makes the kernel answer EPERM to this thread's io_uring_setup, as container run-times do.
 fn refuse_io_uring() {
     const fn instruction(code: u32, jump_if: u8, jump_if_not: u8, value: u32) -> libc::sock_filter {
