@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use crate::backend::{Descriptor, Value, new_socket, set_nonblocking};
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
-use crate::buffer_pool::{BufferPool, PooledBuffer};
+use crate::buffer_pool::{BufferPool, Place, PooledBuffer};
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::{Class, Extent, Op, Shutdown};
 use crate::operation::{Action, ActionReport, ChainHook, Operation, Plan, Sealed};
@@ -410,7 +410,7 @@ impl RecvStream {
     /// With all buffers out `await` and `wait` wait for one, `submit` and `then` answer `Rejected`.
     #[expect(clippy::should_implement_trait, reason = "the name that streams give it")]
     pub fn next(&mut self) -> Operation<ReceivingPooled> {
-        let action = ReceivingPooled { pool: self.pool.clone(), buffer: None };
+        let action = ReceivingPooled { pool: self.pool.clone(), buffer: None, place: None };
         self.socket.handle.operation(Op::Recv { extent: Extent::Some, parts: Parts::default() }, action)
     }
 }
@@ -420,6 +420,8 @@ impl RecvStream {
 pub struct ReceivingPooled {
     pool: BufferPool,
     buffer: Option<PooledBuffer>,
+    /// In the line for a buffer.
+    place: Option<Place>,
 }
 
 impl Sealed for ReceivingPooled {}
@@ -431,8 +433,10 @@ impl Action for ReceivingPooled {
     fn prepare(&mut self, waker: Option<&std::task::Waker>) -> bool {
         if self.buffer.is_none() {
             self.buffer = self.pool.take();
-            if let (None, Some(waker)) = (&self.buffer, waker) {
-                self.pool.wait_for_one(waker);
+            match (&self.buffer, waker) {
+                (None, Some(waker)) => self.pool.wait_for_one(&mut self.place, waker),
+                (None, None) => {}
+                (Some(_), _) => self.place = None,
             }
         }
         self.buffer.is_some()

@@ -1,6 +1,6 @@
 //! What other threads hold: the inbox of a scheduler, and the handle that sends into it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +19,8 @@ pub(crate) type Job = Box<dyn FnOnce(&Io) + Send>;
 struct State {
     /// At most one for each task, as a task remembers that it has been woken.
     wakes: Vec<TaskKey>,
-    /// At most one for each request and token.
-    cancels: Vec<RequestId>,
+    /// At most one for each request, however often it is asked for.
+    cancels: BTreeSet<RequestId>,
     jobs: VecDeque<Job>,
     ended: bool,
 }
@@ -29,7 +29,7 @@ struct State {
 #[derive(Default)]
 pub(crate) struct Arrived {
     pub(crate) wakes: Vec<TaskKey>,
-    pub(crate) cancels: Vec<RequestId>,
+    pub(crate) cancels: BTreeSet<RequestId>,
     pub(crate) jobs: VecDeque<Job>,
 }
 
@@ -80,12 +80,20 @@ impl Inbox {
     }
 
     pub(crate) fn push_wake(&self, task: TaskKey) {
-        self.lock().wakes.push(task);
+        let mut state = self.lock();
+        if !state.ended {
+            state.wakes.push(task);
+        }
+        drop(state);
         self.notify();
     }
 
     pub(crate) fn push_cancel(&self, request: RequestId) {
-        self.lock().cancels.push(request);
+        let mut state = self.lock();
+        if !state.ended {
+            state.cancels.insert(request);
+        }
+        drop(state);
         self.notify();
     }
 
