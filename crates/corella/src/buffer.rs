@@ -70,6 +70,35 @@ impl Parts {
         }
     }
 
+    /// Tells valgrind that the kernel has filled the `count` bytes after the first `skip`, of which it cannot know.
+    #[cfg(corella_valgrind)]
+    pub(crate) fn tell_valgrind(&self, skip: u64, count: u64) {
+        /// `VG_USERREQ__MAKE_MEM_DEFINED` of valgrind/memcheck.h.
+        const MAKE_MEM_DEFINED: u64 = 0x4d43_0002;
+        let mut parts = Vec::new();
+        self.append_remaining(skip, usize::MAX, &mut parts);
+        let mut left = count as usize;
+        for part in parts {
+            let take = part.length.min(left);
+            left -= take;
+            let request = [MAKE_MEM_DEFINED, part.pointer as u64, take as u64, 0, 0, 0];
+            // SAFETY: the sequence of valgrind/valgrind.h, which turns a register once around and changes nothing but
+            // flags; valgrind takes it as a message about memory, of which it looks at the address only.
+            unsafe {
+                std::arch::asm!(
+                    "rol rdi, 3",
+                    "rol rdi, 13",
+                    "rol rdi, 61",
+                    "rol rdi, 51",
+                    "xchg rbx, rbx",
+                    in("rax") request.as_ptr(),
+                    inout("rdx") 0u64 => _,
+                    options(nostack)
+                );
+            }
+        }
+    }
+
     /// Copies out the first `count` bytes.
     ///
     /// # Safety

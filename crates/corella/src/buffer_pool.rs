@@ -35,7 +35,48 @@ struct PoolState {
     free: Vec<Box<[u8]>>,
     /// Buffers that may still be made.
     unmade: usize,
-    waiting: VecDeque<Waker>,
+    /// Who waits for a buffer, each with the number of its place.
+    waiting: VecDeque<(u64, Waker)>,
+    last_place: u64,
+}
+
+impl PoolState {
+    fn has_free(&self) -> bool {
+        !self.free.is_empty() || self.unmade > 0
+    }
+}
+
+/// A place in the line for a buffer. Who leaves it after having been called, and without the buffer, calls the next.
+pub(crate) struct Place {
+    pool: Rc<PoolShared>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let next = {
+            let mut state = self.pool.state.borrow_mut();
+            match state.waiting.iter().position(|(number, _)| *number == self.number) {
+                Some(index) => {
+                    let own = state.waiting.remove(index);
+                    drop(state);
+                    drop(own);
+                    None
+                }
+                None if state.has_free() => state.waiting.pop_front(),
+                None => None,
+            }
+        };
+        if let Some((_, waker)) = next {
+            waker.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Place({})", self.number)
+    }
 }
 
 impl BufferPool {
@@ -43,7 +84,12 @@ impl BufferPool {
     pub fn new(count: usize, buffer_bytes: usize) -> BufferPool {
         BufferPool {
             shared: Rc::new(PoolShared {
-                state: RefCell::new(PoolState { free: Vec::new(), unmade: count, waiting: VecDeque::new() }),
+                state: RefCell::new(PoolState {
+                    free: Vec::new(),
+                    unmade: count,
+                    waiting: VecDeque::new(),
+                    last_place: 0,
+                }),
                 buffer_bytes,
             }),
         }
@@ -63,23 +109,20 @@ impl BufferPool {
         Some(PooledBuffer { bytes: Some(bytes), filled: 0, pool: Rc::clone(&self.shared) })
     }
 
-    /// Wakes `waker` when a buffer comes back.
-    pub(crate) fn wait_for_one(&self, waker: &Waker) {
+    /// Wakes `waker` when a buffer comes back and the line is at `place`, which is taken if there is none yet.
+    pub(crate) fn wait_for_one(&self, place: &mut Option<Place>, waker: &Waker) {
         let mut state = self.shared.state.borrow_mut();
-        if !state.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
-            state.waiting.push_back(waker.clone());
+        let number = place.as_ref().map(|place| place.number);
+        if let Some((_, old)) = state.waiting.iter_mut().find(|(other, _)| Some(*other) == number) {
+            let old = std::mem::replace(old, waker.clone());
+            drop(state);
+            return drop(old);
         }
-    }
-
-    /// A waker no longer waits. If it has been called already, the buffer that it was called for goes to another.
-    pub(crate) fn wait_no_more(&self, waker: &Waker) {
-        let mut state = self.shared.state.borrow_mut();
-        let waiting = state.waiting.len();
-        state.waiting.retain(|other| !other.will_wake(waker));
-        let was_called = state.waiting.len() == waiting;
-        let next = if was_called && !state.free.is_empty() { state.waiting.pop_front() } else { None };
+        state.last_place += 1;
+        let number = state.last_place;
+        state.waiting.push_back((number, waker.clone()));
         drop(state);
-        next.into_iter().for_each(Waker::wake);
+        *place = Some(Place { pool: Rc::clone(&self.shared), number });
     }
 
     /// The size of each buffer, in bytes.
@@ -147,7 +190,7 @@ impl Drop for PooledBuffer {
             state.free.extend(self.bytes.take());
             state.waiting.pop_front()
         };
-        if let Some(waker) = waiting {
+        if let Some((_, waker)) = waiting {
             waker.wake();
         }
     }

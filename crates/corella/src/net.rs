@@ -2,12 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::task::Waker;
 use std::time::Duration;
 
 use crate::backend::{Descriptor, SocketAnswer, SocketCall, Value, expect_socket, lingers, set_nonblocking};
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
-use crate::buffer_pool::{BufferPool, PooledBuffer};
+use crate::buffer_pool::{BufferPool, Place, PooledBuffer};
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::{Class, Extent, Op, Shutdown};
 use crate::operation::{Action, ActionReport, ChainHook, OpenedHandle, Operation, Plan, Sealed};
@@ -477,7 +476,7 @@ impl RecvStream {
     /// With all buffers out `await` and `wait` wait for one, `submit` and `then` answer `Rejected`.
     #[expect(clippy::should_implement_trait, reason = "the name that streams give it")]
     pub fn next(&mut self) -> Operation<ReceivingPooled> {
-        let action = ReceivingPooled { pool: self.pool.clone(), buffer: None, waiting: None };
+        let action = ReceivingPooled { pool: self.pool.clone(), buffer: None, place: None };
         self.socket.handle.operation(Op::Recv { extent: Extent::Some, parts: Parts::default() }, action)
     }
 }
@@ -487,17 +486,8 @@ impl RecvStream {
 pub struct ReceivingPooled {
     pool: BufferPool,
     buffer: Option<PooledBuffer>,
-    /// Is called when a buffer comes back.
-    waiting: Option<Waker>,
-}
-
-impl Drop for ReceivingPooled {
-    fn drop(&mut self) {
-        // Its turn goes to the next who waits.
-        if let Some(waker) = self.waiting.take() {
-            self.pool.wait_no_more(&waker);
-        }
-    }
+    /// In the line for a buffer.
+    place: Option<Place>,
 }
 
 impl Sealed for ReceivingPooled {}
@@ -510,12 +500,9 @@ impl Action for ReceivingPooled {
         if self.buffer.is_none() {
             self.buffer = self.pool.take();
             match (&self.buffer, waker) {
-                (Some(_), _) => self.waiting = None,
-                (None, Some(waker)) => {
-                    self.pool.wait_for_one(waker);
-                    self.waiting = Some(waker.clone());
-                }
+                (None, Some(waker)) => self.pool.wait_for_one(&mut self.place, waker),
                 (None, None) => {}
+                (Some(_), _) => self.place = None,
             }
         }
         self.buffer.is_some()

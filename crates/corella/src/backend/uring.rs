@@ -14,20 +14,20 @@
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::squeue::Entry;
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, types};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use socket2::SockAddr;
 
 use super::perform::{clamp, open_flags, vectors};
 use super::{
     Completion, Completions, Fault, Outcome, Portable, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Token, Value,
-    Wakeup, adopt_descriptor,
+    Wakeup, adopt_descriptor, lend,
 };
 use crate::buffer::Part;
 use crate::fs::Metadata;
@@ -142,8 +142,11 @@ pub(crate) struct Uring {
     supported: Vec<bool>,
     wake_event: Arc<OwnedFd>,
     wake_is_armed: bool,
-    /// What a foreign event loop waits on. The ring's own descriptor would not do: with deferred task work the kernel
-    /// wakes nobody who polls it when work comes, only those who registered an event.
+    /// What a foreign event loop waits on: an epoll set of the three below. The ring's own descriptor would not do:
+    /// with deferred task work the kernel wakes nobody who polls it when work comes, only a registered event; and that
+    /// one not for what another event (eventfd(2)) sets off, such as a call of another thread.
+    watched: OwnedFd,
+    /// Registered with the ring; beside it `wake_event` and the fallback's poller.
     ready_event: OwnedFd,
     ready_is_registered: bool,
     /// Such a loop may be waiting.
@@ -266,11 +269,16 @@ impl Uring {
         let event =
             || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| (error.into(), "eventfd"));
         let (wake_event, ready_event) = (event()?, event()?);
+        let watched = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| (error.into(), "epoll"))?;
+        for event in [&wake_event, &ready_event] {
+            watch(&watched, event.as_fd()).map_err(|error| (error, "epoll"))?;
+        }
         Ok(Uring {
             ring,
             supported,
             wake_event: Arc::new(wake_event),
             wake_is_armed: false,
+            watched,
             ready_event,
             ready_is_registered: false,
             is_watched: false,
@@ -591,7 +599,11 @@ impl Uring {
 
     fn fall_back(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         if self.fallback.is_none() {
-            match Portable::new(self.pool_threads, true) {
+            let made = Portable::new(self.pool_threads, true).and_then(|portable| {
+                watch(&self.watched, lend(portable.os_handle(), &portable))?;
+                Ok(portable)
+            });
+            match made {
                 Ok(portable) => self.fallback = Some(Box::new(portable)),
                 Err(error) => {
                     let outcome = Err(Fault::from_io(&error));
@@ -659,8 +671,10 @@ impl Uring {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
         if std::mem::take(&mut self.is_watched) {
             self.ring.completion().disable_eventfd();
-            // Empty already is as good.
-            let _ = rustix::io::read(&self.ready_event, &mut [0; 8]);
+            for event in [&self.ready_event, &*self.wake_event] {
+                // Empty already is as good.
+                let _ = rustix::io::read(event, &mut [0; 8]);
+            }
         }
         self.arm();
         let waits = completions.is_empty()
@@ -668,6 +682,8 @@ impl Uring {
             && self.stash.is_empty()
             && self.ring.completion().is_empty()
             && !self.fallback.as_ref().is_some_and(|fallback| fallback.has_done());
+        #[cfg(corella_valgrind)]
+        let waits = waits && self.wait_outside(timeout)?;
         let (needs_enter, batch) = {
             let submission = self.ring.submission();
             (submission.taskrun() || submission.cq_overflow(), submission.len())
@@ -693,6 +709,17 @@ impl Uring {
             }
         }
         self.reap(completions)
+    }
+
+    /// Waits as a foreign event loop does. valgrind lets no other thread run while one is in `io_uring_enter`.
+    #[cfg(corella_valgrind)]
+    fn wait_outside(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        self.flush()?;
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        // A signal is as good as an event, and an event as the end of the time.
+        let _ = poll(&mut [PollFd::new(&self.watched, PollFlags::IN)], timeout.as_ref());
+        Ok(false)
     }
 
     /// Watches the wake event and the portable backend beside the ring.
@@ -811,8 +838,13 @@ impl Uring {
     }
 
     pub(crate) fn os_handle(&self) -> RawDescriptor {
-        self.ready_event.as_raw_fd()
+        self.watched.as_raw_fd()
     }
+}
+
+/// Adds a descriptor to an epoll set, for as long as it is readable.
+fn watch(set: &OwnedFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(epoll::add(set, descriptor, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?)
 }
 
 /// An open as open(2) has it.

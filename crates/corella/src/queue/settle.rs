@@ -164,6 +164,11 @@ impl RequestQueue {
         if let (Some(_), Some(key)) = (extent, slot.handle) {
             self.handles[key.index].received += count;
         }
+        #[cfg(corella_valgrind)]
+        if let Some(extent) = extent {
+            let skip = if extent == Extent::ToEnd { 0 } else { slot.moved };
+            parts.tell_valgrind(skip, count);
+        }
         slot.moved += count;
         let whole = slot.moved >= parts.total();
         let was_cut = count >= TRANSFER_BYTES_MAX || parts.len() > TRANSFER_PARTS_MAX;

@@ -1,6 +1,6 @@
 //! What other threads hold: the inbox of a scheduler, and the handle that sends into it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,16 +15,12 @@ use crate::queue::slots::RequestId;
 /// Work sent in from another thread.
 pub(crate) type Job = Box<dyn FnOnce(&Io) + Send>;
 
-/// Cancels that may wait before the same ones are looked for.
-const CANCELS_LEAST: usize = 1024;
-
 #[derive(Default)]
 struct State {
     /// At most one for each task, as a task remembers that it has been woken.
     wakes: Vec<TaskKey>,
-    cancels: Vec<RequestId>,
-    /// Beyond so many, the same ones are looked for.
-    cancels_max: usize,
+    /// At most one for each request, however often it is asked for.
+    cancels: BTreeSet<RequestId>,
     jobs: VecDeque<Job>,
     ended: bool,
 }
@@ -33,7 +29,7 @@ struct State {
 #[derive(Default)]
 pub(crate) struct Arrived {
     pub(crate) wakes: Vec<TaskKey>,
-    pub(crate) cancels: Vec<RequestId>,
+    pub(crate) cancels: BTreeSet<RequestId>,
     pub(crate) jobs: VecDeque<Job>,
 }
 
@@ -84,22 +80,19 @@ impl Inbox {
     }
 
     pub(crate) fn push_wake(&self, task: TaskKey) {
-        self.lock().wakes.push(task);
+        let mut state = self.lock();
+        if !state.ended {
+            state.wakes.push(task);
+        }
+        drop(state);
         self.notify();
     }
 
     pub(crate) fn push_cancel(&self, request: RequestId) {
         let mut state = self.lock();
-        if state.ended {
-            return;
+        if !state.ended {
+            state.cancels.insert(request);
         }
-        if state.cancels.len() >= state.cancels_max {
-            // Who cancels the same request again and again needs no more room for that.
-            state.cancels.sort_unstable();
-            state.cancels.dedup();
-            state.cancels_max = (2 * state.cancels.len()).max(CANCELS_LEAST);
-        }
-        state.cancels.push(request);
         drop(state);
         self.notify();
     }

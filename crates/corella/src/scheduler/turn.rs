@@ -238,7 +238,7 @@ impl Core {
             for key in arrived.wakes.drain(..) {
                 self.ready.push(Ready::Task(key));
             }
-            for request in arrived.cancels.drain(..) {
+            for request in std::mem::take(&mut arrived.cancels) {
                 self.cancel(request);
             }
             self.arrived.replace(arrived);

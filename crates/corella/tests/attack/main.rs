@@ -9,6 +9,7 @@ mod threads;
 #[path = "../conformance/runner.rs"]
 mod runner;
 #[path = "../conformance/setup.rs"]
+#[allow(dead_code, reason = "what the conformance suite needs besides")]
 mod setup;
 
 use std::time::Duration;

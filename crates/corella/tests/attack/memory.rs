@@ -12,6 +12,8 @@ promises![
     a_dropped_scheduler_with_device_reads_in_flight_never_has_their_buffers_written_once_they_are_free,
     a_panic_while_a_scheduler_ends_frees_no_buffer_that_a_device_has,
     a_leaked_scheduler_keeps_the_buffers_of_its_reads,
+    a_scheduler_leaked_for_a_while_never_had_the_buffers_of_its_reads_freed,
+    a_deadline_during_disk_reads_settles_with_what_happened_and_leaves_the_buffer_alone_after,
     dropped_and_forgotten_futures_leave_their_buffers_to_the_queue,
 ];
 
@@ -163,6 +165,60 @@ fn a_leaked_scheduler_keeps_the_buffers_of_its_reads(setup: &Setup) {
         assert_eq!(graveyard.len(), freed, "a buffer in flight is free");
         assert!(graveyard.is_untouched());
     }
+}
+
+/// As forgotten as any while it lasts, and taken back so that a thousand of them do not fill the memory.
+fn a_scheduler_leaked_for_a_while_never_had_the_buffers_of_its_reads_freed(setup: &Setup) {
+    let path = direct_file(setup);
+    for round in 0..1000 {
+        let graveyard = Graveyard::default();
+        let mut scheduler = std::mem::ManuallyDrop::new(setup.scheduler());
+        let count = submit_reads(&scheduler, &path, &graveyard, round);
+        scheduler.poll().unwrap();
+        let freed = graveyard.len();
+        // Nobody drives it, and the device writes on.
+        if round % 10 == 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(graveyard.len(), freed, "a buffer in flight is free");
+        assert!(graveyard.is_untouched());
+        drop(std::mem::ManuallyDrop::into_inner(scheduler));
+        assert_eq!(graveyard.len(), count - freed);
+        assert!(graveyard.is_untouched(), "round {round}");
+    }
+}
+
+fn a_deadline_during_disk_reads_settles_with_what_happened_and_leaves_the_buffer_alone_after(setup: &Setup) {
+    let path = direct_file(setup);
+    let scheduler = setup.scheduler();
+    let file = scheduler.io().open(&path, OpenOptions::new().read(true).direct(true)).wait().unwrap();
+    let graveyard = Graveyard::default();
+    let (mut late, mut stopped) = (0, 0);
+    for round in 0..300u64 {
+        let deadline = Duration::from_micros(round % 60 * 20);
+        let start = std::time::Instant::now();
+        let reads: Vec<_> = (0..4)
+            .map(|part| file.read_at(graveyard.buffer(1 << 20), part << 20).deadline(deadline).submit().unwrap())
+            .collect();
+        for read in reads {
+            match read.wait() {
+                Ok((count, buffer)) => {
+                    assert_eq!(count, 1 << 20);
+                    // SAFETY: the buffer is this value's, filled, and nobody else's.
+                    let bytes = unsafe { std::slice::from_raw_parts(buffer.pointer, count) };
+                    assert!(bytes.iter().all(|byte| *byte == 7));
+                    late += u32::from(start.elapsed() > deadline);
+                }
+                Err(failed) => {
+                    assert_eq!(failed.error.kind(), corella::ErrorKind::TimedOut, "{failed}");
+                    assert_eq!(failed.moved.bytes() % 4096, 0);
+                    stopped += 1;
+                }
+            }
+        }
+        assert!(graveyard.is_untouched(), "round {round}");
+    }
+    assert!(late > 0 && stopped > 0, "{late} late and {stopped} stopped: too few to say anything");
 }
 
 fn dropped_and_forgotten_futures_leave_their_buffers_to_the_queue(setup: &Setup) {

@@ -17,8 +17,9 @@ promises![
     reads_cancelled_as_they_finish_settle_once,
     connects_cancelled_as_they_finish_settle_once,
     a_hundred_thousand_timers_cancelled_as_they_fire_settle_once,
-    ten_thousand_sends_submitted_at_once_arrive_in_order_at_a_slow_reader,
+    ninety_six_to_ten_thousand_sends_submitted_at_once_arrive_in_order_at_a_slow_reader,
     a_storm_of_opens_and_closes_never_mixes_up_descriptors,
+    a_storm_of_connections_closed_while_they_receive_never_takes_anothers_bytes,
 ];
 
 fn a_hundred_thousand_receives_cancelled_as_bytes_arrive_lose_none(setup: &Setup) {
@@ -231,14 +232,26 @@ fn a_hundred_thousand_timers_cancelled_as_they_fire_settle_once(setup: &Setup) {
     assert_eq!(settled.get(), 100_000);
 }
 
-fn ten_thousand_sends_submitted_at_once_arrive_in_order_at_a_slow_reader(setup: &Setup) {
-    const SENDS: u32 = 10_000;
+fn ninety_six_to_ten_thousand_sends_submitted_at_once_arrive_in_order_at_a_slow_reader(setup: &Setup) {
+    for sends in [96, 500, 2000, 10_000] {
+        send_at_once(setup, sends);
+    }
+}
+
+fn send_at_once(setup: &Setup, sends: u32) {
     let mut scheduler = setup.scheduler();
     let (socket, mut peer) = setup.connection(&scheduler.io());
     socket.set_send_buffer(4096).unwrap();
-    for number in 0..SENDS {
+    for number in 0..sends {
         let message = number.to_le_bytes().repeat(1 + number as usize % 50);
-        socket.send(message).then(|outcome| assert!(outcome.is_ok())).unwrap();
+        // In one part, or in many.
+        match number % 3 {
+            0 => {
+                socket.send(message.chunks(9).map(<[u8]>::to_vec).collect::<Vec<_>>()).then(|sent| drop(sent.unwrap()))
+            }
+            _ => socket.send(message).then(|sent| drop(sent.unwrap())).map_err(|_| panic!("the queue is deep")),
+        }
+        .unwrap();
     }
     socket.shutdown(Shutdown::Write).then(|outcome| assert!(outcome.is_ok())).unwrap();
     let reader = std::thread::spawn(move || {
@@ -256,7 +269,7 @@ fn ten_thousand_sends_submitted_at_once_arrive_in_order_at_a_slow_reader(setup: 
     scheduler.run().unwrap();
     let bytes = reader.join().unwrap();
     let mut place = 0;
-    for number in 0..SENDS {
+    for number in 0..sends {
         for _ in 0..1 + number as usize % 50 {
             assert_eq!(bytes[place..place + 4], number.to_le_bytes(), "at {place}");
             place += 4;
@@ -303,4 +316,34 @@ fn a_storm_of_opens_and_closes_never_mixes_up_descriptors(setup: &Setup) {
         .unwrap();
     assert!(is_over.load(Ordering::Relaxed));
     assert_eq!(wrong.load(Ordering::Relaxed), 0);
+}
+
+fn a_storm_of_connections_closed_while_they_receive_never_takes_anothers_bytes(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let mut numbers = std::collections::BTreeSet::new();
+    scheduler
+        .block_on(async {
+            for round in 0..2000u32 {
+                let (old, old_peer) = setup.connection(&io);
+                let number = old.descriptor_number().unwrap();
+                let receive = old.recv(vec![0; 8]).submit().unwrap();
+                io.yield_now().await;
+                match round % 3 {
+                    0 => drop(old),
+                    1 => old.close().await.unwrap(),
+                    _ => old.close_now().await.unwrap(),
+                }
+                // On the same number, if it is free already, and with bytes at once.
+                let (new, mut peer) = setup.connection(&io);
+                numbers.insert(new.descriptor_number().unwrap() == number);
+                peer.write_all(&round.to_le_bytes()).unwrap();
+                assert_eq!(new.recv_exact(vec![0; 4]).await.unwrap().1, round.to_le_bytes());
+                let failed = receive.await.unwrap_err();
+                assert_eq!((failed.error.kind(), failed.moved.bytes()), (ErrorKind::Cancelled, 0));
+                drop(old_peer);
+            }
+        })
+        .unwrap();
+    assert!(numbers.contains(&true), "no number was used again");
 }

@@ -16,6 +16,7 @@ promises![
     a_million_wakes_from_eight_threads_lose_none,
     a_wake_beside_the_poll_that_misses_it_is_not_lost,
     schedulers_that_fill_each_others_inboxes_never_block_each_other,
+    schedulers_whose_tasks_wake_each_other_lose_no_wake,
     signals_all_the_time_disturb_nothing,
     sends_and_cancels_from_other_threads_while_the_scheduler_ends_are_answered,
 ];
@@ -158,6 +159,48 @@ fn schedulers_that_fill_each_others_inboxes_never_block_each_other(setup: &Setup
             }
         });
         assert!(done.load(Ordering::SeqCst) >= BALLS);
+    }
+}
+
+fn schedulers_whose_tasks_wake_each_other_lose_no_wake(setup: &Setup) {
+    const ROUNDS: u64 = 20_000;
+    for schedulers in [2usize, 4] {
+        // A ring of tasks, one on each scheduler: each waits for its number, and wakes the next.
+        type Place = Arc<(AtomicU64, std::sync::Mutex<Option<Waker>>)>;
+        let places: Arc<Vec<Place>> = Arc::new((0..schedulers).map(|_| Place::default()).collect());
+        let give = |place: &Place, number: u64| {
+            place.0.store(number, Ordering::SeqCst);
+            let waker = place.1.lock().unwrap().take();
+            waker.into_iter().for_each(Waker::wake);
+        };
+        std::thread::scope(|scope| {
+            for index in 0..schedulers {
+                let (places, builder) = (Arc::clone(&places), setup.builder());
+                scope.spawn(move || {
+                    let mut scheduler = builder.build().unwrap();
+                    let own = Arc::clone(&places[index]);
+                    scheduler
+                        .block_on(async {
+                            for round in 1..=ROUNDS {
+                                std::future::poll_fn(|context| {
+                                    *own.1.lock().unwrap() = Some(context.waker().clone());
+                                    match own.0.load(Ordering::SeqCst) >= round {
+                                        true => Poll::Ready(()),
+                                        false => Poll::Pending,
+                                    }
+                                })
+                                .await;
+                                let next = (index + 1) % schedulers;
+                                // The ball goes round; the first starts the next round.
+                                give(&places[next], if next == 0 { round + 1 } else { round });
+                            }
+                        })
+                        .unwrap();
+                });
+            }
+            give(&places[0], 1);
+        });
+        assert_eq!(places[0].0.load(Ordering::SeqCst), ROUNDS + 1);
     }
 }
 

@@ -98,10 +98,15 @@ fn a_close_ends_accepts_and_streams(setup: &Setup) {
     let mut incoming = listener.incoming();
     let stream = io.spawn(async move { incoming.next().await.is_none() }).unwrap();
     let accept = listener.accept().submit().unwrap();
+    let (socket, _peer) = setup.connection(&io);
+    let mut bytes = socket.recv_stream(&corella::BufferPool::new(2, 64));
+    let receives = io.spawn(async move { bytes.next().await.unwrap_err().kind() }).unwrap();
     scheduler.poll().unwrap();
     listener.close().wait().unwrap();
+    socket.close().wait().unwrap();
     assert_eq!(accept.wait().unwrap_err().kind(), ErrorKind::Cancelled);
     assert!(scheduler.block_on(stream).unwrap().unwrap());
+    assert_eq!(scheduler.block_on(receives).unwrap().unwrap(), ErrorKind::Cancelled);
 }
 
 fn a_close_cancels_a_connect_that_is_on_its_way(setup: &Setup) {

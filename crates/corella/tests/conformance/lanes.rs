@@ -16,6 +16,10 @@ use crate::setup::Setup;
 promises![
     sends_submitted_at_once_arrive_in_order_at_a_slow_peer,
     receives_submitted_at_once_fill_in_order,
+    vectored_receives_submitted_at_once_fill_in_order,
+    vectored_writes_of_every_kind_leave_what_they_would_one_at_a_time,
+    a_read_beside_an_extending_write_sees_the_file_before_or_after_it_by_submission_order,
+    appends_of_clones_never_interleave,
     outcomes_of_a_lane_settle_in_order_whatever_their_endings,
     clones_share_their_lanes,
     a_pending_receive_holds_back_no_send,
@@ -78,6 +82,93 @@ fn receives_submitted_at_once_fill_in_order(setup: &Setup) {
         let (_, bytes) = scheduler.block_on(status).unwrap().unwrap();
         assert_eq!(bytes, (number as u32).to_le_bytes());
     }
+}
+
+fn vectored_receives_submitted_at_once_fill_in_order(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    let parts = |number: usize| -> Vec<Vec<u8>> { (1..2 + number % 5).map(|part| vec![0; part]).collect() };
+    let statuses: Vec<_> = (0..60).map(|number| socket.recv_exact(parts(number)).submit().unwrap()).collect();
+    let total: usize = (0..60).map(|number| parts(number).concat().len()).sum();
+    let bytes: Vec<u8> = (0..total).map(|place| (place % 251) as u8).collect();
+    let expected = bytes.clone();
+    let writer = std::thread::spawn(move || {
+        for piece in bytes.chunks(7) {
+            peer.write_all(piece).unwrap();
+            std::thread::yield_now();
+        }
+        peer
+    });
+    let mut received = Vec::new();
+    for status in statuses {
+        received.extend(scheduler.block_on(status).unwrap().unwrap().1.concat());
+    }
+    assert_eq!(received, expected);
+    writer.join().unwrap();
+}
+
+fn vectored_writes_of_every_kind_leave_what_they_would_one_at_a_time(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let two = |first: u8, second: u8| vec![vec![first; 300], vec![second; 200]];
+    // Overlapping and positioned, at the cursor, and positioned again.
+    let path = setup.file("data", &[0; 1000]);
+    let file = io.open(&path, Mode::ReadWrite).wait().unwrap();
+    let writes = [
+        file.write_at(two(1, 2), 0).submit().unwrap(),
+        file.write_at(two(3, 4), 250).submit().unwrap(),
+        file.write(two(5, 6)).submit().unwrap(),
+        file.write(two(7, 8)).submit().unwrap(),
+        file.write_at(two(9, 10), 400).submit().unwrap(),
+    ];
+    let read = file.read_at(vec![vec![0; 450], vec![0; 550]], 0).submit().unwrap();
+    let expected = [(5, 300), (6, 100), (9, 300), (10, 200), (8, 100)]
+        .into_iter()
+        .flat_map(|(byte, count)| vec![byte; count])
+        .collect::<Vec<u8>>();
+    assert_eq!(scheduler.block_on(read).unwrap().unwrap().1.concat(), expected);
+    for write in writes {
+        assert_eq!(scheduler.block_on(write).unwrap().unwrap().0, 500);
+    }
+    assert_eq!(fs::read(&path).unwrap(), expected);
+    // Appended.
+    let log = io.open(setup.path("log"), Mode::Append).wait().unwrap();
+    let appends: Vec<_> = (0..50).map(|number| log.write(two(number, 255 - number)).submit().unwrap()).collect();
+    for append in appends {
+        scheduler.block_on(append).unwrap().unwrap();
+    }
+    let expected: Vec<u8> = (0..50).flat_map(|number| two(number, 255 - number).concat()).collect();
+    assert!(fs::read(setup.path("log")).unwrap() == expected);
+}
+
+fn a_read_beside_an_extending_write_sees_the_file_before_or_after_it_by_submission_order(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    for round in 0..100 {
+        let path = setup.file("data", &[1; 50]);
+        let file = scheduler.io().open(&path, Mode::ReadWrite).wait().unwrap();
+        let before = file.read_at(vec![9; 50], 100).submit().unwrap();
+        let write = file.write_at(vec![2; 50], 300).submit().unwrap();
+        let after = file.read_at(vec![9; 50], 100).submit().unwrap();
+        assert_eq!(scheduler.block_on(after).unwrap().unwrap(), (50, vec![0; 50]), "round {round}");
+        assert_eq!(scheduler.block_on(before).unwrap().unwrap().0, 0, "round {round}");
+        scheduler.block_on(write).unwrap().unwrap();
+    }
+}
+
+fn appends_of_clones_never_interleave(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let log = io.open(setup.path("log"), Mode::Append).wait().unwrap();
+    let mut expected = Vec::new();
+    for number in 0..40u8 {
+        let clone = log.clone();
+        // Longer than one call takes parts, so that it goes out in several.
+        let parts = vec![vec![number; 11]; 70];
+        expected.extend(parts.concat());
+        io.spawn(async move { drop(clone.write(parts).await.unwrap()) }).unwrap();
+    }
+    scheduler.run().unwrap();
+    assert!(fs::read(setup.path("log")).unwrap() == expected);
 }
 
 fn outcomes_of_a_lane_settle_in_order_whatever_their_endings(setup: &Setup) {

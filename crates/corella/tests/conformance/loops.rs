@@ -65,7 +65,7 @@ fn sleeps_end_in_order_and_never_early(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
     let order = Rc::new(RefCell::new(Vec::new()));
-    for micros in [9000u64, 100, 5000, 0, 2500, 700] {
+    for micros in [36_000u64, 9000, 20_000, 0, 14_000, 4000] {
         let (io, list) = (io.clone(), Rc::clone(&order));
         let task = scheduler.spawn(async move {
             let start = Instant::now();
@@ -76,7 +76,7 @@ fn sleeps_end_in_order_and_never_early(setup: &Setup) {
         drop(task.unwrap());
     }
     scheduler.run().unwrap();
-    assert_eq!(*order.borrow(), [0, 100, 700, 2500, 5000, 9000]);
+    assert_eq!(*order.borrow(), [0, 4000, 9000, 14_000, 20_000, 36_000]);
 }
 
 fn an_interval_ticks_and_counts_what_it_missed(setup: &Setup) {
@@ -233,15 +233,22 @@ fn drive_from_outside(setup: &Setup) {
     let file = io.open(setup.file("data", b"0123456789"), Mode::Read).wait().unwrap();
     file.read_at(vec![0; 10], 0).then(move |outcome| three.set(three.get() + outcome.unwrap().0)).unwrap();
     let called = Arc::new(AtomicU64::new(0));
-    let call = Arc::clone(&called);
+    let (call, counted) = (Arc::clone(&called), Arc::clone(&called));
     let thread = std::thread::spawn(move || {
         use std::io::Write;
         peer.write_all(b"data").unwrap();
         std::thread::sleep(Duration::from_millis(5));
-        remote.send(move |_| call.store(1, Ordering::SeqCst)).unwrap();
+        // More than once: each is to end a wait of its own.
+        for _ in 0..5 {
+            let (call, seen) = (Arc::clone(&call), call.load(Ordering::SeqCst));
+            remote.send(move |_| call.store(seen + 1, Ordering::SeqCst)).unwrap();
+            while counted.load(Ordering::SeqCst) == seen {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
     });
     let start = Instant::now();
-    while done.get() < 24 || called.load(Ordering::SeqCst) == 0 {
+    while done.get() < 24 || called.load(Ordering::SeqCst) < 5 {
         assert!(start.elapsed() < Duration::from_secs(10), "{} {}", done.get(), called.load(Ordering::SeqCst));
         let timeout = scheduler.prepare_wait().unwrap().unwrap_or(Duration::from_secs(20));
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };

@@ -124,6 +124,20 @@ impl Drop for Setup {
     }
 }
 
+/// The processor time of this thread.
+pub fn processor_time() -> std::time::Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure lives through the call.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
+    std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The memory of this process that is in use.
+pub fn resident_bytes() -> usize {
+    let text = fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
 /// Makes the kernel refuse a system call to this thread with this code, for as long as the thread lives.
 pub fn refuse_call(call: libc::c_long, code: i32) {
     const fn instruction(code: u32, jump_if: u8, jump_if_not: u8, value: u32) -> libc::sock_filter {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use corella::{BackendKind, ErrorKind, Mode, Moved, OpenOptions};
 
 use crate::promises;
-use crate::setup::Setup;
+use crate::setup::{Setup, processor_time};
 
 promises![
     a_disk_that_fills_up_mid_append_took_exactly_what_was_reported,
@@ -198,14 +198,6 @@ fn descriptors_that_run_out_are_an_error_and_nothing_is_lost_for_it(setup: &Setu
     }
     scheduler.run().unwrap();
     assert!(scheduler.outstanding().is_empty());
-}
-
-/// The processor time of this thread.
-fn processor_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure lives through the call.
-    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn a_stream_of_connections_without_descriptors_does_not_spin_and_goes_on_once_there_are_some(setup: &Setup) {

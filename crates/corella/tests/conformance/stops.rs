@@ -17,6 +17,7 @@ promises![
     a_deadline_at_the_os_cancels_and_settles_when_the_os_has_let_go,
     a_deadline_of_days_disturbs_nothing,
     a_deadline_of_nothing_still_settles_once,
+    a_deadline_of_microseconds_settles_once_and_loses_nothing,
     a_cancel_says_how_many_bytes_had_moved,
     full_success_despite_a_cancel_is_success,
     the_os_error_wins_over_a_cancel,
@@ -83,6 +84,32 @@ fn a_deadline_of_nothing_still_settles_once(setup: &Setup) {
     for _ in 0..100 {
         let failed = socket.recv(vec![0; 1]).deadline(Duration::ZERO).wait().unwrap_err();
         assert_eq!(failed.error.kind(), ErrorKind::TimedOut);
+    }
+}
+
+fn a_deadline_of_microseconds_settles_once_and_loses_nothing(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    let (mut next, mut late) = (0u8, 0);
+    for round in 0..2000u64 {
+        if round % 2 == 0 {
+            peer.write_all(&[(round / 2 % 251) as u8]).unwrap();
+        }
+        match socket.recv(vec![0; 1]).deadline(Duration::from_micros(round % 40)).wait() {
+            Ok((count, byte)) => {
+                assert_eq!((count, byte[0]), (1, next));
+                next = (next + 1) % 251;
+            }
+            Err(failed) => {
+                assert_eq!((failed.error.kind(), failed.moved.bytes()), (ErrorKind::TimedOut, 0));
+                late += 1;
+            }
+        }
+    }
+    assert!(late >= 1000, "{late}: a byte was received twice");
+    for _ in 0..late - 1000 {
+        assert_eq!(socket.recv(vec![0; 1]).wait().unwrap().1, [next]);
+        next = (next + 1) % 251;
     }
 }
 
