@@ -12,7 +12,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
-use rustix::net::SocketFlags;
 use socket2::{SockAddr, SockRef};
 
 use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value};
@@ -325,12 +324,23 @@ pub(crate) fn attempt(submission: &Submission<'_>, accepts_nonblocking: bool) ->
     }
 }
 
+#[cfg(not(target_vendor = "apple"))]
 fn accept(listener: BorrowedFd<'_>, nonblocking: bool) -> Outcome {
-    let flags = match nonblocking {
-        true => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        false => SocketFlags::CLOEXEC,
-    };
-    Ok(Value::Descriptor(rustix::net::accept_with(listener, flags)?.into()))
+    use rustix::net::{SocketFlags, accept_with};
+    let mut flags = SocketFlags::CLOEXEC;
+    flags.set(SocketFlags::NONBLOCK, nonblocking);
+    Ok(Value::Descriptor(accept_with(listener, flags)?.into()))
+}
+
+/// Apple's accept(2) has no flags, and its send(2) none against SIGPIPE.
+#[cfg(target_vendor = "apple")]
+fn accept(listener: BorrowedFd<'_>, nonblocking: bool) -> Outcome {
+    let connection = rustix::net::accept(listener)?;
+    rustix::io::fcntl_setfd(&connection, rustix::io::FdFlags::CLOEXEC)?;
+    let prepared =
+        super::set_nonblocking(&connection, nonblocking).and_then(|()| SockRef::from(&connection).set_nosigpipe(true));
+    prepared.map_err(|error| Fault::from_io(&error))?;
+    Ok(Value::Descriptor(connection.into()))
 }
 
 /// Starts a connect on a non-blocking socket.
