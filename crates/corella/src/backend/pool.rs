@@ -82,6 +82,8 @@ impl State {
 struct Shared {
     state: Mutex<State>,
     available: Condvar,
+    /// For the one more thread alone.
+    closing: Condvar,
     wakeup: Wakeup,
 }
 
@@ -102,7 +104,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(threads_max: usize, wakeup: Wakeup) -> Pool {
-        let shared = Shared { state: Mutex::default(), available: Condvar::new(), wakeup };
+        let shared = Shared { state: Mutex::default(), available: Condvar::new(), closing: Condvar::new(), wakeup };
         Pool { shared: Arc::new(shared), threads_max: threads_max.max(1), pending: 0 }
     }
 
@@ -125,10 +127,13 @@ impl Pool {
         }
         let is_full = state.threads >= self.threads_max;
         let only_closes = is_full && is_close && state.idle == 0;
-        if state.idle >= state.jobs.len() + state.closes.len() || is_full && (!only_closes || state.is_closing) {
+        if only_closes && state.is_closing {
             drop(state);
-            self.shared.available.notify_one();
-            return;
+            return self.shared.closing.notify_one();
+        }
+        if state.idle >= state.jobs.len() + state.closes.len() || is_full && !only_closes {
+            drop(state);
+            return self.shared.available.notify_one();
         }
         match only_closes {
             true => state.is_closing = true,
@@ -208,6 +213,7 @@ impl Drop for Pool {
         state.closes.clear();
         drop(state);
         self.shared.available.notify_all();
+        self.shared.closing.notify_all();
     }
 }
 
@@ -246,10 +252,21 @@ fn work(shared: &Shared) {
     state.threads -= 1;
 }
 
-/// The life of the one more thread: until nothing is left to close.
+/// The life of the one more thread.
 fn work_on_closes(shared: &Shared) {
     let mut state = shared.lock();
-    while let Some(job) = state.closes.pop_front() {
+    while !state.stopping {
+        let Some(job) = state.closes.pop_front() else {
+            let (next, timeout) = match shared.closing.wait_timeout(state, IDLE_TIME) {
+                Ok(next) => next,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+            state = next;
+            if timeout.timed_out() && state.closes.is_empty() {
+                break;
+            }
+            continue;
+        };
         drop(state);
         let outcome = carry_out(&job);
         state = shared.lock();

@@ -321,6 +321,6 @@ fn threads_stay_within_their_limit_with_ten_thousand_requests_of_every_kind_in_f
         BackendKind::Uring => 3 * POOL + 1,
         _ => POOL + 1,
     };
-    // The observer is one.
-    assert!(most > 1 && most - 1 <= limit, "{} threads", most - 1);
+    // The observer may be one of them.
+    assert!(most > 1 && most <= limit + 1, "{most} threads");
 }
