@@ -112,6 +112,7 @@ pub const LEGS: &[Leg] = &[
                 ("RUSTC_BOOTSTRAP", "1"),
                 ("RUSTFLAGS", "-Zsanitizer=address"),
                 ("ASAN_OPTIONS", "detect_leaks=0"),
+                ("CORELLA_SLOWNESS", "5"),
             ],
             command: &[
                 "cargo",

@@ -46,7 +46,7 @@ fn callbacks_run_on_the_schedulers_thread_and_in_completion_order(setup: &Setup)
         let order = Rc::new(RefCell::new(Vec::new()));
         for number in [3u64, 1, 2] {
             let list = Rc::clone(&order);
-            let sleep = io.sleep(Duration::from_millis(number * 4));
+            let sleep = io.sleep(Duration::from_millis(number * 20));
             let sleep = if direct { sleep.direct() } else { sleep };
             sleep
                 .then(move |_| {

@@ -440,8 +440,9 @@ fn is_served_beside(setup: &Setup, scheduler: &mut corella::Scheduler, is_over: 
         .unwrap();
     scheduler.block_on(task).unwrap().unwrap();
     echo.join().unwrap();
-    // The millisecond is the timer's own.
-    assert!(late.get() < LATE_MAX + Duration::from_millis(1), "{:?}", late.get());
+    // The millisecond is the timer's own. Under a sanitizer all takes several times as long.
+    let slowness = std::env::var("CORELLA_SLOWNESS").map_or(1, |slowness| slowness.parse().unwrap());
+    assert!(late.get() < LATE_MAX * slowness + Duration::from_millis(1), "{:?}", late.get());
     // Starved it would wait for ever; a busy machine, and the other side of the echo, may take their time.
     assert!(worst.get() < Duration::from_millis(500), "{:?}", worst.get());
 }

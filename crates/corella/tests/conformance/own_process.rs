@@ -8,8 +8,6 @@ use std::{fs, io};
 use crate::setup::Setup;
 
 const MARK: &str = "CORELLA_OWN_PROCESS";
-/// What a promise about mounts lacks where none are allowed.
-const MOUNTS: &str = "mounts of its own";
 
 impl Setup {
     /// Whether this is the promise's own process. Elsewhere the promise is run there, and is done when this returns.
@@ -18,7 +16,7 @@ impl Setup {
     }
 
     /// As [`is_own_process`](Self::is_own_process), in a process that may mount without anybody else's seeing it.
-    /// Without a way to get there the promise counts as ignored.
+    /// Where none may, it is a process like any other, and [`mount`](Self::mount) gives nothing.
     pub fn is_own_process_with_mounts(&self) -> bool {
         self.is_in(|command| {
             // SAFETY: between fork and exec it makes system calls only, and allocates nothing but in the child of a
@@ -44,10 +42,8 @@ impl Setup {
         prepare(&mut command);
         let output = match command.output() {
             Ok(output) => output,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                self.lacks(MOUNTS);
-                return false;
-            }
+            // No mounts of its own, then.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return self.is_own_process(),
             Err(error) => panic!("{error}"),
         };
         let text = String::from_utf8_lossy(&output.stdout);
@@ -55,11 +51,7 @@ impl Setup {
         // Set apart, so that nobody takes its report for ours.
         let all: String = text.lines().chain(told.lines()).map(|line| format!("  | {line}\n")).collect();
         assert!(output.status.success(), "in a process of its own: {}\n{all}", output.status);
-        if text.contains(&format!("ignored (needs {MOUNTS})")) {
-            self.lacks(MOUNTS);
-        } else {
-            assert!(text.contains("1 passed"), "in a process of its own:\n{all}");
-        }
+        assert!(text.contains("1 passed"), "in a process of its own:\n{all}");
         false
     }
 
@@ -73,11 +65,7 @@ impl Setup {
         // SAFETY: four strings that live through the call.
         let result =
             unsafe { libc::mount(source.as_ptr(), place.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast()) };
-        if result != 0 {
-            self.lacks(MOUNTS);
-            return None;
-        }
-        Some(target)
+        (result == 0).then_some(target)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::setup::{Setup, Variant};
 
@@ -47,12 +47,7 @@ pub fn keep_panics() {
 }
 
 /// Runs one promise on one backend, in a thread of its own.
-pub fn run(
-    name: String,
-    promise: &'static Promise,
-    variant: Variant,
-    time_limit: Duration,
-) -> Result<Completion, Failed> {
+pub fn run(name: String, promise: &'static Promise, variant: Variant, time_limit: Duration) -> Result<(), Failed> {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {
         PANICS.set(Some(String::new()));
@@ -60,7 +55,6 @@ pub fn run(
             // A thread of its own, as a refusal by the kernel lasts as long as the thread.
             let setup = Setup::new(variant, &name);
             (promise.test)(&setup);
-            setup.lack()
         });
         let _ = sender.send(result.map_err(|_| PANICS.take().unwrap_or_default()));
     })?;
@@ -68,10 +62,7 @@ pub fn run(
         return Err(format!("still running after {time_limit:?}").into());
     };
     thread.join().map_err(|_| "panicked at its end")?;
-    match result? {
-        Some(lack) => Ok(Completion::ignored_with(format!("needs {lack}"))),
-        None => Ok(Completion::Completed),
-    }
+    result.map_err(Failed::from)
 }
 
 /// Runs what the arguments ask for. What is not done after `time_limit` hangs.
@@ -84,7 +75,7 @@ pub fn run_all(points: &'static [Point], time_limit: Duration) -> ! {
         for (point, promises) in points {
             for promise in *promises {
                 let name = format!("{}::{point}::{}", variant.name(), promise.name);
-                let trial = Trial::ignorable_test(name.clone(), move || run(name, promise, variant, time_limit));
+                let trial = Trial::test(name.clone(), move || run(name, promise, variant, time_limit));
                 trials.push(trial.with_ignored_flag(is_missing));
             }
         }

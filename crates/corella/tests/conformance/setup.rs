@@ -1,6 +1,5 @@
 //! What the promises share: a scheduler on the backend under test, a folder, a connection to oneself.
 
-use std::cell::Cell;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -57,7 +56,6 @@ pub struct Setup {
     /// The test's full name.
     pub name: String,
     folder: PathBuf,
-    lack: Cell<Option<&'static str>>,
 }
 
 impl Setup {
@@ -69,16 +67,7 @@ impl Setup {
         let folder = format!("corella-{}-{}", std::process::id(), name.replace("::", "-"));
         let folder = std::env::temp_dir().join(folder);
         fs::create_dir_all(&folder).unwrap();
-        Setup { variant, name: name.to_owned(), folder, lack: Cell::new(None) }
-    }
-
-    /// The test cannot be done here for want of this; it counts as ignored.
-    pub fn lacks(&self, what: &'static str) {
-        self.lack.set(Some(what));
-    }
-
-    pub fn lack(&self) -> Option<&'static str> {
-        self.lack.get()
+        Setup { variant, name: name.to_owned(), folder }
     }
 
     /// Settings with the backend under test.

@@ -106,7 +106,10 @@ fn a_disk_that_fills_up_mid_append_took_exactly_what_was_reported(setup: &Setup)
         return;
     }
     for (name, options) in kinds_of_write() {
-        let Some(disk) = setup.mount("tmpfs", &format!("size={ROOM}")) else { return };
+        let Some(disk) = setup.mount("tmpfs", &format!("size={ROOM}")) else {
+            // Where nothing can be mounted, a limit of the process stands in for the end of the disk.
+            return a_file_at_its_size_limit_took_exactly_what_was_reported(setup);
+        };
         let ballast = disk.join("ballast");
         fs::write(&ballast, vec![0; 100 << 10]).unwrap();
         fill(setup, &disk.join(name), options, libc::ENOSPC, || fs::remove_file(ballast).unwrap());
@@ -323,6 +326,6 @@ fn threads_stay_within_their_limit_with_ten_thousand_requests_of_every_kind_in_f
         // Three crews; only what is given up while a thread is at it is made up for, up to 64.
         _ => 3 * POOL,
     };
-    // The observer is one.
-    assert!(most > 1 && most - 1 <= limit, "{} threads", most - 1);
+    // The observer may be one of them.
+    assert!(most > 1 && most <= limit + 1, "{most} threads");
 }
