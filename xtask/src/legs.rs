@@ -95,7 +95,7 @@ pub const LEGS: &[Leg] = &[
     },
     Leg {
         name: "masks",
-        budget_seconds: 180,
+        budget_seconds: 300,
         purpose: "the short form of the contract without each opcode of io_uring in turn, and each set-up flag",
         needs: &[],
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--test", "short", "--", "without"])],

@@ -47,8 +47,8 @@ const TOO_LONG: &[&str] = &[
     "a_stream_of_accepts_pauses_while_the_process_has_no_descriptors_left",
 ];
 
-/// Without that opcode or flag the short form takes no longer than this.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Without that opcode or flag the short form takes a few seconds; much longer on a machine that has other things to do.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The set-up flags of io_uring that Corella uses, by their numbers in linux/io_uring.h.
 const FLAGS: [(&str, u32); 7] = [
