@@ -30,6 +30,7 @@ promises![
     two_schedulers_on_one_thread_do_not_disturb_each_other,
     a_status_takes_a_callback_late,
     a_program_that_talks_to_itself_does_not_hang_when_it_blocks,
+    a_turn_without_a_limit_waits_until_something_happens,
 ];
 
 fn tasks_are_spawned_joined_and_killed(setup: &Setup) {
@@ -297,4 +298,17 @@ fn a_program_that_talks_to_itself_does_not_hang_when_it_blocks(setup: &Setup) {
     let socket = io.connect(address).wait().unwrap();
     socket.send("self").wait().unwrap();
     assert_eq!(socket.recv_exact(vec![0; 4]).wait().unwrap().1, b"self");
+}
+
+fn a_turn_without_a_limit_waits_until_something_happens(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let remote = scheduler.remote();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        remote.wake();
+    });
+    let start = Instant::now();
+    scheduler.turn(Duration::MAX).unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    thread.join().unwrap();
 }
