@@ -48,9 +48,6 @@ struct Drive {
 /// What `fetch` says beside codes.
 const CALL: c_int = i32::MAX;
 
-/// One turn waits at most so long, where nothing else limits it; the loop then turns again.
-const LONGEST_TURN: Duration = Duration::from_secs(3600);
-
 impl Drive {
     fn new(scheduler: Scheduler, goal: Goal) -> Drive {
         let null = std::ptr::null_mut();
@@ -180,8 +177,8 @@ fn limit(host: &Host, drive: &Drive, is_over_budget: bool) -> Option<Duration> {
         return Some(Duration::ZERO);
     }
     Some(match drive.until {
-        None => LONGEST_TURN,
-        Some(until) => until.saturating_duration_since(Instant::now()).min(LONGEST_TURN),
+        None => Duration::MAX,
+        Some(until) => until.saturating_duration_since(Instant::now()),
     })
 }
 
