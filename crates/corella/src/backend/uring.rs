@@ -11,6 +11,7 @@
 //! reads later (paths, result structures) is kept in `Kept` until the completion, also if the request is given up.
 #![allow(unsafe_code)]
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io;
@@ -85,6 +86,9 @@ pub(crate) struct Uring {
     supported: Vec<bool>,
     wake_event: Arc<OwnedFd>,
     wake_is_armed: bool,
+    /// What a foreign event loop waits on, once there is one. The ring itself would not do: with deferred task work the
+    /// kernel wakes no epoll for it, only the thread that waits inside the ring.
+    foreign_event: OnceCell<OwnedFd>,
     fallback: Option<Box<Portable>>,
     fallback_is_armed: bool,
     pool_threads: usize,
@@ -172,6 +176,7 @@ impl Uring {
             ring,
             supported,
             wake_event: Arc::new(wake_event),
+            foreign_event: OnceCell::new(),
             wake_is_armed: false,
             fallback: None,
             fallback_is_armed: false,
@@ -563,6 +568,7 @@ impl Uring {
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.arm();
+        self.reset_foreign_event();
         if !self.ring.submission().is_empty() {
             match self.ring.submit() {
                 Ok(_) => self.messages_handed_over(),
@@ -570,7 +576,22 @@ impl Uring {
                 Err(error) => return Err(error),
             }
         }
+        if self.foreign_event.get().is_some()
+            && self.has_completions()
+            && let Some(event) = self.foreign_event.get()
+        {
+            // What came before the reset, or with this hand-over, is told again.
+            rustix::io::write(event, &1u64.to_ne_bytes())?;
+        }
         Ok(())
+    }
+
+    /// Takes back what was told to a foreign event loop.
+    fn reset_foreign_event(&self) {
+        if let Some(event) = self.foreign_event.get() {
+            // Nothing to take back is no error.
+            let _ = rustix::io::read(event, &mut [0; 8]);
+        }
     }
 
     pub(crate) fn has_completions(&mut self) -> bool {
@@ -595,7 +616,14 @@ impl Uring {
     }
 
     pub(crate) fn os_handle(&self) -> RawDescriptor {
-        self.ring.as_raw_fd()
+        if self.foreign_event.get().is_none()
+            && let Ok(event) = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            && self.ring.submitter().register_eventfd(event.as_raw_fd()).is_ok()
+        {
+            // It is empty, as was just seen.
+            let _ = self.foreign_event.set(event);
+        }
+        self.foreign_event.get().map_or_else(|| self.ring.as_raw_fd(), |event| event.as_raw_fd())
     }
 }
 
