@@ -64,7 +64,7 @@ pub fn install(prefix: &Path) -> ExitCode {
 fn lay_out(prefix: &Path) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--release", "-p", "corella-c", "--lib"])
+        .args(["build", "--quiet", "--profile", "packaged", "-p", "corella-c", "--lib"])
         .current_dir(repository_root())
         .status()
         .map_err(|error| format!("cargo: {error}"))?;
@@ -72,7 +72,7 @@ fn lay_out(prefix: &Path) -> Result<(), String> {
         return Err(format!("the build failed: {status}"));
     }
     let names = names(std::env::consts::OS);
-    let built = target_directory().join("release");
+    let built = target_directory().join("packaged");
     let package = repository_root().join("crates/corella-c");
     copy(&built.join(names.built_shared), &prefix.join(&names.shared))?;
     copy(&built.join(names.built_static), &prefix.join("lib/libcorella.a"))?;

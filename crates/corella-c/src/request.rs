@@ -5,12 +5,11 @@ use std::ffi::{CString, c_int, c_void};
 use corella::{CancelToken, Error, RequestId as EngineId};
 
 use crate::codes::{
-    CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_NOT_SETTLED, CORELLA_ERROR_REJECTED, CORELLA_ERROR_STALE_ID,
-    CORELLA_ERROR_WRONG_STATE,
+    CORELLA_ERROR_NOT_SETTLED, CORELLA_ERROR_REJECTED, CORELLA_ERROR_STALE_ID, CORELLA_ERROR_WRONG_STATE,
 };
 use crate::ids::{INDEX_MAX, Key, Request};
 use crate::outcome::{Moved, Value};
-use crate::table::next_generation;
+use crate::table::{never_or_earlier, next_generation};
 
 /// Called with a request that has settled, and what the host gave with it, on the thread of its scheduler and inside a
 /// function that turns the scheduler.
@@ -284,7 +283,7 @@ impl Requests {
     #[inline]
     pub(crate) fn get(&mut self, key: Key) -> Result<&mut Record, c_int> {
         match self.records.get_mut(key.index as usize) {
-            None => Err(CORELLA_ERROR_INVALID_ID),
+            None => Err(never_or_earlier(key, self.first_generation)),
             Some(record) if record.generation == key.generation && record.stage != Stage::Free && !record.detached => {
                 Ok(record)
             }

@@ -139,20 +139,18 @@ fn fetch_from(host: &Host, drive: &mut Drive) -> Result<c_int, Fault> {
                 continue;
             }
         }
-        let limit = match limit(host, drive, is_over_budget) {
-            Some(limit) => limit,
-            None => {
-                // Nothing that C waits for runs. What the engine does for itself, a close in the background, comes first.
+        let Some(limit) = limit(host, drive, is_over_budget) else {
+            if drive.goal == Goal::Idle {
+                // Nothing of C's runs. What the engine does for itself, a close in the background, comes first.
                 host.with_engine(|engine| engine.run())?;
-                match drive.goal {
-                    Goal::Idle if has_callbacks(host) || host.shared.has_arrived() => continue,
-                    Goal::Idle if host.requests.borrow().running > 0 => continue,
-                    _ => return Ok(CORELLA_OK),
+                if has_more(host) || host.requests.borrow().running > 0 {
+                    continue;
                 }
             }
+            return Ok(CORELLA_OK);
         };
-        let has_time = drive.until.is_none_or(|until| limit.is_zero() || until > Instant::now());
-        if drive.has_turned && !has_time && drive.goal == Goal::Enqueued {
+        let is_late = drive.until.is_some_and(|until| until <= Instant::now());
+        if drive.has_turned && is_late && drive.goal == Goal::Enqueued {
             return Ok(CORELLA_OK);
         }
         host.delivered_since_turn.set(0);

@@ -27,6 +27,15 @@ pub(crate) fn next_generation(generation: u32) -> u32 {
     ((generation + 1) & GENERATION_MASK).max(1)
 }
 
+/// Why a place that this table does not have is not to be had: an earlier owner of the table's number had it, or nobody.
+#[cold]
+pub(crate) fn never_or_earlier(key: Key, first_generation: u32) -> c_int {
+    match key.generation != 0 && key.generation < first_generation {
+        true => CORELLA_ERROR_STALE_ID,
+        false => CORELLA_ERROR_INVALID_ID,
+    }
+}
+
 impl<T> Table<T> {
     pub(crate) const fn new(scheduler: u32, first_generation: u32) -> Table<T> {
         Table { scheduler, first_generation, places: Vec::new(), first_free: NONE }
@@ -55,7 +64,7 @@ impl<T> Table<T> {
 
     fn place(&mut self, key: Key) -> Result<&mut Place<T>, c_int> {
         match self.places.get_mut(key.index as usize) {
-            None => Err(CORELLA_ERROR_INVALID_ID),
+            None => Err(never_or_earlier(key, self.first_generation)),
             Some(place) if place.generation == key.generation && place.value.is_some() => Ok(place),
             Some(_) => Err(CORELLA_ERROR_STALE_ID),
         }
@@ -64,7 +73,7 @@ impl<T> Table<T> {
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Result<&T, c_int> {
         match self.places.get(key.index as usize) {
-            None => Err(CORELLA_ERROR_INVALID_ID),
+            None => Err(never_or_earlier(key, self.first_generation)),
             Some(Place { generation, value: Some(value), .. }) if *generation == key.generation => Ok(value),
             Some(_) => Err(CORELLA_ERROR_STALE_ID),
         }
