@@ -423,7 +423,7 @@ static void callbacks_run_in_completion_order_and_direct_ones_first(void) {
     corella_scheduler s = scheduler_new();
     corella_request first;
     called = 0;
-    first = sleep_then(s, 4000000, 1, 0);
+    first = sleep_then(s, 500000000, 1, 0);
     sleep_then(s, 0, 2, 0);
     CHECK(called == 0);
     OK(corella_run(s));
