@@ -1,6 +1,6 @@
 //! The legs of the test run, as one table: to add a leg, add an entry to `LEGS`.
 
-use crate::tools::{CLIPPY, CURL, RUSTFMT, STRACE, Tool, VALGRIND};
+use crate::tools::{CLIPPY, CMAKE, CURL, GCC, GLIB, GXX, PKG_CONFIG, PYTHON, RUSTFMT, STRACE, Tool, VALGRIND};
 
 /// One part of the checks, which runs alone with `--leg NAME`.
 pub struct Leg {
@@ -189,6 +189,23 @@ pub const LEGS: &[Leg] = &[
         purpose: "the numbers of allocations and system calls stay what they are said to be",
         needs: &[&STRACE],
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--release", "--test", "counting"])],
+    },
+    Leg {
+        name: "c",
+        budget_seconds: 400,
+        purpose: "corella.h is what the functions say; programs in C, C++ and Python against a fresh installation",
+        needs: &[&GCC, &GXX, &PKG_CONFIG, &CMAKE, &VALGRIND, &PYTHON, &GLIB],
+        steps: &[step(
+            Counts::Reported,
+            &["cargo", "test", "-p", "corella-c", "--test", "header", "--test", "programs"],
+        )],
+    },
+    Leg {
+        name: "c-fuzz",
+        budget_seconds: 240,
+        purpose: "a million calls of the C interface in random order, with ids that are random, stale or foreign",
+        needs: &[],
+        steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella-c", "--release", "--test", "fuzz"])],
     },
 ];
 

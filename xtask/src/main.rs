@@ -1,8 +1,9 @@
 //! `cargo xtask`: runs Corella's checks, the same for a developer and for CI.
 //!
 //! `legs` is the table of what there is to run, `run` runs it, `process` starts single commands, `reports` reads
-//! what they print, `skips` judges what did not run, `summary` closes the output.
+//! what they print, `skips` judges what did not run, `summary` closes the output. `install` lays the C library out.
 
+mod install;
 mod legs;
 mod process;
 mod reports;
@@ -12,7 +13,7 @@ mod summary;
 mod tools;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -38,6 +39,12 @@ struct CommandLine {
 enum Task {
     /// Runs all legs of the tests, or those named.
     Test(TestOptions),
+    /// Builds the C library and lays it out under a prefix, with its header, pkg-config file and CMake package.
+    Install {
+        /// The directory; it is made if need be.
+        #[arg(long, value_name = "DIR")]
+        prefix: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -58,7 +65,10 @@ fn leg_names() -> PossibleValuesParser {
 }
 
 fn main() -> ExitCode {
-    let Task::Test(options) = CommandLine::parse().command;
+    let options = match CommandLine::parse().command {
+        Task::Test(options) => options,
+        Task::Install { prefix } => return install::install(&prefix),
+    };
     if options.list {
         for leg in LEGS {
             println!("{:<12} {:>4} s  {}", leg.name, leg.budget_seconds, leg.purpose);

@@ -33,8 +33,26 @@ pub const CURL: Tool = Tool { name: "curl", probe: &["curl", "--version"], sourc
 pub const STRACE: Tool =
     Tool { name: "strace", probe: &["strace", "--version"], source: Source::DebianPackage("strace") };
 
+pub const GCC: Tool = Tool { name: "gcc", probe: &["gcc", "--version"], source: Source::DebianPackage("gcc") };
+
+pub const GXX: Tool = Tool { name: "g++", probe: &["g++", "--version"], source: Source::DebianPackage("g++") };
+
+pub const PKG_CONFIG: Tool =
+    Tool { name: "pkg-config", probe: &["pkg-config", "--version"], source: Source::DebianPackage("pkg-config") };
+
+pub const CMAKE: Tool = Tool { name: "cmake", probe: &["cmake", "--version"], source: Source::DebianPackage("cmake") };
+
 pub const VALGRIND: Tool =
     Tool { name: "valgrind", probe: &["valgrind", "--version"], source: Source::DebianPackage("valgrind") };
+
+pub const PYTHON: Tool =
+    Tool { name: "python3", probe: &["python3", "--version"], source: Source::DebianPackage("python3") };
+
+pub const GLIB: Tool = Tool {
+    name: "glib",
+    probe: &["pkg-config", "--exists", "glib-2.0"],
+    source: Source::DebianPackage("libglib2.0-dev"),
+};
 
 impl Tool {
     /// Whether the tool is here, after trying to install it if it was not.

@@ -56,6 +56,8 @@ mod scheduler;
 mod status;
 mod time;
 
+#[doc(hidden)]
+pub use backend::fork::generation as fork_generation;
 pub use backend::{BackendKind, BackendReason, Faults, InjectedFault, Simulation};
 pub use buffer::{Buffer, BufferMut, Parts, Slice, SliceOf, Spare, SpareCapacity};
 pub use buffer_pool::{BufferPool, PooledBuffer};
@@ -64,6 +66,8 @@ pub use file::{File, Mode};
 pub use fs::{Directory, Entry, FileKind, Metadata};
 pub use net::{Detached, Incoming, Listener, RecvStream, Socket};
 pub use op::{OpenOptions, Shutdown};
+#[doc(hidden)]
+pub use operation::Begun;
 pub use operation::{Action, Operation, Positioned};
 pub use queue::slots::RequestId;
 pub use queue::{Outstanding, Unobserved};

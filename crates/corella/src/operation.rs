@@ -234,6 +234,39 @@ impl<A: Action> Operation<A> {
         Ok(self.begin(ending)?.1)
     }
 
+    /// For a host that turns the scheduler itself while it waits: carries the operation out at once where
+    /// [`wait`](Self::wait) would with a bare system call, and otherwise hands it in with `callback`, as
+    /// [`then`](Self::then) does. Like `wait` it takes its turn when the queue is full.
+    ///
+    /// # Panics
+    /// If it was polled to its end before.
+    #[doc(hidden)]
+    pub fn finish_or_then<F>(mut self, callback: F) -> Result<Begun<A>, A::Error>
+    where
+        F: FnOnce(Result<A::Output, A::Error>) + 'static,
+    {
+        let State::Lazy(mut lazy) = self.take_state() else { panic!("an operation was begun twice") };
+        let core = match lazy.io.try_core() {
+            Ok(core) => core,
+            Err(kind) => return Err(lazy.refuse_error(kind)),
+        };
+        if !lazy.action.prepare(None) {
+            return Err(lazy.refuse_error(ErrorKind::Rejected));
+        }
+        let bare = lazy.deadline.is_none() && lazy.token.is_none();
+        let direct = lazy.direct;
+        let id = lazy.submit(&core, Ending::Kept, bare, true)?;
+        let is_settled = core.queue.borrow().is_settled(id);
+        if is_settled {
+            return Ok(Begun::Finished(take::<A>(&core, id)));
+        }
+        let function = CallbackStorage::new(callback);
+        let ending = Ending::Callback(Callback { function, run: run_callback::<A, F>, direct });
+        let old = core.queue.borrow_mut().set_ending_and_deliver(id, ending);
+        drop(old);
+        Ok(Begun::Submitted(id))
+    }
+
     /// Submits with the ending that `ending` makes, knowing whether it is to be direct.
     fn begin(&mut self, ending: impl FnOnce(bool) -> Ending) -> Result<(Rc<Core>, RequestId), A::Error> {
         match self.take_state() {
@@ -265,6 +298,15 @@ impl<A: Action> Operation<A> {
     fn take_state(&mut self) -> State<A> {
         std::mem::replace(&mut self.state, State::Finished)
     }
+}
+
+/// What [`Operation::finish_or_then`] did.
+#[doc(hidden)]
+pub enum Begun<A: Action> {
+    /// It has settled; the callback is dropped.
+    Finished(Result<A::Output, A::Error>),
+    /// The callback will run.
+    Submitted(RequestId),
 }
 
 /// Operations whose order can be waived.

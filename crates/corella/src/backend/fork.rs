@@ -16,7 +16,7 @@ extern "C" fn in_child() {
 }
 
 /// A number that differs between a process and its forked children.
-pub(crate) fn generation() -> u64 {
+pub fn generation() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
 

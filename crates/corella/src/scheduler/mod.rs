@@ -124,10 +124,11 @@ impl Scheduler {
         self.turn(Duration::ZERO)
     }
 
-    /// One turn that waits at most `limit`. Says whether there is more to do at once.
+    /// One turn that waits at most `limit` (`Duration::MAX`: as long as it takes). Says whether there is more to do at
+    /// once.
     pub fn turn(&mut self, limit: Duration) -> Result<bool, Error> {
         self.core.check_outside("poll")?;
-        self.core.turn(Some(limit), || false)?;
+        self.core.turn((limit != Duration::MAX).then_some(limit), || false)?;
         Ok(self.core.has_more())
     }
 

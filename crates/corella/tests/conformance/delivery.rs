@@ -1,11 +1,12 @@
 //! Point 7: callbacks.
 
 use std::cell::{Cell, RefCell};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use corella::{ErrorKind, Mode};
+use corella::{Begun, ErrorKind, Mode};
 
 use crate::promises;
 use crate::setup::Setup;
@@ -20,6 +21,7 @@ promises![
     a_panic_in_a_task_leaves_run_and_is_told_to_who_joins,
     a_blocking_ending_inside_a_task_or_callback_is_refused_at_once,
     a_nested_run_is_refused,
+    a_hosts_own_wait_is_a_bare_call_where_it_can_be_and_a_callback_where_not,
 ];
 
 fn a_callback_never_runs_inside_then_though_the_operation_finished_at_once(setup: &Setup) {
@@ -185,4 +187,27 @@ fn a_nested_run_is_refused(setup: &Setup) {
     // SAFETY: as above; nobody else borrows it.
     let kinds = unsafe { &mut *pointer }.block_on(task).unwrap().unwrap();
     assert_eq!(kinds, (ErrorKind::NestedRun, ErrorKind::NestedRun));
+}
+
+fn a_hosts_own_wait_is_a_bare_call_where_it_can_be_and_a_callback_where_not(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let file = io.open(setup.file("host-wait", b"hello"), Mode::Read).wait().unwrap();
+    let begun = file.read_at(vec![0; 8], 0).finish_or_then(|_| panic!("it has finished"));
+    match begun.unwrap() {
+        Begun::Finished(outcome) => assert_eq!(outcome.unwrap().0, 5),
+        Begun::Submitted(_) => panic!("a read of an idle file is one system call"),
+    }
+
+    let (socket, mut peer) = setup.connection(&io);
+    let received = Rc::new(RefCell::new(Vec::new()));
+    let list = Rc::clone(&received);
+    let recv = socket.recv(vec![0; 8]).direct();
+    let begun = recv.finish_or_then(move |outcome| list.borrow_mut().push(outcome.unwrap().0));
+    assert!(matches!(begun.unwrap(), Begun::Submitted(_)));
+    scheduler.poll().unwrap();
+    assert!(received.borrow().is_empty());
+    peer.write_all(b"abc").unwrap();
+    scheduler.run().unwrap();
+    assert_eq!(*received.borrow(), [3]);
 }

@@ -31,6 +31,8 @@ promises![
     two_schedulers_on_one_thread_do_not_disturb_each_other,
     a_status_takes_a_callback_late,
     a_program_that_talks_to_itself_does_not_hang_when_it_blocks,
+    a_turn_without_a_limit_waits_until_something_happens,
+    a_foreign_loop_that_watches_the_handle_is_told_of_each_completion,
 ];
 
 fn tasks_are_spawned_joined_and_killed(setup: &Setup) {
@@ -323,4 +325,52 @@ fn a_program_that_talks_to_itself_does_not_hang_when_it_blocks(setup: &Setup) {
     let socket = io.connect(address).wait().unwrap();
     socket.send("self").wait().unwrap();
     assert_eq!(socket.recv_exact(vec![0; 4]).wait().unwrap().1, b"self");
+}
+
+fn a_turn_without_a_limit_waits_until_something_happens(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let remote = scheduler.remote();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        remote.wake();
+    });
+    let start = Instant::now();
+    scheduler.turn(Duration::MAX).unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    thread.join().unwrap();
+}
+
+/// As an event loop does that registers descriptors once, and is told of changes only.
+fn a_foreign_loop_that_watches_the_handle_is_told_of_each_completion(setup: &Setup) {
+    use rustix::event::epoll;
+    let mut scheduler = setup.scheduler();
+    let (socket, peer) = setup.connection(&scheduler.io());
+    let watch = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&watch, scheduler.os_handle(), epoll::EventData::new_u64(1), epoll::EventFlags::IN).unwrap();
+    for _ in 0..3 {
+        let received = Rc::new(Cell::new(false));
+        let flag = Rc::clone(&received);
+        socket.recv(vec![0; 8]).then(move |_| flag.set(true)).unwrap();
+        let sender = peer.try_clone().unwrap();
+        let mut has_sent = false;
+        let start = Instant::now();
+        while !received.get() {
+            assert!(start.elapsed() < Duration::from_secs(10), "nobody told of the completion");
+            let limit = match scheduler.prepare_wait().unwrap() {
+                Some(Duration::ZERO) => Timespec { tv_sec: 0, tv_nsec: 0 },
+                _ => Timespec { tv_sec: 20, tv_nsec: 0 },
+            };
+            if !has_sent && limit.tv_sec > 0 {
+                has_sent = true;
+                let mut sender = sender.try_clone().unwrap();
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(10));
+                    std::io::Write::write_all(&mut sender, b"x").unwrap();
+                });
+            }
+            let mut events = Vec::with_capacity(4);
+            epoll::wait(&watch, rustix::buffer::spare_capacity(&mut events), Some(&limit)).unwrap();
+            scheduler.poll().unwrap();
+        }
+    }
 }

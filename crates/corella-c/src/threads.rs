@@ -1,0 +1,393 @@
+//! What is bound to no thread: tokens, remotes, connections between schedulers, settings.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use corella::CancelToken;
+
+use crate::codes::{
+    CORELLA_ERROR_BUSY, CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_OS, CORELLA_ERROR_REJECTED,
+    CORELLA_ERROR_SCHEDULER_GONE, CORELLA_ERROR_WRONG_KIND, CORELLA_OK,
+};
+use crate::faults::{Fault, put};
+use crate::files::put_back;
+use crate::host::Host;
+use crate::ids::{Detached, Handle, Key, Named, Remote, Request, Scheduler, Token};
+use crate::outcome::Object;
+use crate::registry::{guarded, on_host};
+use crate::request::{Callback, ENQUEUED, Ending, Function, SCHEDULED, Stage, Verb};
+use crate::scheduler::Chosen;
+use crate::table::Table;
+
+/// A thing that every thread may name.
+enum Global {
+    Settings(Chosen),
+    Token(CancelToken),
+    Remote(Arc<Shared>),
+    Detached { connection: corella::Detached, listens: bool },
+}
+
+static GLOBALS: Mutex<Table<Global>> = Mutex::new(Table::new(0, 1));
+
+fn globals() -> MutexGuard<'static, Table<Global>> {
+    // Nothing of a program's runs under the lock, so a poisoned one holds nothing half done.
+    GLOBALS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn key<T: Named>(id: *mut T) -> Result<Key, c_int> {
+    Key::of(id).filter(|key| key.scheduler == 0).ok_or(CORELLA_ERROR_INVALID_ID)
+}
+
+fn add<T: Named>(global: Global, place: Option<&mut MaybeUninit<*mut T>>) -> Result<c_int, Fault> {
+    let Some(place) = place else { return Err(Fault::input("no place for the id")) };
+    place.write(std::ptr::null_mut());
+    place.write(globals().insert(global)?.id());
+    Ok(CORELLA_OK)
+}
+
+fn remove<T: Named>(name: &'static str, id: *mut T) -> c_int {
+    guarded(name, || {
+        let removed = globals().remove(key(id)?)?;
+        drop(removed);
+        Ok(CORELLA_OK)
+    })
+}
+
+pub(crate) fn add_settings(place: Option<&mut MaybeUninit<crate::ids::Settings>>) -> Result<c_int, Fault> {
+    add(Global::Settings(Chosen::default()), place)
+}
+
+/// Looks at settings, or changes them.
+pub(crate) fn with_settings<T>(
+    settings: crate::ids::Settings,
+    look: impl FnOnce(&mut Chosen) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    match globals().get_mut(key(settings)?)? {
+        Global::Settings(chosen) => look(chosen),
+        _ => Err(CORELLA_ERROR_INVALID_ID.into()),
+    }
+}
+
+pub(crate) fn remove_settings(settings: crate::ids::Settings) -> c_int {
+    remove("corella_settings_free", settings)
+}
+
+pub(crate) fn token(token: Token) -> Result<CancelToken, Fault> {
+    match globals().get(key(token)?)? {
+        Global::Token(token) => Ok(token.clone()),
+        _ => Err(CORELLA_ERROR_INVALID_ID.into()),
+    }
+}
+
+/// Makes a cancel token: one word that stops every request that was given it with `corella_set_token`, and every one that
+/// will be, from any thread. Yours; free it with `corella_token_free`. Not bound to a thread or a scheduler.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_token_new(token: Option<&mut MaybeUninit<Token>>) -> c_int {
+    guarded("corella_token_new", || add(Global::Token(CancelToken::new()), token))
+}
+
+/// Cancels. The requests stop when their scheduler next turns; a second call does nothing. From any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_token_cancel(token: Token) -> c_int {
+    guarded("corella_token_cancel", || {
+        self::token(token)?.cancel();
+        Ok(CORELLA_OK)
+    })
+}
+
+/// Whether a token has been cancelled: 1 or 0. From any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_token_is_cancelled(token: Token) -> c_int {
+    guarded("corella_token_is_cancelled", || Ok(c_int::from(self::token(token)?.is_cancelled())))
+}
+
+/// Frees a token's id, from any thread. That is not cancelling: requests that have it go on.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_token_free(token: Token) -> c_int {
+    remove("corella_token_free", token)
+}
+
+/// Work sent in by another thread.
+struct Post {
+    callback: Option<Function>,
+    user_data: *mut c_void,
+    tag: c_int,
+}
+
+// SAFETY: the user data is a number to the library; whoever sends it vouches that its receiver may use it.
+unsafe impl Send for Post {}
+
+#[derive(Default)]
+struct Inbox {
+    /// At most one for each request.
+    cancels: BTreeSet<(u32, u32)>,
+    posts: VecDeque<Post>,
+    stops: bool,
+    ended: bool,
+}
+
+/// A scheduler seen from other threads.
+pub(crate) struct Shared {
+    remote: corella::Remote,
+    inbox: Mutex<Inbox>,
+    pending: AtomicBool,
+    posts_max: usize,
+}
+
+impl Shared {
+    pub(crate) fn new(remote: corella::Remote, posts_max: usize) -> Shared {
+        Shared { remote, inbox: Mutex::default(), pending: AtomicBool::new(false), posts_max }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Something is inside: the scheduler looks at it when its wait has ended, which this sees to.
+    fn notify(&self) {
+        self.pending.store(true, Ordering::Release);
+        self.remote.wake();
+    }
+
+    pub(crate) fn end(&self) {
+        let left = {
+            let mut inbox = self.lock();
+            inbox.ended = true;
+            std::mem::take(&mut inbox.posts)
+        };
+        drop(left);
+    }
+
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.pending.load(Ordering::Relaxed)
+    }
+}
+
+impl Host {
+    /// Deals with what other threads sent.
+    pub(crate) fn take_inbox(&self) {
+        if !self.shared.has_arrived() || !self.shared.pending.swap(false, Ordering::Acquire) {
+            return;
+        }
+        let (cancels, posts, stops) = {
+            let mut inbox = self.shared.lock();
+            (std::mem::take(&mut inbox.cancels), std::mem::take(&mut inbox.posts), std::mem::take(&mut inbox.stops))
+        };
+        if stops {
+            self.stopping.set(true);
+        }
+        for (index, generation) in cancels {
+            let key = Key { scheduler: self.number, index, generation };
+            let engine = self.requests.borrow_mut().get(key).ok().and_then(|record| record.engine);
+            engine.into_iter().for_each(|engine| self.io.cancel(engine));
+        }
+        let mut posts = posts.into_iter();
+        while let Some(post) = posts.next() {
+            if self.take_post(&post).is_err() {
+                // No record is left: once more when there are, in the same order.
+                let mut inbox = self.shared.lock();
+                let later = std::mem::take(&mut inbox.posts);
+                inbox.posts.push_back(post);
+                inbox.posts.extend(posts);
+                inbox.posts.extend(later);
+                self.shared.pending.store(true, Ordering::Release);
+                break;
+            }
+        }
+    }
+
+    fn take_post(&self, post: &Post) -> Result<(), c_int> {
+        let mut requests = self.requests.borrow_mut();
+        let (key, record) = requests.insert(Verb::Nothing)?;
+        record.stage = Stage::Settled;
+        record.callback = post.callback;
+        record.user_data = post.user_data;
+        record.tag = post.tag;
+        let (ending, list) = match post.callback {
+            Some(_) => (Ending::Callback, SCHEDULED),
+            None => (Ending::Enqueued, ENQUEUED),
+        };
+        record.ending = ending;
+        requests.enlist(key.index, list);
+        Ok(())
+    }
+}
+
+/// Makes an id of a scheduler for other threads. Yours; free it with `corella_remote_free`. It stays valid after the
+/// scheduler's end and then answers CORELLA_ERROR_SCHEDULER_GONE.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_remote_new(scheduler: Scheduler, remote: Option<&mut MaybeUninit<Remote>>) -> c_int {
+    on_host("corella_remote_new", scheduler, |host, _| add(Global::Remote(Arc::clone(&host.shared)), remote))
+}
+
+fn on_remote(
+    name: &'static str,
+    remote: Remote,
+    call: impl FnOnce(&Shared, &mut Inbox) -> Result<c_int, Fault>,
+) -> c_int {
+    guarded(name, || {
+        let shared = match globals().get(key(remote)?)? {
+            Global::Remote(shared) => Arc::clone(shared),
+            _ => return Err(CORELLA_ERROR_INVALID_ID.into()),
+        };
+        let answer = {
+            let mut inbox = shared.lock();
+            if inbox.ended {
+                return Err(CORELLA_ERROR_SCHEDULER_GONE.into());
+            }
+            call(&shared, &mut inbox)?
+        };
+        shared.notify();
+        Ok(answer)
+    })
+}
+
+/// Sends work to the scheduler's thread, from any thread: a request that has settled already, with this callback and user
+/// data; with a null callback `corella_next` hands it out. CORELLA_ERROR_REJECTED when as many wait as
+/// CORELLA_SETTING_INBOX_JOBS allows.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_remote_post(remote: Remote, callback: Callback, user_data: *mut c_void, tag: c_int) -> c_int {
+    on_remote("corella_remote_post", remote, |shared, inbox| {
+        if inbox.posts.len() >= shared.posts_max {
+            return Err(CORELLA_ERROR_REJECTED.into());
+        }
+        inbox.posts.push_back(Post { callback, user_data, tag });
+        Ok(CORELLA_OK)
+    })
+}
+
+/// Cancels a request of the scheduler, from any thread. Never needs room; after the request's end it does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_remote_cancel(remote: Remote, request: Request) -> c_int {
+    let request = Key::of(request);
+    on_remote("corella_remote_cancel", remote, |_, inbox| {
+        let request = request.ok_or(CORELLA_ERROR_INVALID_ID)?;
+        inbox.cancels.insert((request.index, request.generation));
+        Ok(CORELLA_OK)
+    })
+}
+
+/// Makes the scheduler's current or next wait return, from any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_remote_wake(remote: Remote) -> c_int {
+    on_remote("corella_remote_wake", remote, |_, _| Ok(CORELLA_OK))
+}
+
+/// Makes `corella_run` return, from any thread, as `corella_stop` does from the scheduler's.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_remote_stop(remote: Remote) -> c_int {
+    on_remote("corella_remote_stop", remote, |_, inbox| {
+        inbox.stops = true;
+        Ok(CORELLA_OK)
+    })
+}
+
+/// Frees a remote's id, from any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_remote_free(remote: Remote) -> c_int {
+    remove("corella_remote_free", remote)
+}
+
+/// Takes a socket or listener out of its scheduler, with what it had received for abandoned requests, to be adopted by
+/// another, on any thread. The handle's id is freed; the new one is yours: `corella_adopt`, or `corella_detached_free`, which
+/// closes it. CORELLA_ERROR_BUSY, and nothing done, while the handle has clones or requests in flight.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_detach(handle: Handle, detached: Option<&mut MaybeUninit<Detached>>) -> c_int {
+    on_host("corella_detach", handle, |host, key| {
+        let Some(place) = detached else { return Err(Fault::input("no place for the id")) };
+        place.write(std::ptr::null_mut());
+        let object = host.handles.borrow_mut().remove(key)?;
+        let (connection, listens) = match object {
+            Object::Socket(socket) => match socket.detach() {
+                Ok(connection) => (connection, false),
+                Err((socket, error)) => return put_back(host, key, Object::Socket(socket), error),
+            },
+            Object::Listener(listener) => match listener.detach() {
+                Ok(connection) => (connection, true),
+                Err((listener, error)) => return put_back(host, key, Object::Listener(listener), error),
+            },
+            other => {
+                host.handles.borrow_mut().put_back(key, other);
+                return Err(CORELLA_ERROR_WRONG_KIND.into());
+            }
+        };
+        add(Global::Detached { connection, listens }, Some(place))
+    })
+}
+
+/// Takes a detached socket or listener over. Its id is freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_adopt(
+    scheduler: Scheduler,
+    detached: Detached,
+    handle: Option<&mut MaybeUninit<Handle>>,
+) -> c_int {
+    on_host("corella_adopt", scheduler, |host, _| {
+        let Some(place) = handle else { return Err(Fault::input("no place for the handle")) };
+        place.write(std::ptr::null_mut());
+        let key = key(detached)?;
+        let global = {
+            let mut globals = globals();
+            match globals.get(key)? {
+                Global::Detached { .. } => globals.remove(key)?,
+                _ => return Err(CORELLA_ERROR_INVALID_ID.into()),
+            }
+        };
+        let Global::Detached { connection, listens } = global else { return Err(CORELLA_ERROR_BUSY.into()) };
+        let object = match listens {
+            true => Object::Listener(host.io.adopt_listener(connection)?),
+            false => Object::Socket(host.io.adopt_socket(connection)?),
+        };
+        place.write(host.handles.borrow_mut().insert(object)?.id());
+        Ok(CORELLA_OK)
+    })
+}
+
+/// Closes a detached socket or listener, from any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_detached_free(detached: Detached) -> c_int {
+    remove("corella_detached_free", detached)
+}
+
+/// Takes an OS handle (on Unix a descriptor, on Windows a SOCKET) over as a connected TCP socket, or with `listens` 1 as a
+/// listener. It is the library's from this call on and closed by it, also when this fails, unless it was not an open OS
+/// handle at all.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_adopt_socket(
+    scheduler: Scheduler,
+    os_handle: isize,
+    listens: c_int,
+    socket: Option<&mut MaybeUninit<Handle>>,
+) -> c_int {
+    on_host("corella_adopt_socket", scheduler, |host, _| {
+        let descriptor = owned(os_handle)?;
+        let object = match listens {
+            0 => Object::Socket(host.io.adopt_socket(descriptor)?),
+            _ => Object::Listener(host.io.adopt_listener(descriptor)?),
+        };
+        let key = host.handles.borrow_mut().insert(object)?;
+        put(socket, key.id());
+        Ok(CORELLA_OK)
+    })
+}
+
+/// An OS handle of the caller's, as our own. One that is not open is left alone.
+pub(crate) fn owned(os_handle: isize) -> Result<OwnedFd, Fault> {
+    let number = c_int::try_from(os_handle).ok().filter(|number| *number >= 0);
+    let number = number.ok_or(Fault::input("not an OS handle"))?;
+    // SAFETY: F_GETFD only asks, and answers EBADF for a number that is no open descriptor.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(CORELLA_ERROR_OS.into());
+    }
+    // SAFETY: it is open, and the caller of the exported function has handed it over.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// An OS handle that is the caller's from now on.
+pub(crate) fn raw(descriptor: impl Into<OwnedFd>) -> isize {
+    descriptor.into().into_raw_fd() as isize
+}

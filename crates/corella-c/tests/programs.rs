@@ -1,0 +1,229 @@
+//! Programs in C, C++ and Python against an installation made for them, as their authors would build and run them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+const BACKENDS: [&str; 2] = ["uring", "portable"];
+const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A directory of this test run's, empty.
+fn fresh(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// The prefix that `cargo xtask install` laid out, once.
+fn prefix() -> &'static Path {
+    static PREFIX: OnceLock<PathBuf> = OnceLock::new();
+    PREFIX.get_or_init(|| {
+        let prefix = fresh("prefix");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.args(["run", "--quiet", "--package", "xtask", "--", "install", "--prefix"]).arg(&prefix);
+        succeeds(command.current_dir(root()));
+        prefix
+    })
+}
+
+fn succeeds(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
+}
+
+fn pkg_config(arguments: &[&str]) -> Vec<String> {
+    let mut command = Command::new("pkg-config");
+    command.args(arguments).arg("corella").env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"));
+    let output = succeeds(&mut command);
+    String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_string).collect()
+}
+
+/// Builds a program with gcc against the installation.
+fn build(name: &str, compiler: &[&str], sources: &[PathBuf]) -> PathBuf {
+    let program = fresh(&format!("program-{name}")).join(name);
+    let mut command = Command::new(compiler[0]);
+    command.args(&compiler[1..]).args(WARNINGS).args(sources).args(pkg_config(&["--cflags", "--libs"]));
+    succeeds(command.arg("-lpthread").arg("-o").arg(&program));
+    program
+}
+
+fn run(program: &Path, backend: &str) -> Command {
+    with_library(Command::new(program), backend)
+}
+
+fn with_library(mut command: Command, backend: &str) -> Command {
+    command.env("LD_LIBRARY_PATH", prefix().join("lib")).env("CORELLA_BACKEND", backend);
+    command
+}
+
+fn test_source(name: &str) -> PathBuf {
+    root().join("crates/corella-c/tests/c").join(name)
+}
+
+fn example(name: &str) -> PathBuf {
+    root().join("examples/c").join(name)
+}
+
+const C11: [&str; 4] = ["gcc", "-std=c11", "-g", "-O1"];
+
+#[test]
+fn the_test_program_calls_every_function() {
+    let header = fs::read_to_string(root().join("crates/corella-c/include/corella.h")).unwrap();
+    let program = fs::read_to_string(test_source("interface.c")).unwrap();
+    let mut names: Vec<&str> = header
+        .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '(')
+        .filter_map(|word| word.split_once('(').map(|(name, _)| name))
+        .filter(|name| name.starts_with("corella_"))
+        .collect();
+    names.dedup();
+    assert!(names.len() > 100, "{}", names.len());
+    let missing: Vec<_> = names.into_iter().filter(|name| !program.contains(&format!("{name}("))).collect();
+    assert_eq!(missing, Vec::<&str>::new(), "never called");
+}
+
+#[test]
+fn every_function_keeps_its_promises() {
+    let program = build("interface", &C11, &[test_source("interface.c")]);
+    for backend in BACKENDS {
+        succeeds(run(&program, backend).arg(fresh(&format!("interface-{backend}"))));
+    }
+}
+
+#[test]
+fn every_function_keeps_its_promises_under_address_sanitizer() {
+    let compiler = ["gcc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined"];
+    let program = build("sanitized", &compiler, &[test_source("interface.c")]);
+    for backend in BACKENDS {
+        succeeds(run(&program, backend).arg(fresh(&format!("sanitized-{backend}"))));
+    }
+}
+
+#[test]
+fn every_function_keeps_its_promises_under_valgrind() {
+    let program = build("checked", &C11, &[test_source("interface.c")]);
+    for backend in BACKENDS {
+        let mut valgrind = with_library(Command::new("valgrind"), backend);
+        valgrind.args(["-q", "--leak-check=full", "--errors-for-leak-kinds=definite", "--error-exitcode=9"]);
+        valgrind.args(["--child-silent-after-fork=yes"]);
+        valgrind.arg(&program).arg(fresh(&format!("checked-{backend}")));
+        // See interface.c for what valgrind cannot run beside a ring.
+        succeeds(valgrind.args((backend == "uring").then_some("alone")));
+    }
+}
+
+#[test]
+fn the_header_is_one_of_cpp_as_well() {
+    let program = build("included", &["g++", "-std=c++17"], &[test_source("included.cpp")]);
+    succeeds(&mut run(&program, "portable"));
+}
+
+/// The first program of docs/EMBEDDING.md, built with the command that it gives.
+#[test]
+fn a_fresh_installation_works_as_the_documentation_says() {
+    let text = fs::read_to_string(prefix().join("share/doc/corella/EMBEDDING.md")).unwrap();
+    let source = text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it has a program");
+    let folder = fresh("documented");
+    fs::write(folder.join("example.c"), source).unwrap();
+    let command = "cc example.c $(pkg-config --cflags --libs corella) -o example";
+    assert!(text.contains(command), "the documentation gives another command");
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", command]).current_dir(&folder).env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"));
+    succeeds(&mut shell);
+    for backend in BACKENDS {
+        let output = succeeds(run(&folder.join("example"), backend).arg("/etc/passwd"));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("bytes"), "{output:?}");
+    }
+}
+
+#[test]
+fn the_static_library_needs_no_other_file_at_run_time() {
+    let program = fresh("static").join("interface");
+    let mut command = Command::new("gcc");
+    command.args(WARNINGS).arg("-std=c11").arg(test_source("interface.c")).args(pkg_config(&["--cflags"]));
+    command.arg(prefix().join("lib/libcorella.a"));
+    let private = pkg_config(&["--libs", "--static"]);
+    command.args(private.iter().filter(|flag| *flag != "-lcorella"));
+    succeeds(command.arg("-o").arg(&program));
+    succeeds(Command::new(&program).arg(fresh("static-run")));
+}
+
+#[test]
+fn cmake_finds_the_package() {
+    let folder = fresh("cmake");
+    let project = "cmake_minimum_required(VERSION 3.16)\nproject(example C)\nfind_package(Corella 0.1 REQUIRED)\n\
+        foreach(kind corella static)\n  add_executable(with_${kind} example.c)\n\
+        \x20 target_link_libraries(with_${kind} Corella::${kind})\nendforeach()\n";
+    fs::write(folder.join("CMakeLists.txt"), project).unwrap();
+    let source = "#include <corella.h>\nint main(void) { return corella_version() != CORELLA_VERSION; }\n";
+    fs::write(folder.join("example.c"), source).unwrap();
+    let prefix_path = format!("-DCMAKE_PREFIX_PATH={}", prefix().display());
+    succeeds(Command::new("cmake").args(["-S", ".", "-B", "build", &prefix_path]).current_dir(&folder));
+    succeeds(Command::new("cmake").args(["--build", "build"]).current_dir(&folder));
+    for kind in ["with_corella", "with_static"] {
+        succeeds(&mut Command::new(folder.join("build").join(kind)));
+    }
+}
+
+#[test]
+fn a_plain_epoll_loop_reads_files_beside_its_own_descriptors() {
+    use std::io::Write;
+    let program = build("epoll", &C11, &[example("epoll.c")]);
+    for backend in BACKENDS {
+        let mut command = run(&program, backend);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let header = prefix().join("include/corella.h");
+        writeln!(child.stdin.take().unwrap(), "{}\n/nonexistent", header.display()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let length = fs::metadata(&header).unwrap().len();
+        assert!(text.contains(&format!("corella.h: {length} bytes")), "{text}");
+        assert!(text.contains("/nonexistent: open for reading of /nonexistent: No such file"), "{text}");
+    }
+}
+
+#[test]
+fn glibs_main_loop_reads_files_beside_its_own_sources() {
+    let flags = |what: &str| {
+        let output = succeeds(Command::new("pkg-config").args([what, "glib-2.0"]));
+        String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_string).collect::<Vec<_>>()
+    };
+    let program = fresh("program-glib").join("glib");
+    let mut command = Command::new("gcc");
+    command.args(["-std=c11"]).args(WARNINGS).arg(example("glib.c")).args(pkg_config(&["--cflags", "--libs"]));
+    // GLib's own headers are not for -pedantic.
+    let system = flags("--cflags").into_iter().map(|flag| flag.replacen("-I", "-isystem", 1)).collect::<Vec<_>>();
+    succeeds(command.args(system).args(flags("--libs")).arg("-o").arg(&program));
+    for backend in BACKENDS {
+        let output = succeeds(run(&program, backend).arg(prefix().join("include/corella.h")));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("corella.h: ") && text.contains("the loop ticked"), "{text}");
+    }
+}
+
+#[test]
+fn an_asyncio_loop_awaits_files_beside_its_own_sockets() {
+    for backend in BACKENDS {
+        let mut python = with_library(Command::new("python3"), backend);
+        python.args(["-W", "error"]).arg(root().join("examples/python/serve_files.py"));
+        python.arg(fresh(&format!("python-{backend}"))).env("CORELLA_LIBRARY", prefix().join("lib/libcorella.so"));
+        let output = succeeds(python.env("PYTHONDONTWRITEBYTECODE", "1"));
+        assert_eq!(output.stdout, b"served 100 clients, 7680000 bytes\n");
+    }
+}
