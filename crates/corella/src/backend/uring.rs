@@ -98,6 +98,8 @@ impl UserData {
 /// and the kernel would fetch it all before it returns to this thread.
 const STREAM_BYTES_MAX: usize = 1 << 20;
 
+/// No place in `kept`.
+const NOT_KEPT: u32 = u32::MAX;
 /// FIFOs that may be waited for at once; more wait in line here. Each holds a worker of the kernel's until its other
 /// side comes, so opens have workers of their own beside those that everything else needs: as many as there are opens
 /// at the ring, and this many at most.
@@ -157,6 +159,8 @@ pub(crate) struct Uring {
     kept: Vec<Kept>,
     kept_free: Option<u32>,
     kept_used: usize,
+    /// The place in `kept` by the low half of a token, which is the index of its request.
+    kept_of: Vec<u32>,
     opens_at_ring: usize,
     /// Those of them that wait for the other side of a FIFO.
     fifo_opens_at_ring: usize,
@@ -288,6 +292,7 @@ impl Uring {
             kept: Vec::new(),
             kept_free: None,
             kept_used: 0,
+            kept_of: Vec::new(),
             opens_at_ring: 0,
             fifo_opens_at_ring: 0,
             fifo_opens_waiting: VecDeque::new(),
@@ -488,6 +493,11 @@ impl Uring {
                 (self.kept.len() - 1) as u32
             }
         };
+        let request = submission.token.0 as u32 as usize;
+        if self.kept_of.len() <= request {
+            self.kept_of.resize(request + 1, NOT_KEPT);
+        }
+        self.kept_of[request] = index;
         Some(index)
     }
 
@@ -618,8 +628,9 @@ impl Uring {
     }
 
     pub(crate) fn cancel(&mut self, token: Token, op: &Op, descriptor: RawDescriptor, completions: &mut Completions) {
-        let is_it = |kept: &Kept| matches!(kept, Kept::Used { token: other, .. } if *other == token);
-        let kept = if self.kept_used == 0 { None } else { self.kept.iter().position(is_it) };
+        let is_it = |kept: &u32| matches!(self.kept[*kept as usize], Kept::Used { token: other, .. } if other == token);
+        let kept = self.kept_of.get(token.0 as u32 as usize).copied().filter(|kept| *kept != NOT_KEPT);
+        let kept = kept.filter(is_it).map(|kept| kept as usize);
         let user_data = match kept {
             Some(index) => {
                 if let Some(place) = self.fifo_opens_waiting.iter().position(|waiting| *waiting as usize == index) {

@@ -114,7 +114,7 @@ pub(crate) struct RequestQueue {
     /// Reused from submission to submission.
     parts: Vec<Part>,
     /// Reused from joined write to joined write.
-    followers: Vec<u32>,
+    followers: Vec<RequestId>,
     /// Reused from settling to settling.
     released: Vec<RequestId>,
     /// Lists of parts of vectored requests, kept for the next.

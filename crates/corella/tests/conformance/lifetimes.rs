@@ -24,7 +24,9 @@ promises![
     a_shutdown_of_what_never_ends_returns_in_time,
     a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once,
     a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone,
+    a_fork_inside_a_callback_of_the_end_leaves_the_parents_requests_alone,
     a_callback_given_after_the_end_is_refused_with_the_status,
+    jobs_of_other_threads_are_dropped_with_the_scheduler,
     a_shutdown_stops_a_write_that_nobody_reads,
     a_shutdown_says_what_it_leaked,
     a_forgotten_scheduler_keeps_what_is_in_flight,
@@ -246,6 +248,43 @@ fn a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone(set
 /// A task that makes one call.
 fn spawn_call(io: &corella::Io, call: impl FnOnce() + 'static) {
     drop(io.spawn(async move { call() }).unwrap());
+}
+
+fn a_fork_inside_a_callback_of_the_end_leaves_the_parents_requests_alone(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, _peer) = setup.connection(&io);
+    let child = Rc::new(Cell::new(-1));
+    let place = Rc::clone(&child);
+    // SAFETY: the child leaves by _exit below, and takes no lock that another thread may hold.
+    io.sleep(Duration::from_secs(99)).direct().then(move |_| place.set(unsafe { libc::fork() })).unwrap();
+    let receive = socket.recv(vec![0; 4]).submit().unwrap();
+    let result = scheduler.shutdown(Duration::from_secs(20));
+    if child.get() == 0 {
+        // SAFETY: ends the child without running the parent's clean-up.
+        unsafe { libc::_exit(7) };
+    }
+    result.unwrap();
+    assert!(receive.take().unwrap().is_err());
+    let mut status = 0;
+    // SAFETY: waits for the child just made.
+    assert_eq!(unsafe { libc::waitpid(child.get(), &mut status, 0) }, child.get());
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "the child ended with {status:#x}");
+}
+
+fn jobs_of_other_threads_are_dropped_with_the_scheduler(setup: &Setup) {
+    let mut scheduler = setup.builder().tasks_per_turn(1).build().unwrap();
+    let status = scheduler.io().sleep(Duration::from_secs(99)).submit().unwrap();
+    let remote = scheduler.remote();
+    let token = std::sync::Arc::new(());
+    for _ in 0..10 {
+        let token = std::sync::Arc::clone(&token);
+        remote.send(move |_| drop(token)).unwrap();
+    }
+    scheduler.poll().unwrap();
+    drop(scheduler);
+    assert_eq!(std::sync::Arc::strong_count(&token), 1);
+    drop(status);
 }
 
 fn a_callback_given_after_the_end_is_refused_with_the_status(setup: &Setup) {
