@@ -402,11 +402,15 @@ impl<A: Action> Lazy<A> {
             },
             Plan::Invalid(error) => return Err(refused(self.action, &self.io, error)),
         };
+        // From here on the action moves as raw storage only, until its request has settled: a `Box` that moved as such
+        // would claim its bytes for itself, and the addresses taken here would be void.
+        let mut payload = Payload::new(self.action);
         if let Some(parts) = op.parts_mut() {
             if parts.rest.capacity() == 0 {
                 parts.rest = core.queue.borrow_mut().spare_list();
             }
-            self.action.parts(parts);
+            let Some(action) = payload.get_mut::<A>() else { unreachable!("it has just been put there") };
+            action.parts(parts);
         }
         let request = Request {
             op,
@@ -418,7 +422,7 @@ impl<A: Action> Lazy<A> {
             due,
             token: self.token,
             chain: A::CHAIN.map(|hook| hook.0),
-            payload: Payload::new(self.action),
+            payload,
             ending,
         };
         let result = core.queue.borrow_mut().submit(request);

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::perform::is_ready;
-use super::{Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, perform};
+use super::{Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, perform, sigpipe};
 use crate::buffer::Part;
 use crate::op::{Class, Op};
 
@@ -321,6 +321,7 @@ impl Drop for Pool {
 
 /// A thread's life.
 fn work(shared: &Arc<Shared>, crew: Crew) {
+    sigpipe::hold_back_for_good();
     let place = crew as usize;
     let mut state = shared.lock();
     // A thread that stood in for a lost one goes when that has come back.

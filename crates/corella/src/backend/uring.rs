@@ -27,7 +27,7 @@ use socket2::SockAddr;
 use super::perform::{clamp, open_flags, vectors};
 use super::{
     Completion, Completions, Fault, Outcome, Portable, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Token, Value,
-    Wakeup, adopt_descriptor, lend,
+    Wakeup, adopt_descriptor, lend, sigpipe,
 };
 use crate::buffer::Part;
 use crate::fs::Metadata;
@@ -307,8 +307,11 @@ impl Uring {
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         let kept = self.keep(submission);
         let messages_used = self.messages_used;
-        let lowered = match submission.nonblocking || submission.lingers {
-            // The ring would answer EAGAIN where it is to wait, and close on this thread, however long that takes.
+        let writes_to_stream = submission.class == Class::Stream && matches!(submission.op, Op::Write { .. });
+        let would_signal = writes_to_stream && sigpipe::write_flag() == 0 && !sigpipe::is_ignored();
+        let lowered = match submission.nonblocking || submission.lingers || would_signal {
+            // The ring would answer EAGAIN where it is to wait, and close on this thread, however long that takes; and
+            // the signal of a write that nobody reads would come to this thread at any time.
             true => None,
             false => self.lower(submission, kept),
         };
@@ -355,7 +358,8 @@ impl Uring {
             }
             (Op::Write { .. }, [part]) => {
                 let length = clamp_in(submission.class, part.length);
-                entry!(Write, opcode::Write::new(fd, part.pointer, length).offset(offset))
+                let flags = write_flags(submission.class);
+                entry!(Write, opcode::Write::new(fd, part.pointer, length).offset(offset).rw_flags(flags))
             }
             (Op::Read { .. } | Op::Recv { .. }, parts) if parts.len() > 1 => {
                 let (list, count) = self.keep_message(parts);
@@ -363,7 +367,8 @@ impl Uring {
             }
             (Op::Write { .. }, parts) => {
                 let (list, count) = self.keep_message(parts);
-                entry!(Writev, opcode::Writev::new(fd, list, count).offset(offset))
+                let flags = write_flags(submission.class);
+                entry!(Writev, opcode::Writev::new(fd, list, count).offset(offset).rw_flags(flags))
             }
             (Op::Recv { .. }, [part]) => {
                 entry!(Recv, opcode::Recv::new(fd, part.pointer, clamp(part.length) as u32))
@@ -884,6 +889,11 @@ fn clamp_in(class: Class, length: usize) -> u32 {
         Class::Stream => length.min(STREAM_BYTES_MAX) as u32,
         _ => clamp(length) as u32,
     }
+}
+
+/// What a write asks for besides: on a stream, that there be no signal.
+fn write_flags(class: Class) -> i32 {
+    if class == Class::Stream { sigpipe::write_flag() } else { 0 }
 }
 
 /// What the result of a close says. After an interruption it is closed all the same (see close(2)).
