@@ -81,28 +81,28 @@ fn signal(child: &std::process::Child, signal: rustix::process::Signal) {
 #[test]
 fn a_signal_ends_it_and_what_was_printed_goes_out() {
     use rustix::process::Signal;
+    // Once the mark is there, all has been printed.
     let script = "
         file = FileHandle.open('out', 'w')
         file:print('buffered')
-        stdout:print('ready\\n')
-        stdout:flush()
         stdout:print('last')
+        FileHandle.open('mark', 'w'):close()
         Scheduler.spawn(function() stdin:read(1) end)
         Scheduler.sleep(600)";
     for backend in BACKENDS {
         for (kind, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
             let mut child = start("signal", backend, script);
-            let mut output = BufReader::new(child.stdout.take().unwrap());
-            let mut line = String::new();
-            output.read_line(&mut line).unwrap();
-            assert_eq!(line, "ready\n");
+            let mark = directory_of("signal").join("mark");
+            let give_up = std::time::Instant::now() + LIMIT;
+            while !mark.exists() && std::time::Instant::now() < give_up {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             signal(&child, kind);
             let ended = end_within(LIMIT, &mut child);
             assert_eq!((ended.code, ended.stderr.as_str()), (Some(code), ""), "{backend}");
-            line.clear();
-            output.read_line(&mut line).unwrap();
-            assert_eq!(line, "last");
+            assert_eq!(ended.stdout, "last");
             assert_eq!(std::fs::read(directory_of("signal").join("out")).unwrap(), b"buffered");
+            std::fs::remove_file(mark).unwrap();
         }
     }
 }
@@ -122,7 +122,9 @@ fn a_second_signal_ends_a_script_that_never_waits() {
             signal(&child, Signal::TERM);
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!(end_within(LIMIT, &mut child).code, None, "{backend}: the signal itself ended it");
+        let code = end_within(LIMIT, &mut child).code;
+        // By the signal itself, or in order if the first came before the loop had begun.
+        assert!(matches!(code, None | Some(143)), "{backend}: {code:?}");
     }
 }
 

@@ -137,8 +137,8 @@ impl Parts {
 /// of `bytes` (with that feature), and for lists of them (`Vec<B>`, `[B; N]`), which are written as one.
 ///
 /// # Safety
-/// The runs that `source_parts` pushes must be initialised, and stay valid at the same addresses while the value
-/// is moved, until it is next borrowed mutably or dropped.
+/// The runs that `source_parts` pushes must be initialised, and stay valid at the same addresses while the value's
+/// bytes are moved, until it is next used as a value of its type: while a request has it, it is raw storage.
 pub unsafe trait Buffer: 'static {
     /// Pushes each run of bytes to be written, in order.
     fn source_parts(&self, parts: &mut Parts);
@@ -150,7 +150,8 @@ pub unsafe trait Buffer: 'static {
 ///
 /// # Safety
 /// The runs that `target_parts` pushes must be writable, not shared, and stay valid at the same addresses while
-/// the value is moved, until it is next borrowed or dropped. Type and state must stay sound whatever bytes arrive.
+/// the value's bytes are moved, until it is next used as a value of its type: while a request has it, it is raw
+/// storage. Type and state must stay sound whatever bytes arrive.
 pub unsafe trait BufferMut: 'static {
     /// Pushes each run of bytes that may be filled, in order.
     fn target_parts(&mut self, parts: &mut Parts);
@@ -166,7 +167,8 @@ pub unsafe trait BufferMut: 'static {
 
 macro_rules! slice_buffers {
     ($($type:ty),*) => {$(
-        // SAFETY: the bytes live on the heap (or are static), owned by the value, and do not move with it.
+        // SAFETY: the bytes live on the heap (or are static), owned by the value, and do not move with it. That a box
+        // which moves claims them anew is no matter: the value moves as raw storage while the addresses are in use.
         unsafe impl Buffer for $type {
             fn source_parts(&self, parts: &mut Parts) {
                 let bytes: &[u8] = self.as_ref();
@@ -180,7 +182,8 @@ slice_buffers!(Vec<u8>, Box<[u8]>, &'static [u8], &'static str, String);
 
 macro_rules! mutable_slice_buffers {
     ($($type:ty),*) => {$(
-        // SAFETY: the bytes live on the heap, are uniquely owned and initialised, and do not move with the value.
+        // SAFETY: the bytes live on the heap, are uniquely owned and initialised, and do not move with the value; for a
+        // box as above.
         unsafe impl BufferMut for $type {
             fn target_parts(&mut self, parts: &mut Parts) {
                 let bytes: &mut [u8] = self.as_mut();

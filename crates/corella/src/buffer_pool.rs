@@ -196,7 +196,8 @@ impl Drop for PooledBuffer {
     }
 }
 
-// SAFETY: the whole boxed slice is owned, initialised, on the heap, and does not move with the value.
+// SAFETY: the whole boxed slice is owned, initialised, on the heap, and does not move with the value. A box that moves
+// claims it anew, but while the addresses are in use the value moves as raw storage.
 unsafe impl BufferMut for PooledBuffer {
     fn target_parts(&mut self, parts: &mut Parts) {
         self.filled = 0;
@@ -210,7 +211,7 @@ unsafe impl BufferMut for PooledBuffer {
     }
 }
 
-// SAFETY: the bytes live on the heap, owned by the value, and do not move with it.
+// SAFETY: the bytes live on the heap, owned by the value, and do not move with it; the box is as above.
 unsafe impl Buffer for PooledBuffer {
     fn source_parts(&self, parts: &mut Parts) {
         parts.push(self.as_ptr().cast_mut(), self.len());

@@ -40,6 +40,10 @@ impl<T: 'static> Boxed<T> {
 }
 
 /// One owned value of a type forgotten, or nothing.
+///
+/// Moving it copies bytes that may be anything (`MaybeUninit`) and thus asserts nothing of the value: addresses that
+/// were taken from the value inside stay good, also those of what a `Box` in it owns, until it is next looked at as what
+/// it is.
 pub(crate) struct Erased<const WORDS: usize> {
     data: MaybeUninit<[u64; WORDS]>,
     kind: Option<&'static Kind>,

@@ -346,6 +346,15 @@ impl Op {
         }
     }
 
+    /// Whether it takes bytes out of a stream, so that they are gone from it.
+    pub(crate) fn is_stream_read(&self, class: Class) -> bool {
+        match self {
+            Op::Recv { .. } => true,
+            Op::Read { at: At::Cursor, .. } => !matches!(class, Class::File { .. }),
+            _ => false,
+        }
+    }
+
     /// How far a read must get; `None` for what does not read.
     pub(crate) fn extent(&self) -> Option<Extent> {
         match self {

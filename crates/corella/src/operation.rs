@@ -287,6 +287,13 @@ impl<A: Action> Operation<A> {
                 if core.is_foreign() {
                     return Err(take_in_child::<A>(&core, id));
                 }
+                if core.ended.get()
+                    && let Some((mut payload, ..)) = core.queue.borrow_mut().take(id)
+                    && let Some(action) = payload.take::<A>()
+                {
+                    let error = Error::new(ErrorKind::SchedulerGone, "submit", "");
+                    return Err(refused(action, &core.io(), error));
+                }
                 let old = core.queue.borrow_mut().set_ending_and_deliver(id, ending(false));
                 drop(old);
                 Ok((core, id))
@@ -437,11 +444,15 @@ impl<A: Action> Lazy<A> {
             },
             Plan::Invalid(error) => return Err(refused(self.action, &self.io, error)),
         };
+        // From here on the action moves as raw storage only, until its request has settled: a `Box` that moved as such
+        // would claim its bytes for itself, and the addresses taken here would be void.
+        let mut payload = Payload::new(self.action);
         if let Some(parts) = op.parts_mut() {
             if parts.rest.capacity() == 0 {
                 parts.rest = core.queue.borrow_mut().spare_list();
             }
-            self.action.parts(parts);
+            let Some(action) = payload.get_mut::<A>() else { unreachable!("it has just been put there") };
+            action.parts(parts);
         }
         let request = Request {
             op,
@@ -453,7 +464,7 @@ impl<A: Action> Lazy<A> {
             due,
             token: self.token,
             chain: A::CHAIN.map(|hook| hook.0),
-            payload: Payload::new(self.action),
+            payload,
             ending,
         };
         let result = core.queue.borrow_mut().submit(request);

@@ -68,10 +68,30 @@ impl<T> Drop for OfThisProcess<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     static DROPS: AtomicU64 = AtomicU64::new(0);
+
+    /// Whether `check` says yes in a forked child, and in time.
+    pub(crate) fn holds_in_child(check: impl FnOnce() -> bool) -> bool {
+        const SECONDS: libc::c_uint = 10;
+        watch();
+        // SAFETY: the child looks at its copy of the memory, and leaves by a signal or by _exit, without running the
+        // parent's clean-up.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as above; the alarm is the child's own.
+            unsafe {
+                libc::alarm(SECONDS);
+                libc::_exit(i32::from(!check()));
+            }
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child just made.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+    }
 
     struct Counted;
 
@@ -84,18 +104,12 @@ mod tests {
     #[test]
     fn a_forked_child_does_not_drop_what_is_its_parents() {
         watch();
-        let value = OfThisProcess::new(Counted);
-        // SAFETY: the child drops a value of its own memory and leaves by _exit; it takes no lock.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            drop(value);
-            // SAFETY: ends the child without running the parent's clean-up.
-            unsafe { libc::_exit(DROPS.load(Ordering::Relaxed) as i32) };
-        }
-        let mut status = 0;
-        // SAFETY: waits for the child just made.
-        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+        let mut value = Some(OfThisProcess::new(Counted));
+        let is_kept = holds_in_child(|| {
+            drop(value.take());
+            DROPS.load(Ordering::Relaxed) == 0
+        });
+        assert!(is_kept);
         drop(value);
         assert_eq!(DROPS.load(Ordering::Relaxed), 1);
     }

@@ -19,6 +19,7 @@ mod perform;
 mod pool;
 #[cfg(unix)]
 mod portable;
+mod sigpipe;
 mod simulated;
 #[cfg(target_os = "linux")]
 mod uring;

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
 use socket2::{SockAddr, SockRef};
 
-use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value};
+use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value, sigpipe};
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Entries, Op, OpenOptions, Shutdown};
@@ -206,6 +206,9 @@ fn transfer(submission: &Submission<'_>) -> Outcome {
     let raw = submission.descriptor;
     let (list, count) = vectors(submission.parts);
     let writes = matches!(submission.op, Op::Write { .. });
+    if writes && submission.class == Class::Stream {
+        return write_to_stream(submission);
+    }
     // SAFETY: the parts are the backend's from submission to completion (see the module page), and this call ends
     // before the completion is reported. `list` points to `count` parts that live through the call.
     let result = unsafe {
@@ -221,6 +224,24 @@ fn transfer(submission: &Submission<'_>) -> Outcome {
         }
     };
     counted(result)
+}
+
+/// write on a stream, without a signal if nobody will read it.
+fn write_to_stream(submission: &Submission<'_>) -> Outcome {
+    let raw = submission.descriptor;
+    let (list, count) = vectors(submission.parts);
+    #[cfg(target_os = "linux")]
+    match sigpipe::write_flag() {
+        0 => {}
+        // SAFETY: as in `transfer`.
+        flag => match counted(unsafe { libc::pwritev2(raw, list, count, HERE, flag) }) {
+            // A device whose driver takes no flags.
+            Err(Fault::Os(libc::EOPNOTSUPP)) => {}
+            outcome => return outcome,
+        },
+    }
+    // SAFETY: as in `transfer`.
+    sigpipe::without_signal(|| counted(unsafe { libc::writev(raw, list, count) }))
 }
 
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
@@ -252,22 +273,26 @@ fn message(submission: &Submission<'_>, flags: libc::c_int) -> Outcome {
     counted(result)
 }
 
+/// No place: all there is on a stream.
+#[cfg(target_os = "linux")]
+const HERE: libc::off_t = -1;
+
 /// read or write on a stream without waiting, whatever mode its description is in: what others do with the mode cannot
 /// make this thread wait. Nothing where the system has no such call for it.
 #[cfg(target_os = "linux")]
 pub(super) fn transfer_at_once(submission: &Submission<'_>) -> Option<Outcome> {
-    // No place: all there is on a stream.
-    const HERE: libc::off_t = -1;
+    let raw = submission.descriptor;
     let (list, count) = vectors(submission.parts);
+    // SAFETY: as in `transfer`.
+    let write = |flags| counted(unsafe { libc::pwritev2(raw, list, count, HERE, libc::RWF_NOWAIT | flags) });
     loop {
-        // SAFETY: as in `transfer`.
-        let result = unsafe {
-            match submission.op {
-                Op::Write { .. } => libc::pwritev2(submission.descriptor, list, count, HERE, libc::RWF_NOWAIT),
-                _ => libc::preadv2(submission.descriptor, list, count, HERE, libc::RWF_NOWAIT),
-            }
+        let outcome = match (submission.op, sigpipe::write_flag()) {
+            (Op::Write { .. }, 0) => sigpipe::without_signal(|| write(0)),
+            (Op::Write { .. }, flag) => write(flag),
+            // SAFETY: as in `transfer`.
+            _ => counted(unsafe { libc::preadv2(raw, list, count, HERE, libc::RWF_NOWAIT) }),
         };
-        match counted(result) {
+        match outcome {
             Err(Fault::Interrupted) => continue,
             // Not on this kernel, or not on this kind of stream; the call without the flag has the last word.
             Err(Fault::Os(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)) => return None,

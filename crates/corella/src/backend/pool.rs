@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::perform::is_ready;
-use super::{Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, perform};
+use super::{Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, perform, sigpipe};
 use crate::buffer::Part;
 use crate::op::{Class, Op};
 
@@ -244,6 +244,11 @@ impl Pool {
             return;
         }
         let mut state = self.shared.lock();
+        if let Some(place) = state.blocked.iter().position(|job| job.token == token) {
+            state.blocked.remove(place);
+            self.pending -= 1;
+            return completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
+        }
         for crew in [Crew::Files, Crew::Patient, Crew::Closes] {
             let this = &mut state.crews[crew as usize];
             if let Some(place) = this.jobs.iter().position(|job| job.token == token) {
@@ -266,10 +271,13 @@ impl Pool {
     /// Takes every job back that no thread has begun, but closes.
     pub(crate) fn cancel_all(&mut self, completions: &mut Completions) {
         let mut state = self.shared.lock();
+        let stopped = |job: Job| Completion { token: job.token, outcome: Err(Fault::Interrupted) };
+        let blocked = std::mem::take(&mut state.blocked);
+        self.pending -= blocked.len();
+        completions.extend(blocked.into_iter().map(stopped));
         for crew in [Crew::Files, Crew::Patient] {
             let jobs = std::mem::take(&mut state.crews[crew as usize].jobs);
             self.pending -= jobs.len();
-            let stopped = |job: Job| Completion { token: job.token, outcome: Err(Fault::Interrupted) };
             completions.extend(jobs.into_iter().map(stopped));
             // What a thread is at ends with it, and waits for no event again.
             state.crews[crew as usize].running.iter_mut().for_each(|running| running.is_cancelled = true);
@@ -313,6 +321,7 @@ impl Drop for Pool {
 
 /// A thread's life.
 fn work(shared: &Arc<Shared>, crew: Crew) {
+    sigpipe::hold_back_for_good();
     let place = crew as usize;
     let mut state = shared.lock();
     // A thread that stood in for a lost one goes when that has come back.

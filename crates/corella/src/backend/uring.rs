@@ -27,7 +27,7 @@ use socket2::SockAddr;
 use super::perform::{clamp, open_flags, vectors};
 use super::{
     Completion, Completions, Fault, Outcome, Portable, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Token, Value,
-    Wakeup, adopt_descriptor, lend,
+    Wakeup, adopt_descriptor, lend, sigpipe,
 };
 use crate::buffer::Part;
 use crate::fs::Metadata;
@@ -98,6 +98,8 @@ impl UserData {
 /// and the kernel would fetch it all before it returns to this thread.
 const STREAM_BYTES_MAX: usize = 1 << 20;
 
+/// No place in `kept`.
+const NOT_KEPT: u32 = u32::MAX;
 /// FIFOs that may be waited for at once; more wait in line here. Each holds a worker of the kernel's until its other
 /// side comes, so opens have workers of their own beside those that everything else needs: as many as there are opens
 /// at the ring, and this many at most.
@@ -157,6 +159,8 @@ pub(crate) struct Uring {
     kept: Vec<Kept>,
     kept_free: Option<u32>,
     kept_used: usize,
+    /// The place in `kept` by the low half of a token, which is the index of its request.
+    kept_of: Vec<u32>,
     opens_at_ring: usize,
     /// Those of them that wait for the other side of a FIFO.
     fifo_opens_at_ring: usize,
@@ -288,6 +292,7 @@ impl Uring {
             kept: Vec::new(),
             kept_free: None,
             kept_used: 0,
+            kept_of: Vec::new(),
             opens_at_ring: 0,
             fifo_opens_at_ring: 0,
             fifo_opens_waiting: VecDeque::new(),
@@ -302,8 +307,11 @@ impl Uring {
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         let kept = self.keep(submission);
         let messages_used = self.messages_used;
-        let lowered = match submission.nonblocking || submission.lingers {
-            // The ring would answer EAGAIN where it is to wait, and close on this thread, however long that takes.
+        let writes_to_stream = submission.class == Class::Stream && matches!(submission.op, Op::Write { .. });
+        let would_signal = writes_to_stream && sigpipe::write_flag() == 0 && !sigpipe::is_ignored();
+        let lowered = match submission.nonblocking || submission.lingers || would_signal {
+            // The ring would answer EAGAIN where it is to wait, and close on this thread, however long that takes; and
+            // the signal of a write that nobody reads would come to this thread at any time.
             true => None,
             false => self.lower(submission, kept),
         };
@@ -350,7 +358,8 @@ impl Uring {
             }
             (Op::Write { .. }, [part]) => {
                 let length = clamp_in(submission.class, part.length);
-                entry!(Write, opcode::Write::new(fd, part.pointer, length).offset(offset))
+                let flags = write_flags(submission.class);
+                entry!(Write, opcode::Write::new(fd, part.pointer, length).offset(offset).rw_flags(flags))
             }
             (Op::Read { .. } | Op::Recv { .. }, parts) if parts.len() > 1 => {
                 let (list, count) = self.keep_message(parts);
@@ -358,7 +367,8 @@ impl Uring {
             }
             (Op::Write { .. }, parts) => {
                 let (list, count) = self.keep_message(parts);
-                entry!(Writev, opcode::Writev::new(fd, list, count).offset(offset))
+                let flags = write_flags(submission.class);
+                entry!(Writev, opcode::Writev::new(fd, list, count).offset(offset).rw_flags(flags))
             }
             (Op::Recv { .. }, [part]) => {
                 entry!(Recv, opcode::Recv::new(fd, part.pointer, clamp(part.length) as u32))
@@ -488,6 +498,11 @@ impl Uring {
                 (self.kept.len() - 1) as u32
             }
         };
+        let request = submission.token.0 as u32 as usize;
+        if self.kept_of.len() <= request {
+            self.kept_of.resize(request + 1, NOT_KEPT);
+        }
+        self.kept_of[request] = index;
         Some(index)
     }
 
@@ -618,8 +633,9 @@ impl Uring {
     }
 
     pub(crate) fn cancel(&mut self, token: Token, op: &Op, descriptor: RawDescriptor, completions: &mut Completions) {
-        let is_it = |kept: &Kept| matches!(kept, Kept::Used { token: other, .. } if *other == token);
-        let kept = if self.kept_used == 0 { None } else { self.kept.iter().position(is_it) };
+        let is_it = |kept: &u32| matches!(self.kept[*kept as usize], Kept::Used { token: other, .. } if other == token);
+        let kept = self.kept_of.get(token.0 as u32 as usize).copied().filter(|kept| *kept != NOT_KEPT);
+        let kept = kept.filter(is_it).map(|kept| kept as usize);
         let user_data = match kept {
             Some(index) => {
                 if let Some(place) = self.fifo_opens_waiting.iter().position(|waiting| *waiting as usize == index) {
@@ -873,6 +889,11 @@ fn clamp_in(class: Class, length: usize) -> u32 {
         Class::Stream => length.min(STREAM_BYTES_MAX) as u32,
         _ => clamp(length) as u32,
     }
+}
+
+/// What a write asks for besides: on a stream, that there be no signal.
+fn write_flags(class: Class) -> i32 {
+    if class == Class::Stream { sigpipe::write_flag() } else { 0 }
 }
 
 /// What the result of a close says. After an interruption it is closed all the same (see close(2)).

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use super::handles::{Handle, HandleKey, Life, Target};
 use super::outcome::State;
 use super::slots::{Cause, Ending, Payload, RequestId, Slot};
-use super::{Refusal, RequestQueue, lanes};
+use super::{FOREIGN_TOKEN, Refusal, RequestQueue, lanes};
 use crate::backend::{Descriptor, RawDescriptor};
 use crate::error::{Error, ErrorKind};
 use crate::op::Op;
@@ -53,6 +53,10 @@ impl RequestQueue {
                 return Err(Box::new(Refusal { error, payload, ending }));
             }
         };
+        if token.as_ref().is_some_and(|token| !token.claim()) {
+            let error = Error::new(ErrorKind::WrongProcess, "close", handle.name(&self.backend));
+            return Err(Box::new(Refusal { error: error.with_note(FOREIGN_TOKEN), payload, ending }));
+        }
         handle.life = Life::Closing;
         for index in lanes::members(key.index, &self.handles, &self.slots) {
             if self.slots[index].state != State::Settled && (now || self.slots[index].op.ends_at_close()) {

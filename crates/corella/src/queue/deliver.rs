@@ -57,13 +57,7 @@ impl RequestQueue {
         slot.chain = None;
         slot.registration = None;
         slot.report = Some(report);
-        let id = self.slots.id(index);
-        self.list_settled(id);
-    }
-
-    /// Whether a request has settled.
-    pub(crate) fn is_settled(&self, id: RequestId) -> bool {
-        self.slots.find(id).is_some_and(|index| self.slots[index].is_over())
+        self.hand_on(index);
     }
 
     /// Whether a settled request was a success.
@@ -121,8 +115,8 @@ impl RequestQueue {
     /// Changes how an outcome is to be taken, and has it delivered anew if it has settled already.
     pub(crate) fn set_ending_and_deliver(&mut self, id: RequestId, ending: Ending) -> Result<Ending, Ending> {
         let old = self.set_ending(id, ending);
-        if self.is_settled(id) {
-            self.list_settled(id);
+        if let Some(index) = self.slots.find(id).filter(|index| self.slots[*index].is_over()) {
+            self.hand_on(index);
         }
         old
     }

@@ -59,12 +59,14 @@ pub(crate) enum Broken {
 pub(crate) struct Pushback {
     /// Bytes by their place in the stream, in order. Requests may be given up in any order.
     segments: VecDeque<(u64, VecDeque<u8>)>,
-    pub(crate) connections: VecDeque<Descriptor>,
+    /// Connections by their place among all that were accepted, in order.
+    connections: VecDeque<(u64, Descriptor)>,
 }
 
 impl Pushback {
     pub(crate) fn new(bytes: Vec<u8>, connections: Vec<Descriptor>) -> Pushback {
-        let mut pushback = Pushback { segments: VecDeque::new(), connections: connections.into() };
+        let connections = (0..).zip(connections).collect();
+        let mut pushback = Pushback { segments: VecDeque::new(), connections };
         pushback.insert(0, bytes);
         pushback
     }
@@ -78,6 +80,21 @@ impl Pushback {
             };
             self.segments.insert(index, (place, bytes.into()));
         }
+    }
+
+    /// Puts a connection back that had this place among those accepted.
+    pub(crate) fn insert_connection(&mut self, place: u64, connection: Descriptor) {
+        let index = self.connections.partition_point(|(other, _)| *other < place);
+        self.connections.insert(index, (place, connection));
+    }
+
+    /// The first connection, with its place.
+    pub(crate) fn take_connection(&mut self) -> Option<(u64, Descriptor)> {
+        self.connections.pop_front()
+    }
+
+    pub(crate) fn has_connections(&self) -> bool {
+        !self.connections.is_empty()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -103,7 +120,8 @@ impl Pushback {
 
     /// All of it, in order.
     pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<Descriptor>) {
-        (self.segments.into_iter().flat_map(|(_, bytes)| bytes).collect(), self.connections.into())
+        let connections = self.connections.into_iter().map(|(_, connection)| connection).collect();
+        (self.segments.into_iter().flat_map(|(_, bytes)| bytes).collect(), connections)
     }
 }
 
@@ -119,7 +137,8 @@ pub(crate) struct Handle {
     pub(crate) lanes: [Lane; Lanes::COUNT],
     /// The last barrier, append or write at the cursor, settled or not.
     pub(crate) last_wall: Option<RequestId>,
-    pub(crate) last_barrier: Option<RequestId>,
+    /// Barriers in the lanes.
+    pub(crate) barriers: u32,
     /// Requests in the lanes that are more than plain reads. While there are none, a read needs no look at the others.
     pub(crate) not_only_reads: u32,
     pub(crate) broken: Option<Broken>,
@@ -149,7 +168,7 @@ impl Handle {
             target,
             lanes: [Lane { head: NONE, tail: NONE }; Lanes::COUNT],
             last_wall: None,
-            last_barrier: None,
+            barriers: 0,
             not_only_reads: 0,
             broken: None,
             cursor: 0,

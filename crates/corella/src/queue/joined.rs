@@ -42,7 +42,7 @@ impl RequestQueue {
         let mut followers = std::mem::take(&mut self.followers);
         let mut next = self.slots[leader].links[SEND].next;
         for _ in 0..joined {
-            followers.push(next);
+            followers.push(self.slots.id(next));
             next = self.slots[next].links[SEND].next;
         }
         let mut left = match outcome {
@@ -52,17 +52,17 @@ impl RequestQueue {
         let share = left.min(self.remaining(leader));
         left -= share;
         // All go back to their lane first, so that the leader's settling finds them there.
-        for follower in &followers {
-            let share = left.min(self.remaining(*follower));
+        for id in &followers {
+            let follower = id.index;
+            let share = left.min(self.remaining(follower));
             left -= share;
-            let slot = &mut self.slots[*follower];
+            let slot = &mut self.slots[follower];
             slot.moved += share;
             slot.begun |= share > 0;
             slot.state = State::Held;
-            if slot.blocker == NONE && self.remaining(*follower) > 0 && self.slots[*follower].cause.is_none() {
+            if slot.blocker == NONE && self.remaining(follower) > 0 && self.slots[follower].cause.is_none() {
                 // Its predecessor has settled meanwhile: nobody else would look at it again.
-                let id = self.slots.id(*follower);
-                self.rechecks.push_back(id);
+                self.rechecks.push_back(*id);
             }
         }
         let outcome = match outcome {
@@ -72,15 +72,15 @@ impl RequestQueue {
             other => other,
         };
         self.apply(leader, outcome);
-        for follower in followers.drain(..) {
-            let is_whole = self.remaining(follower) == 0;
-            let slot = &self.slots[follower];
-            if slot.state == State::Settled {
-                // The leader's failure broke the lane.
-            } else if is_whole {
-                let moved = slot.moved;
+        for id in followers.drain(..) {
+            // The leader's failure may have broken the lane; then they have settled, and may be gone.
+            let Some(follower) = self.slots.find(id).filter(|index| self.slots[*index].state == State::Held) else {
+                continue;
+            };
+            if self.remaining(follower) == 0 {
+                let moved = self.slots[follower].moved;
                 self.settle(follower, Ok(Value::Count(moved)));
-            } else if slot.cause.is_some() {
+            } else if self.slots[follower].cause.is_some() {
                 let error = self.stop_error(follower);
                 self.settle(follower, Err(error));
             }

@@ -32,12 +32,12 @@ pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
     if !access.only_reads() {
         handle.not_only_reads += 1;
     }
-    slots[index].wall = if access == Access::Unordered { handle.last_barrier } else { handle.last_wall };
+    slots[index].wall = if access == Access::Unordered { None } else { handle.last_wall };
     if matches!(access, Access::Barrier | Access::Append | Access::CursorWrite) {
         handle.last_wall = Some(slots.id(index));
     }
     if access == Access::Barrier {
-        handle.last_barrier = Some(slots.id(index));
+        handle.barriers += 1;
     }
 }
 
@@ -55,9 +55,9 @@ pub(crate) fn unlink(index: u32, slots: &mut Slots, handle: &mut Handle) {
             _ => slots[next].links[lane].previous = previous,
         }
     }
-    if !slots[index].op.access(handle.class, slots[index].unordered).only_reads() {
-        handle.not_only_reads -= 1;
-    }
+    let access = slots[index].op.access(handle.class, slots[index].unordered);
+    handle.not_only_reads -= u32::from(!access.only_reads());
+    handle.barriers -= u32::from(access == Access::Barrier);
     slots[index].lanes = Lanes::NONE;
 }
 
@@ -72,8 +72,8 @@ pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &Handle) -> Option
     if let Some(wall) = wall {
         return Some(wall);
     }
-    if access == Access::Unordered {
-        // Only barriers matter to it, and the last before it has settled.
+    if access == Access::Unordered && handle.barriers == 0 {
+        // Only they matter to it.
         return None;
     }
     for lane in (0..Lanes::COUNT).filter(|lane| slot.lanes.contains(*lane)) {

@@ -44,10 +44,12 @@ impl RequestQueue {
             Op::Barrier => Some(Ok(Value::Count(0))),
             Op::Seek { to } => Some(seek(*to, handle, &self.backend)),
             Op::Accept => {
-                let connection = handle.pushback.as_mut()?.connections.pop_front()?;
+                let (place, connection) = handle.pushback.as_mut()?.take_connection()?;
+                slot.origin = place;
+                slot.begun = false;
                 Some(Ok(Value::Descriptor(connection)))
             }
-            Op::Recv { parts, .. } | Op::Read { parts, .. } => {
+            Op::Recv { parts, .. } | Op::Read { at: At::Cursor, parts, .. } => {
                 let (payload, moved) = (&mut slot.payload, slot.moved);
                 let (place, count) = handle.pushback.as_mut()?.take(|bytes| match payload.get_mut::<ReadToEnd>() {
                     Some(target) if to_end => target.take_all(bytes),

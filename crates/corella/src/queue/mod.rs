@@ -41,6 +41,9 @@ const PUMP_BUDGET: usize = 1024;
 /// Entries of requests given up that the list of those queued may have before they are looked for.
 const QUEUED_SLACK: usize = 64;
 
+/// Why a forked child's request with a token of its parent's is refused.
+const FOREIGN_TOKEN: &str = "its cancel token is that of the parent's requests";
+
 /// A request as the handles make it.
 pub(crate) struct Request {
     pub(crate) op: Op,
@@ -114,7 +117,7 @@ pub(crate) struct RequestQueue {
     /// Reused from submission to submission.
     parts: Vec<Part>,
     /// Reused from joined write to joined write.
-    followers: Vec<u32>,
+    followers: Vec<RequestId>,
     /// Reused from settling to settling.
     released: Vec<RequestId>,
     /// Lists of parts of vectored requests, kept for the next.
@@ -206,6 +209,9 @@ impl RequestQueue {
             let error = Error::new(kind, request.op.to_string(), name);
             Err(if note.is_empty() { error } else { error.with_note(note) })
         };
+        if request.token.as_ref().is_some_and(|token| !token.claim()) {
+            return refuse(ErrorKind::WrongProcess, FOREIGN_TOKEN);
+        }
         if let Some(key) = request.handle {
             let handle = match self.handles.find(key) {
                 Some(index) if self.handles[index].life == Life::Open => &self.handles[index],

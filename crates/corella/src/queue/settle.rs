@@ -2,8 +2,7 @@
 
 use super::handles::{Broken, Handle, HandleKey};
 use super::outcome::{Event, State, Step, decide};
-use super::slots::{Ending, Link, NONE, Report, RequestId, Slot};
-use super::stop::is_nobodys;
+use super::slots::{Cause, Ending, Link, NONE, Report, RequestId, Slot};
 use super::{PUMP_BUDGET, RequestQueue, lanes};
 use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PARTS_MAX, Value};
 use crate::buffer::{ReadToEnd, copy_out};
@@ -49,13 +48,19 @@ impl RequestQueue {
     fn keep_in_order(&mut self, index: u32, outcome: Outcome) -> Outcome {
         let slot = &mut self.slots[index];
         let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) else { return outcome };
+        if matches!(slot.op, Op::Accept) && slot.begun && outcome.is_ok() {
+            slot.origin = handle.received;
+            handle.received += 1;
+        }
         let Some(pushback) = &mut handle.pushback else { return outcome };
         match (&slot.op, outcome) {
-            (Op::Accept, Ok(Value::Descriptor(connection))) if !pushback.connections.is_empty() => {
-                pushback.connections.push_back(connection);
+            // One that the OS has just given, and not one that came back.
+            (Op::Accept, Ok(Value::Descriptor(connection))) if slot.begun && pushback.has_connections() => {
+                pushback.insert_connection(slot.origin, connection);
+                slot.begun = false;
             }
-            (Op::Recv { .. } | Op::Read { .. }, outcome @ (Ok(Value::Count(_)) | Err(Fault::Interrupted)))
-                if pushback.begins_before(slot.origin) && !matches!(handle.class, Class::File { .. }) =>
+            (op, outcome @ (Ok(Value::Count(_)) | Err(Fault::Interrupted)))
+                if op.is_stream_read(handle.class) && pushback.begins_before(slot.origin) =>
             {
                 let count = match outcome {
                     Ok(Value::Count(count)) => count,
@@ -144,6 +149,9 @@ impl RequestQueue {
 
     /// What an outcome means for its request; counts the bytes.
     fn classify(&mut self, index: u32, outcome: &Outcome) -> Event {
+        let is_stream_read = self.slots[index]
+            .handle
+            .is_some_and(|key| self.slots[index].op.is_stream_read(self.handles[key.index].class));
         let is_file = self.slots[index]
             .handle
             .is_some_and(|key| matches!(self.handles[key.index].class, Class::File { .. } | Class::SharedFile));
@@ -161,7 +169,7 @@ impl RequestQueue {
             }
             return Event::Done;
         };
-        if let (Some(_), Some(key)) = (extent, slot.handle) {
+        if let (true, Some(key)) = (is_stream_read, slot.handle) {
             self.handles[key.index].received += count;
         }
         #[cfg(corella_valgrind)]
@@ -206,7 +214,6 @@ impl RequestQueue {
         slot.state = State::Settled;
         self.unsettled -= 1;
         slot.report = Some(Report { result, moved });
-        let id = self.slots.id(index);
         if let Some(key) = self.slots[index].handle {
             let breaks = self.tell_handle(index, key.index);
             lanes::unlink(index, &mut self.slots, &mut self.handles[key.index]);
@@ -219,16 +226,19 @@ impl RequestQueue {
                 drop(self.handles.remove(key.index));
             }
         }
-        self.list_settled(id);
+        self.hand_on(index);
     }
 
-    /// Has the scheduler deliver a settled request, unless its owner is to ask for it, or it has none.
-    pub(super) fn list_settled(&mut self, id: RequestId) {
-        let is_asked_for = self.slots.find(id).is_some_and(|index| {
-            let slot = &self.slots[index];
-            slot.chain.is_none() && (matches!(slot.ending, Ending::Kept) || is_nobodys(slot))
-        });
-        if !is_asked_for {
+    /// Has the scheduler deliver a settled request, unless its owner is to ask for it. One that never began and was
+    /// given up is nobody's: it is gone after this.
+    pub(super) fn hand_on(&mut self, index: u32) {
+        let slot = &self.slots[index];
+        let id = self.slots.id(index);
+        let is_over = slot.chain.is_none();
+        if is_over && slot.cause == Some(Cause::Abandon) && !slot.begun {
+            let taken = self.take(id).map(|(payload, _, ending)| (payload, ending));
+            self.leftovers.extend(taken);
+        } else if !(is_over && matches!(slot.ending, Ending::Kept)) {
             self.settled.push_back(id);
         }
     }
@@ -279,7 +289,7 @@ impl RequestQueue {
             if !is_file {
                 push_back(slot, handle);
             }
-        } else if matches!(slot.op, Op::Recv { .. } | Op::Accept) || (!is_file && matches!(slot.op, Op::Read { .. })) {
+        } else if matches!(slot.op, Op::Accept) || slot.op.is_stream_read(handle.class) {
             slot.untaken = true;
             handle.untaken += 1;
         }
@@ -351,7 +361,7 @@ pub(super) fn push_back(slot: &mut Slot, handle: &mut Handle) {
                 && let Ok(Value::Descriptor(_)) = result
                 && let Ok(Value::Descriptor(connection)) = std::mem::replace(result, Ok(Value::Count(0)))
             {
-                handle.pushback.get_or_insert_default().connections.push_back(connection);
+                handle.pushback.get_or_insert_default().insert_connection(slot.origin, connection);
             }
         }
         // Unless another has moved it since.
@@ -361,7 +371,7 @@ pub(super) fn push_back(slot: &mut Slot, handle: &mut Handle) {
         {
             handle.cursor = slot.origin;
         }
-        Op::Recv { .. } | Op::Read { .. } if !matches!(handle.class, Class::File { .. }) && slot.moved > 0 => {
+        _ if slot.op.is_stream_read(handle.class) && slot.moved > 0 => {
             let count = std::mem::take(&mut slot.moved);
             let mut bytes = received_bytes(slot, count);
             if planted::is(Defect::ByteDroppedAtRacedCancel) {

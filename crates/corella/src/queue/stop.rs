@@ -4,7 +4,7 @@ use super::RequestQueue;
 use super::deadlines::Nanoseconds;
 use super::outcome::{Event, State, Step, decide};
 use super::settle::push_back;
-use super::slots::{Cause, Ending, Payload, RequestId, Slot};
+use super::slots::{Cause, Ending, Payload, RequestId};
 use crate::backend::{RawDescriptor, Value};
 use crate::op::{Lanes, Op};
 
@@ -38,11 +38,6 @@ impl RequestQueue {
                 slot.cause = Some(cause);
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
-                if is_nobodys(&self.slots[index])
-                    && let Some((payload, _, ending)) = self.take(self.slots.id(index))
-                {
-                    self.leftovers.push((payload, ending));
-                }
             }
             Step::AskOs => {
                 slot.cause = Some(cause);
@@ -156,9 +151,4 @@ impl RequestQueue {
         }
         self.pump();
     }
-}
-
-/// Whether a settled request never started and was given up: then nobody is to hear of it.
-pub(super) fn is_nobodys(slot: &Slot) -> bool {
-    slot.cause == Some(Cause::Abandon) && !slot.begun && slot.is_over()
 }

@@ -320,7 +320,7 @@ impl Io {
         }
     }
 
-    /// Whether the scheduler has ended.
+    /// Whether the scheduler has ended. Yes in a forked child, whose copy of it never runs.
     pub fn is_gone(&self) -> bool {
         self.try_core().is_err()
     }

@@ -61,7 +61,9 @@ impl Inbox {
         }
     }
 
+    /// Not for a forked child: a thread that is not there any more may have had it at the fork.
     fn lock(&self) -> MutexGuard<'_, State> {
+        debug_assert!(!self.is_foreign(), "a forked child waits for no lock of its parent's threads");
         // Nothing of a program's runs under the lock, so a poisoned one holds nothing half done.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -80,6 +82,9 @@ impl Inbox {
     }
 
     pub(crate) fn push_wake(&self, task: TaskKey) {
+        if self.is_foreign() {
+            return;
+        }
         let mut state = self.lock();
         if !state.ended {
             state.wakes.push(task);
@@ -89,6 +94,9 @@ impl Inbox {
     }
 
     pub(crate) fn push_cancel(&self, request: RequestId) {
+        if self.is_foreign() {
+            return;
+        }
         let mut state = self.lock();
         if !state.ended {
             state.cancels.insert(request);
@@ -161,8 +169,9 @@ impl Inbox {
         }
     }
 
+    /// Whether nobody takes anything out any more: also in a forked child, where nobody ever did.
     pub(crate) fn has_ended(&self) -> bool {
-        self.lock().ended
+        self.is_foreign() || self.lock().ended
     }
 }
 
@@ -225,7 +234,7 @@ impl Remote {
         self.inbox.notify();
     }
 
-    /// Whether the scheduler has ended.
+    /// Whether the scheduler has ended. Yes in a forked child, whose copy of it never runs.
     pub fn is_gone(&self) -> bool {
         self.inbox.has_ended()
     }
@@ -234,5 +243,29 @@ impl Remote {
 impl fmt::Debug for Remote {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Remote({})", self.inbox.scheduler)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tasks::ROOT;
+    use super::*;
+    use crate::backend::fork::tests::holds_in_child;
+
+    #[test]
+    fn a_forked_child_waits_for_no_lock_that_a_thread_of_its_parent_holds() {
+        fork::watch();
+        let inbox = Inbox::new(1, Wakeup::Flag(Arc::default()), 1);
+        let held = inbox.lock();
+        let is_answered = holds_in_child(|| {
+            inbox.push_wake(ROOT);
+            inbox.push_cancel(RequestId { index: 0, generation: 1 });
+            inbox.notify();
+            inbox.push_job(Box::new(|_| {})).is_err_and(|(_, kind)| kind == ErrorKind::WrongProcess)
+                && inbox.has_ended()
+        });
+        assert!(is_answered);
+        drop(held);
+        assert!(!inbox.has_ended());
     }
 }

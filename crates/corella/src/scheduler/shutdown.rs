@@ -31,6 +31,10 @@ impl Scheduler {
     /// # Ok(()) }
     /// ```
     pub fn shutdown(self, limit: Duration) -> Result<(), Leaked> {
+        if self.core.is_foreign() {
+            // As in a drop: all of it is the parent's.
+            return Ok(());
+        }
         self.core.end(Some(self.core.after(limit)), true)
     }
 }
@@ -61,6 +65,8 @@ impl Core {
             queue.close_all_handles();
         }
         self.call(|| drop(arrived));
+        let fetched = self.arrived.take();
+        self.call(|| drop(fetched));
         self.kill_all_tasks();
         let result = self.reap_all(limit, delivers);
         // Callbacks may have been what kept tasks' values alive.
@@ -103,6 +109,10 @@ impl Core {
                 self.run_ready();
             } else {
                 self.drop_undelivered();
+            }
+            if self.is_foreign() {
+                // A callback has forked, and this is the child: all that is left is the parent's to reap.
+                return Ok(());
             }
             let has_callbacks = delivers && !(self.ready.is_empty() && self.direct.borrow().is_empty());
             let must_reap = self.queue.borrow().must_reap();

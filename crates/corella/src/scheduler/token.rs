@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::remote::Inbox;
+use crate::backend::fork;
 use crate::queue::slots::RequestId;
 
 /// Stops every request that was given it, and every one that will be. Clones are the same token.
 ///
-/// Dropping a token is not cancelling.
+/// Dropping a token is not cancelling. A token that requests of a process were given is that process's: in a forked child
+/// a request with it is refused with `WrongProcess`.
 ///
 /// ```
 /// # fn main() -> Result<(), corella::Error> {
@@ -24,14 +27,23 @@ use crate::queue::slots::RequestId;
 /// ```
 #[derive(Clone, Default)]
 pub struct CancelToken {
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
 }
 
+/// The unsettled requests that were given a token, by scheduler and name.
+type Requests = BTreeMap<(u64, RequestId), Arc<Inbox>>;
+
 #[derive(Default)]
-struct State {
-    cancelled: bool,
-    /// The unsettled requests that were given this token, by scheduler and name.
-    requests: BTreeMap<(u64, RequestId), Arc<Inbox>>,
+struct Shared {
+    cancelled: AtomicBool,
+    /// One more than the number of the process whose requests are given this token; zero until the first.
+    process: AtomicU64,
+    requests: Mutex<Requests>,
+}
+
+/// This process as [`Shared::process`] has it.
+fn here() -> u64 {
+    fork::generation() + 1
 }
 
 impl CancelToken {
@@ -40,44 +52,56 @@ impl CancelToken {
         CancelToken::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// The list of requests; nothing where it is empty, and in a forked child, to which neither they nor the lock
+    /// belong: a thread that is not there any more may have had it at the fork.
+    fn lock(&self) -> Option<MutexGuard<'_, Requests>> {
+        let is_ours = self.shared.process.load(Ordering::SeqCst) == here();
+        is_ours.then(|| self.shared.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    /// Makes it a token of this process's requests. False: it is one of a parent's.
+    pub(crate) fn claim(&self) -> bool {
+        let claimed = self.shared.process.compare_exchange(0, here(), Ordering::SeqCst, Ordering::SeqCst);
+        claimed.map_or_else(|process| process == here(), |_| true)
     }
 
     /// Cancels. The requests stop when their scheduler next turns; a second call does nothing.
+    ///
+    /// In a forked child it does not reach the requests of its parent.
     pub fn cancel(&self) {
-        let requests = {
-            let mut state = self.lock();
-            state.cancelled = true;
-            std::mem::take(&mut state.requests)
-        };
-        for ((_, request), inbox) in requests {
+        // Before the look at the list. A request that comes meanwhile claims the token and looks at this after: in the
+        // one order of these four, either it is found in the list or it finds this.
+        self.shared.cancelled.store(true, Ordering::SeqCst);
+        let requests = self.lock().map(|mut requests| std::mem::take(&mut *requests));
+        for ((_, request), inbox) in requests.unwrap_or_default() {
             inbox.push_cancel(request);
         }
     }
 
     /// Whether it has been cancelled.
     pub fn is_cancelled(&self) -> bool {
-        self.lock().cancelled
+        self.shared.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Ties a request to this token, until the registration is dropped. Also says whether it is cancelled already.
+    /// Ties a request to this token, which has been claimed, until the registration is dropped. Also says whether it is
+    /// cancelled already.
     pub(crate) fn register(&self, inbox: &Arc<Inbox>, request: RequestId) -> (Registration, bool) {
-        let mut state = self.lock();
         let key = (inbox.scheduler, request);
-        if !state.cancelled {
-            state.requests.insert(key, Arc::clone(inbox));
+        let mut requests = self.lock();
+        // Under the lock: whoever cancels after this finds the request in the list.
+        let cancelled = self.is_cancelled();
+        if !cancelled && let Some(requests) = &mut requests {
+            requests.insert(key, Arc::clone(inbox));
         }
-        let cancelled = state.cancelled;
-        drop(state);
+        drop(requests);
         (Registration { token: self.clone(), key }, cancelled)
     }
 }
 
 impl fmt::Debug for CancelToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
-        write!(formatter, "CancelToken(cancelled: {}, requests: {})", state.cancelled, state.requests.len())
+        let count = self.lock().map_or(0, |requests| requests.len());
+        write!(formatter, "CancelToken(cancelled: {}, requests: {count})", self.is_cancelled())
     }
 }
 
@@ -89,6 +113,38 @@ pub(crate) struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.token.lock().requests.remove(&self.key);
+        // What is taken out is dropped after the lock: it may be the last that is left of a scheduler.
+        let taken = self.token.lock().and_then(|mut requests| requests.remove(&self.key));
+        drop(taken);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::fork::tests::holds_in_child;
+    use crate::backend::{Wakeup, fork};
+
+    #[test]
+    fn a_forked_child_waits_for_no_lock_that_a_thread_of_its_parent_holds() {
+        fork::watch();
+        let inbox = Arc::new(Inbox::new(1, Wakeup::Flag(Arc::default()), 1));
+        let token = CancelToken::new();
+        assert!(token.claim());
+        let (registration, is_cancelled) = token.register(&inbox, RequestId { index: 0, generation: 1 });
+        assert!(!is_cancelled);
+        let mut registration = Some(registration);
+        let held = token.lock();
+        let is_answered = holds_in_child(|| {
+            drop(registration.take());
+            token.cancel();
+            token.is_cancelled() && format!("{token:?}").contains("cancelled: true")
+        });
+        assert!(is_answered);
+        drop(held);
+        assert!(!token.is_cancelled());
+        token.cancel();
+        assert!(inbox.has_arrived());
+        drop(registration);
     }
 }

@@ -189,6 +189,7 @@ impl Core {
         }
         self.deliver();
         self.run_direct();
+        self.check_process("wait")?;
         self.fire_due();
         self.rethrow();
         Ok(())

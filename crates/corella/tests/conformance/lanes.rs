@@ -36,6 +36,7 @@ promises![
     a_positioned_write_in_append_mode_is_an_error,
     the_handle_keeps_the_cursor_and_not_the_os,
     unordered_requests_pass_all_but_barriers,
+    a_barrier_that_is_cancelled_lets_nobody_past_those_before_it,
     cancelling_one_of_the_joined_writes_fails_no_other,
     only_what_never_started_settles_ahead_of_its_turn,
 ];
@@ -431,6 +432,24 @@ fn unordered_requests_pass_all_but_barriers(setup: &Setup) {
     assert_eq!(at_os(&scheduler), (2, 5));
     scheduler.block_on(after).unwrap().unwrap();
     assert!(first.is_settled() && beside.is_settled() && held.is_settled() && barrier.is_settled());
+}
+
+fn a_barrier_that_is_cancelled_lets_nobody_past_those_before_it(setup: &Setup) {
+    for _ in 0..50 {
+        let mut scheduler = setup.scheduler();
+        let file = scheduler.io().open(setup.file("data", &[1; 100]), Mode::ReadWrite).wait().unwrap();
+        let read = file.read_at(vec![0; 50], 0).submit().unwrap();
+        let truncate = file.truncate(0).submit().unwrap();
+        let barrier = file.barrier().submit().unwrap();
+        barrier.cancel();
+        let ordered = file.write_at("ordered", 10).submit().unwrap();
+        let unordered = file.write_at("unordered", 20).unordered().submit().unwrap();
+        scheduler.block_on(unordered).unwrap().unwrap();
+        scheduler.block_on(ordered).unwrap().unwrap();
+        assert_eq!(scheduler.block_on(file.stat()).unwrap().unwrap().size, 29);
+        assert!(read.wait().is_ok() && truncate.wait().is_ok());
+        assert!(matches!(barrier.take().unwrap(), Ok(()) | Err(_)));
+    }
 }
 
 fn cancelling_one_of_the_joined_writes_fails_no_other(setup: &Setup) {

@@ -4,10 +4,12 @@ use std::cell::Cell;
 use std::io::Write;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use corella::{ErrorKind, Mode, Moved, Status};
+use corella::{CancelToken, ErrorKind, Mode, Moved, Status};
 
 use crate::lanes::make_fifo;
 use crate::promises;
@@ -24,13 +26,17 @@ promises![
     a_shutdown_of_what_never_ends_returns_in_time,
     a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once,
     a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone,
+    a_fork_inside_a_callback_of_the_end_leaves_the_parents_requests_alone,
     a_callback_given_after_the_end_is_refused_with_the_status,
+    jobs_of_other_threads_are_dropped_with_the_scheduler,
     a_shutdown_stops_a_write_that_nobody_reads,
     a_shutdown_says_what_it_leaked,
     a_forgotten_scheduler_keeps_what_is_in_flight,
     handles_dropped_with_requests_in_flight_leave_no_descriptor,
     what_outlives_a_scheduler_keeps_nothing_of_the_os,
     in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on,
+    a_child_forked_while_other_threads_call_waits_for_none_of_them,
+    a_childs_own_scheduler_takes_no_token_of_its_parents_requests,
 ];
 
 fn a_dropped_scheduler_lets_go_of_everything_and_gives_buffers_back(setup: &Setup) {
@@ -248,6 +254,43 @@ fn spawn_call(io: &corella::Io, call: impl FnOnce() + 'static) {
     drop(io.spawn(async move { call() }).unwrap());
 }
 
+fn a_fork_inside_a_callback_of_the_end_leaves_the_parents_requests_alone(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, _peer) = setup.connection(&io);
+    let child = Rc::new(Cell::new(-1));
+    let place = Rc::clone(&child);
+    // SAFETY: the child leaves by _exit below, and takes no lock that another thread may hold.
+    io.sleep(Duration::from_secs(99)).direct().then(move |_| place.set(unsafe { libc::fork() })).unwrap();
+    let receive = socket.recv(vec![0; 4]).submit().unwrap();
+    let result = scheduler.shutdown(Duration::from_secs(20));
+    if child.get() == 0 {
+        // SAFETY: ends the child without running the parent's clean-up.
+        unsafe { libc::_exit(7) };
+    }
+    result.unwrap();
+    assert!(receive.take().unwrap().is_err());
+    let mut status = 0;
+    // SAFETY: waits for the child just made.
+    assert_eq!(unsafe { libc::waitpid(child.get(), &mut status, 0) }, child.get());
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "the child ended with {status:#x}");
+}
+
+fn jobs_of_other_threads_are_dropped_with_the_scheduler(setup: &Setup) {
+    let mut scheduler = setup.builder().tasks_per_turn(1).build().unwrap();
+    let status = scheduler.io().sleep(Duration::from_secs(99)).submit().unwrap();
+    let remote = scheduler.remote();
+    let token = std::sync::Arc::new(());
+    for _ in 0..10 {
+        let token = std::sync::Arc::clone(&token);
+        remote.send(move |_| drop(token)).unwrap();
+    }
+    scheduler.poll().unwrap();
+    drop(scheduler);
+    assert_eq!(std::sync::Arc::strong_count(&token), 1);
+    drop(status);
+}
+
 fn a_callback_given_after_the_end_is_refused_with_the_status(setup: &Setup) {
     let scheduler = setup.scheduler();
     let status = scheduler.io().sleep(Duration::from_secs(99)).submit().unwrap();
@@ -390,4 +433,88 @@ fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(set
     assert_eq!(receive.wait().unwrap().1, b"unha");
     assert_eq!(file.read_at(vec![0; 7], 0).wait().unwrap().1, b"content");
     scheduler.run().unwrap();
+}
+
+fn a_child_forked_while_other_threads_call_waits_for_none_of_them(setup: &Setup) {
+    const CHILDREN: usize = 60;
+    if !setup.is_own_process() {
+        // Its children have copies of every descriptor, and no close elsewhere would be the last.
+        return;
+    }
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (remote, token) = (scheduler.remote(), CancelToken::new());
+    let request = io.sleep(Duration::from_secs(60)).then(|_| {}).unwrap();
+    let mut status = Some(io.sleep(Duration::from_secs(60)).cancel_with(&token).submit().unwrap());
+    let stop = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (remote, token, stop) = (remote.clone(), token.clone(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    remote.cancel(request);
+                    token.cancel();
+                }
+            })
+        })
+        .collect();
+    for _ in 0..CHILDREN {
+        // SAFETY: the child calls what is to take no lock, and leaves by _exit or by its own alarm.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as above.
+            unsafe { libc::alarm(10) };
+            remote.cancel(request);
+            token.cancel();
+            drop(status.take());
+            let refused = io.sleep(Duration::ZERO).cancel_with(&token).submit();
+            let is_right = refused.is_err_and(|error| error.kind() == ErrorKind::WrongProcess)
+                && token.is_cancelled()
+                && remote.is_gone();
+            // SAFETY: ends the child without running the parent's clean-up.
+            unsafe { libc::_exit(i32::from(!is_right)) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child just made.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(!remote.is_gone());
+    assert_eq!(status.unwrap().wait().unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+fn a_childs_own_scheduler_takes_no_token_of_its_parents_requests(setup: &Setup) {
+    if !setup.is_own_process() {
+        // Its child has copies of every descriptor, and no close elsewhere would be the last.
+        return;
+    }
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (used, unused) = (CancelToken::new(), CancelToken::new());
+    let parents = io.sleep(Duration::from_secs(60)).cancel_with(&used).submit().unwrap();
+    // SAFETY: the child has copies of its own, and leaves by _exit; nobody else of this process has these tokens.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: as above.
+        unsafe { libc::alarm(10) };
+        let scheduler = setup.scheduler();
+        let io = scheduler.io();
+        let refused = io.sleep(Duration::ZERO).cancel_with(&used).wait();
+        let own = io.sleep(Duration::from_secs(60)).cancel_with(&unused).submit();
+        used.cancel();
+        unused.cancel();
+        let is_right = refused.is_err_and(|error| error.kind() == ErrorKind::WrongProcess)
+            && own.is_ok_and(|own| own.wait().is_err_and(|error| error.kind() == ErrorKind::Cancelled));
+        // SAFETY: ends the child without running the parent's clean-up.
+        unsafe { libc::_exit(i32::from(!is_right)) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+    assert!(!used.is_cancelled() && !unused.is_cancelled() && !parents.is_settled());
+    used.cancel();
+    assert_eq!(parents.wait().unwrap_err().kind(), ErrorKind::Cancelled);
 }

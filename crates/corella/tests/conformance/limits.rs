@@ -39,6 +39,7 @@ promises![
     a_receive_stream_goes_on_when_a_buffer_comes_back_in_the_same_turn,
     a_receive_stream_that_is_given_up_passes_its_turn_on,
     sleeps_beyond_their_limit_wait_their_turn,
+    what_is_given_up_leaves_its_place_to_others,
     many_requests_on_one_file_cost_each_the_same,
 ];
 
@@ -672,6 +673,50 @@ fn sleeps_beyond_their_limit_wait_their_turn(setup: &Setup) {
     };
     assert_eq!(scheduler.block_on(io.timeout(Duration::from_secs(60), future)).unwrap().unwrap(), 5);
     first.wait().unwrap();
+}
+
+fn what_is_given_up_leaves_its_place_to_others(setup: &Setup) {
+    let mut scheduler = setup.builder().sleeps(4).queue_depth(2).build().unwrap();
+    let io = scheduler.io();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for _ in 0..100 {
+        let mut sleep = io.sleep(Duration::from_secs(1000));
+        assert!(std::pin::Pin::new(&mut sleep).poll(&mut context).is_pending());
+        drop(sleep);
+        scheduler.block_on(io.timeout(Duration::from_secs(1000), io.yield_now())).unwrap().unwrap();
+    }
+    let sleeps: Vec<_> = (0..4).map(|_| io.sleep(Duration::from_secs(1000)).submit().unwrap()).collect();
+    // Connects, and receives that others came back to, while no more than two are at the OS.
+    let (socket, mut peer) = setup.connection(&io);
+    let listener = io.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_address().unwrap();
+    for round in 0..100 {
+        let waiting = [listener.accept().submit().unwrap(), listener.accept().submit().unwrap()];
+        let mut connect = io.connect(address);
+        assert!(std::pin::Pin::new(&mut connect).poll(&mut context).is_pending());
+        drop(connect);
+        waiting.iter().for_each(corella::Status::cancel);
+        drop(waiting);
+        scheduler.poll().unwrap();
+        while !scheduler.outstanding().iter().all(|request| request.operation == "sleep") {
+            scheduler.turn(Duration::from_millis(5)).unwrap();
+        }
+        // What has settled by then is yet to be thrown away.
+        scheduler.poll().unwrap();
+        peer.write_all(b"x").unwrap();
+        let first = socket.recv(vec![0; 1]).submit().unwrap();
+        while !first.is_settled() {
+            scheduler.turn(Duration::from_secs(1)).unwrap();
+        }
+        let mut second = socket.recv(vec![0; 1]);
+        assert!(std::pin::Pin::new(&mut second).poll(&mut context).is_pending(), "round {round}");
+        scheduler.poll().unwrap();
+        drop(first);
+        drop(second);
+        assert_eq!(scheduler.block_on(socket.recv(vec![0; 1])).unwrap().unwrap().0, 1);
+        scheduler.poll().unwrap();
+    }
+    drop(sleeps);
 }
 
 fn many_requests_on_one_file_cost_each_the_same(setup: &Setup) {

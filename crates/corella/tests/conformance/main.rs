@@ -19,6 +19,7 @@ mod once;
 mod panics;
 mod random;
 mod shortages;
+mod signals;
 mod stops;
 mod surface;
 mod words;
@@ -39,6 +40,7 @@ const POINTS: &[runner::Point] = &[
     ("limits", limits::PROMISES),
     ("backends", backends::PROMISES),
     ("shortages", shortages::PROMISES),
+    ("signals", signals::PROMISES),
     ("words", words::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),

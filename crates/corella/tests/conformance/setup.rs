@@ -129,15 +129,36 @@ pub fn resident_bytes() -> usize {
 
 /// Makes the kernel refuse a system call to this thread with this code, for as long as the thread lives.
 pub fn refuse_call(call: libc::c_long, code: i32) {
-    const fn instruction(code: u32, jump_if: u8, jump_if_not: u8, value: u32) -> libc::sock_filter {
-        libc::sock_filter { code: code as u16, jt: jump_if, jf: jump_if_not, k: value }
-    }
     let mut filter = [
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | code as u32),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
+    add_filter(&mut filter);
+}
+
+/// As [`refuse_call`], only if the call's last argument has this flag.
+pub fn refuse_call_with_flag(call: libc::c_long, flag: u32, code: i32) {
+    let last = std::mem::offset_of!(libc::seccomp_data, args) + 5 * size_of::<u64>();
+    // The lower half.
+    let place = if cfg!(target_endian = "little") { last } else { last + 4 };
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 3, call as u32),
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, place as u32),
+        instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, flag),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | code as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    add_filter(&mut filter);
+}
+
+const fn instruction(code: u32, jump_if: u8, jump_if_not: u8, value: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: jump_if, jf: jump_if_not, k: value }
+}
+
+fn add_filter(filter: &mut [libc::sock_filter]) {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: the filter and its header live through both calls, and the kernel copies them.
     let refused = unsafe {

@@ -34,6 +34,7 @@ promises![
     a_settled_outcome_that_is_dropped_untaken_loses_nothing_received,
     what_comes_back_reaches_a_receive_that_is_waiting_and_in_order,
     a_connection_that_comes_back_reaches_an_accept_that_is_waiting,
+    connections_that_come_back_are_accepted_in_order,
     what_a_detached_receive_gets_goes_to_the_next,
     a_cursor_read_dropped_after_it_settled_gives_its_bytes_to_the_next,
     a_connection_handed_over_keeps_what_was_received_and_that_it_is_broken,
@@ -397,6 +398,30 @@ fn a_connection_that_comes_back_reaches_an_accept_that_is_waiting(setup: &Setup)
     scheduler.poll().unwrap();
     drop(first);
     scheduler.block_on(second).unwrap().unwrap();
+}
+
+fn connections_that_come_back_are_accepted_in_order(setup: &Setup) {
+    for newest_first in [false, true] {
+        let mut scheduler = setup.scheduler();
+        let listener = scheduler.io().listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let accepts = [listener.accept().submit().unwrap(), listener.accept().submit().unwrap()];
+        let clients = [(); 2].map(|()| TcpStream::connect(listener.local_address().unwrap()).unwrap());
+        while !accepts.iter().all(corella::Status::is_settled) {
+            scheduler.turn(Duration::from_secs(1)).unwrap();
+        }
+        let [first, second] = accepts;
+        if newest_first {
+            drop(second);
+            drop(first);
+        } else {
+            drop(first);
+            drop(second);
+        }
+        for client in clients {
+            let connection = scheduler.block_on(listener.accept().deadline(Duration::from_secs(20))).unwrap().unwrap();
+            assert_eq!(connection.peer_address().unwrap(), client.local_addr().unwrap());
+        }
+    }
 }
 
 fn what_a_detached_receive_gets_goes_to_the_next(setup: &Setup) {
