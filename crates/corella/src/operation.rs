@@ -256,7 +256,7 @@ impl<A: Action> Operation<A> {
         let bare = lazy.deadline.is_none() && lazy.token.is_none();
         let direct = lazy.direct;
         let id = lazy.submit(&core, Ending::Kept, bare, true)?;
-        let is_settled = core.queue.borrow().is_settled(id);
+        let is_settled = core.queue.borrow().settled_bytes(id).is_some();
         if is_settled {
             return Ok(Begun::Finished(take::<A>(&core, id)));
         }
