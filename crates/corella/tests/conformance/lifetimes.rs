@@ -324,6 +324,10 @@ fn a_shutdown_stops_a_write_that_nobody_reads(setup: &Setup) {
 }
 
 fn a_shutdown_says_what_it_leaked(setup: &Setup) {
+    // A forked child of another promise's would have a copy of the socket, and then this close is not the last.
+    if !setup.is_own_process() {
+        return;
+    }
     let scheduler = setup.scheduler();
     let (socket, peer) = setup.connection(&scheduler.io());
     let unread = socket.send(vec![7; 32 << 20]).deadline(Duration::from_millis(50)).wait();
