@@ -287,12 +287,13 @@ impl<A: Action> Operation<A> {
                 if core.is_foreign() {
                     return Err(take_in_child::<A>(&core, id));
                 }
-                if core.ended.get()
-                    && let Some((mut payload, ..)) = core.queue.borrow_mut().take(id)
-                    && let Some(action) = payload.take::<A>()
-                {
-                    let error = Error::new(ErrorKind::SchedulerGone, "submit", "");
-                    return Err(refused(action, &core.io(), error));
+                if core.ended.get() {
+                    // Outside the borrow, as the old ending is the program's.
+                    let taken = core.queue.borrow_mut().take(id);
+                    if let Some(action) = taken.and_then(|(mut payload, ..)| payload.take::<A>()) {
+                        let error = Error::new(ErrorKind::SchedulerGone, "submit", "");
+                        return Err(refused(action, &core.io(), error));
+                    }
                 }
                 let old = core.queue.borrow_mut().set_ending_and_deliver(id, ending(false));
                 drop(old);
