@@ -406,8 +406,11 @@ fn carry_out(job: &mut Job) -> Option<Outcome> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::buffer::Parts;
+    use crate::op::{At, Extent};
 
     #[test]
     fn a_job_that_panics_has_a_completion_and_leaves_its_thread() {
@@ -437,5 +440,36 @@ mod tests {
             assert_eq!(completions[0].token, token);
         }
         assert_eq!(pool.shared.lock().crews[Crew::Files as usize].threads, 1);
+    }
+
+    #[test]
+    fn a_transfer_that_is_to_wait_again_can_be_cancelled() {
+        use std::os::fd::AsRawFd;
+        let (silent, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        for all in [false, true] {
+            let mut pool = Pool::new(1, Wakeup::Flag(Arc::new(AtomicBool::new(false))));
+            let mut byte = [0; 1];
+            let op = Op::Read { at: At::Cursor, extent: Extent::Some, parts: Parts::default() };
+            pool.submit(&Submission {
+                token: Token(1),
+                op: &op,
+                descriptor: silent.as_raw_fd(),
+                class: Class::Stream,
+                parts: &[Part { pointer: byte.as_mut_ptr(), length: 1 }],
+                offset: None,
+                nonblocking: false,
+                lingers: false,
+            });
+            while !pool.has_done() {
+                thread::yield_now();
+            }
+            let mut completions = Completions::new();
+            match all {
+                true => pool.cancel_all(&mut completions),
+                false => pool.cancel(Token(1), &op, &mut completions),
+            }
+            assert!(matches!(completions[0].outcome, Err(Fault::Interrupted)), "{completions:?}");
+            assert!(pool.drain(&mut completions).is_empty() && pool.is_idle());
+        }
     }
 }

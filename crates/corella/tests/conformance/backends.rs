@@ -12,6 +12,7 @@ use crate::promises;
 use crate::setup::{Setup, refuse_call};
 
 promises![
+    positioned_reads_of_a_shared_file_take_nothing_out_of_it,
     an_idle_scheduler_sleeps_after_a_look_up,
     an_idle_scheduler_sleeps_beside_a_pipe_that_nobody_reads,
     the_os_handle_is_not_readable_once_all_is_done,
@@ -431,4 +432,27 @@ fn a_backend_that_takes_nothing_answers_with_its_error(setup: &Setup) {
     }
     // It gives up, and leaks what it cannot reap.
     drop(scheduler);
+}
+
+fn positioned_reads_of_a_shared_file_take_nothing_out_of_it(setup: &Setup) {
+    use std::os::fd::AsRawFd;
+    // Its standard input is the whole process's.
+    if !setup.is_own_process() {
+        return;
+    }
+    let file = std::fs::File::open(setup.file("input", b"0123456789ABCDEFGHIJ")).unwrap();
+    // SAFETY: nothing else of this process uses its standard input.
+    assert_eq!(unsafe { libc::dup2(file.as_raw_fd(), 0) }, 0);
+    let mut scheduler = setup.scheduler();
+    let input = scheduler.io().stdin().unwrap();
+    let positioned = input.read_at(vec![0; 4], 10).submit().unwrap();
+    turn_until(&mut scheduler, "a positioned read", || positioned.is_settled());
+    drop(positioned);
+    // Given up once it has read: those bytes are gone from the file that others share, and are the next one's.
+    let at_the_cursor = input.read(vec![0; 4]).submit().unwrap();
+    turn_until(&mut scheduler, "a read at the cursor", || at_the_cursor.is_settled());
+    drop(at_the_cursor);
+    assert_eq!(input.read_at(vec![0; 4], 16).wait().unwrap().1, b"GHIJ");
+    assert_eq!(input.read(vec![0; 4]).wait().unwrap().1, b"0123");
+    assert_eq!(input.read(vec![0; 4]).wait().unwrap().1, b"4567");
 }
