@@ -26,6 +26,7 @@ promises![
     a_shutdown_of_what_never_ends_returns_in_time,
     a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once,
     a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone,
+    a_fork_inside_a_direct_callback_leaves_the_parents_deadlines_alone,
     a_fork_inside_a_callback_of_the_end_leaves_the_parents_requests_alone,
     a_callback_given_after_the_end_is_refused_with_the_status,
     jobs_of_other_threads_are_dropped_with_the_scheduler,
@@ -216,6 +217,9 @@ fn a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once(setup: &Setup) {
 }
 
 fn a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone(setup: &Setup) {
+    if !setup.is_own_process() {
+        return;
+    }
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
     let (socket, mut peer) = setup.connection(&io);
@@ -254,7 +258,44 @@ fn spawn_call(io: &corella::Io, call: impl FnOnce() + 'static) {
     drop(io.spawn(async move { call() }).unwrap());
 }
 
+fn a_fork_inside_a_direct_callback_leaves_the_parents_deadlines_alone(setup: &Setup) {
+    if !setup.is_own_process() {
+        return;
+    }
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (idle, _silent) = setup.connection(&io);
+    let (socket, mut peer) = setup.connection(&io);
+    let late = idle.recv(vec![0; 4]).deadline(Duration::from_millis(20)).submit().unwrap();
+    let child = Rc::new(Cell::new(-1));
+    let place = Rc::clone(&child);
+    let forks = move |_| {
+        // The deadline comes due meanwhile, so that this turn is to cancel what it is of.
+        std::thread::sleep(Duration::from_millis(30));
+        // SAFETY: the child leaves by _exit below, and takes no lock that another thread may hold.
+        place.set(unsafe { libc::fork() });
+    };
+    socket.recv(vec![0; 4]).direct().then(forks).unwrap();
+    peer.write_all(b"x").unwrap();
+    while child.get() == -1 {
+        let result = scheduler.turn(Duration::from_secs(1));
+        if child.get() == 0 {
+            let is_right = result.is_err_and(|error| error.kind() == ErrorKind::WrongProcess);
+            // SAFETY: ends the child without running the parent's clean-up.
+            unsafe { libc::_exit(if is_right { 7 } else { 8 }) };
+        }
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made.
+    assert_eq!(unsafe { libc::waitpid(child.get(), &mut status, 0) }, child.get());
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "the child ended with {status:#x}");
+    assert_eq!(late.wait().unwrap_err().error.kind(), ErrorKind::TimedOut);
+}
+
 fn a_fork_inside_a_callback_of_the_end_leaves_the_parents_requests_alone(setup: &Setup) {
+    if !setup.is_own_process() {
+        return;
+    }
     let scheduler = setup.scheduler();
     let io = scheduler.io();
     let (socket, _peer) = setup.connection(&io);
@@ -297,6 +338,14 @@ fn a_callback_given_after_the_end_is_refused_with_the_status(setup: &Setup) {
     drop(scheduler);
     let status = status.then(|_| unreachable!("it can never run")).unwrap_err();
     assert_eq!(status.take().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+    // The same of an operation that was polled, which gives its buffer back.
+    let scheduler = setup.scheduler();
+    let (socket, _peer) = setup.connection(&scheduler.io());
+    let mut receive = socket.recv(vec![3; 4]);
+    assert!(Pin::new(&mut receive).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(scheduler);
+    let refused = receive.then(|_| unreachable!("it can never run")).unwrap_err();
+    assert_eq!((refused.error.kind(), refused.buffer), (ErrorKind::SchedulerGone, vec![3; 4]));
 }
 
 fn a_shutdown_stops_a_write_that_nobody_reads(setup: &Setup) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use corella::{BufferPool, ErrorKind, FileKind, Mode, OpenOptions, SliceOf, SpareCapacity};
@@ -28,7 +28,6 @@ promises![
     an_accepted_socket_goes_to_another_threads_scheduler,
     a_shared_description_is_never_made_non_blocking,
     a_shared_file_goes_on_where_the_others_left_it,
-    a_stream_of_accepts_pauses_while_the_process_has_no_descriptors_left,
 ];
 
 fn every_mode_opens_as_it_says(setup: &Setup) {
@@ -401,56 +400,7 @@ fn a_shared_file_goes_on_where_the_others_left_it(setup: &Setup) {
     assert_eq!(input.stream_position().unwrap(), 13);
 }
 
-fn a_stream_of_accepts_pauses_while_the_process_has_no_descriptors_left(setup: &Setup) {
-    // The limit is the whole process's, so it is another process's.
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .env("CORELLA_CHILD", setup.variant.name())
-        .env("CORELLA_CHILD_WORK", "accept")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Sets how many descriptors this process may have.
-fn limit_descriptors(count: libc::rlim_t) -> libc::rlim_t {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure lives through both calls.
-    let result = unsafe {
-        let result = libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-        let changed = libc::rlimit { rlim_cur: count, ..limit };
-        result | libc::setrlimit(libc::RLIMIT_NOFILE, &raw const changed)
-    };
-    assert_eq!(result, 0);
-    limit.rlim_cur
-}
-
-fn accept_without_descriptors(mut scheduler: corella::Scheduler) {
-    let io = scheduler.io();
-    let listener = io.listen("127.0.0.1:0".parse().unwrap()).unwrap();
-    let mut client = std::net::TcpStream::connect(listener.local_address().unwrap()).unwrap();
-    let mut incoming = listener.incoming();
-    let next_free = fs::File::open("/").unwrap().as_raw_fd();
-    let before = limit_descriptors(next_free as libc::rlim_t);
-    let mut errors = 0;
-    let spins = async {
-        loop {
-            let error = incoming.next().await.unwrap().unwrap_err();
-            assert_eq!(error.os_code(), Some(libc::EMFILE));
-            errors += 1;
-        }
-    };
-    // 5 + 10 + 20 + 40 + 80 + 160 ms are more than that.
-    let outcome: Result<std::convert::Infallible, _> =
-        scheduler.block_on(io.timeout(Duration::from_millis(300), spins)).unwrap();
-    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
-    assert!((1..=7).contains(&errors), "{errors} errors");
-    limit_descriptors(before);
-    let socket = scheduler.block_on(incoming.next()).unwrap().unwrap().unwrap();
-    client.write_all(b"hello").unwrap();
-    assert_eq!(socket.recv_exact(vec![0; 5]).wait().unwrap().1, b"hello");
-}
-
-/// What the other process does: copies its standard input to its standard output, or what `CORELLA_CHILD_WORK` says.
+/// What the other process does: copies its standard input to its standard output.
 pub fn run_child(variant: &str) {
     let builder = corella::Scheduler::builder();
     let builder = match variant {
@@ -458,9 +408,6 @@ pub fn run_child(variant: &str) {
         _ => builder.backend(corella::BackendKind::Portable),
     };
     let scheduler = builder.build().unwrap();
-    if std::env::var_os("CORELLA_CHILD_WORK").is_some() {
-        return accept_without_descriptors(scheduler);
-    }
     let io = scheduler.io();
     let (_, bytes) = io.stdin().unwrap().read_to_end(Vec::new()).wait().unwrap();
     io.stdout().unwrap().write(bytes).wait().unwrap();
