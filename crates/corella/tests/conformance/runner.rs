@@ -65,6 +65,17 @@ pub fn run(name: String, promise: &'static Promise, variant: Variant, time_limit
     result.map_err(Failed::from)
 }
 
+/// With `CORELLA_FAIL_FAST` the first failure ends the whole run, as is wanted where any failure is as good as another.
+fn end_at_failure(result: Result<(), Failed>) -> Result<(), Failed> {
+    if let Err(failed) = &result
+        && std::env::var_os("CORELLA_FAIL_FAST").is_some()
+    {
+        println!("{}", failed.message().unwrap_or("failed"));
+        std::process::exit(101);
+    }
+    result
+}
+
 /// Runs what the arguments ask for. What is not done after `time_limit` hangs.
 pub fn run_all(points: &'static [Point], time_limit: Duration) -> ! {
     let arguments = Arguments::from_args();
@@ -75,7 +86,7 @@ pub fn run_all(points: &'static [Point], time_limit: Duration) -> ! {
         for (point, promises) in points {
             for promise in *promises {
                 let name = format!("{}::{point}::{}", variant.name(), promise.name);
-                let trial = Trial::test(name.clone(), move || run(name, promise, variant, time_limit));
+                let trial = Trial::test(name.clone(), move || end_at_failure(run(name, promise, variant, time_limit)));
                 trials.push(trial.with_ignored_flag(is_missing));
             }
         }

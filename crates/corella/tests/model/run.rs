@@ -155,7 +155,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn content(&mut self, length: usize) -> Vec<u8> {
         self.messages = self.messages.wrapping_add(1);
-        (0..length).map(|place| self.messages.wrapping_mul(37).wrapping_add(place as u8 * 11)).collect()
+        (0..length).map(|place| self.messages.wrapping_mul(37).wrapping_add((place as u8).wrapping_mul(11))).collect()
     }
 
     fn step(&mut self, step: Step) {
