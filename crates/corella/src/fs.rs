@@ -36,9 +36,9 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    pub(crate) fn from_mode(mode: u32) -> FileKind {
+    pub(crate) fn from_mode(mode: rustix::fs::RawMode) -> FileKind {
         use rustix::fs::FileType;
-        match FileType::from_raw_mode(mode as _) {
+        match FileType::from_raw_mode(mode) {
             FileType::RegularFile => FileKind::File,
             FileType::Directory => FileKind::Directory,
             FileType::Symlink => FileKind::SymbolicLink,
@@ -95,7 +95,7 @@ fn time(seconds: i64, nanoseconds: u32) -> SystemTime {
 impl Metadata {
     pub(crate) fn from_stat(stat: &rustix::fs::Stat) -> Metadata {
         Metadata {
-            kind: FileKind::from_mode(stat.st_mode as u32),
+            kind: FileKind::from_mode(stat.st_mode as _),
             size: stat.st_size as u64,
             permissions: stat.st_mode as u32 & 0o7777,
             modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
@@ -114,7 +114,7 @@ impl Metadata {
     pub(crate) fn from_statx(statx: &libc::statx) -> Metadata {
         let at = |stamp: libc::statx_timestamp| time(stamp.tv_sec, stamp.tv_nsec);
         Metadata {
-            kind: FileKind::from_mode(u32::from(statx.stx_mode)),
+            kind: FileKind::from_mode(statx.stx_mode.into()),
             size: statx.stx_size,
             permissions: u32::from(statx.stx_mode) & 0o7777,
             modified: at(statx.stx_mtime),

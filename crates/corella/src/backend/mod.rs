@@ -41,7 +41,9 @@ use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op};
 
 pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers, set_nonblocking};
-pub(crate) use perform::{Attempt, adopt_descriptor};
+pub(crate) use perform::Attempt;
+#[cfg(target_os = "linux")]
+pub(crate) use perform::adopt_descriptor;
 use perform::{attempt, perform};
 pub(crate) use portable::Portable;
 pub(crate) use simulated::Simulated;
@@ -169,6 +171,7 @@ pub(crate) struct Submission<'a> {
     /// Where in the file; `None` for streams and where the OS keeps the cursor.
     pub(crate) offset: Option<u64>,
     /// Only readiness waits for it: others have made the description non-blocking, or it is a terminal.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "a ring's question"))]
     pub(crate) nonblocking: bool,
     /// The close of this socket waits (SO_LINGER).
     pub(crate) lingers: bool,

@@ -7,7 +7,7 @@ use std::ffi::{CStr, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::event::{PollFd, PollFlags};
@@ -45,6 +45,11 @@ fn perform_once(submission: &Submission<'_>) -> Outcome {
     }
 }
 
+/// Permission bits in the OS's own width; the queue keeps no others.
+fn mode(permissions: u32) -> calls::Mode {
+    calls::Mode::from_raw_mode(permissions as calls::RawMode)
+}
+
 fn done() -> Outcome {
     Ok(Value::Count(0))
 }
@@ -52,8 +57,8 @@ fn done() -> Outcome {
 fn on_path(op: &Op) -> Outcome {
     match op {
         Op::Open { path, options } => {
-            let mode = calls::Mode::from_raw_mode(options.permissions);
-            Ok(Value::Descriptor(calls::open(&**path, open_flags(options), mode)?.into()))
+            let permissions = mode(options.permissions);
+            Ok(Value::Descriptor(calls::open(&**path, open_flags(options), permissions)?.into()))
         }
         Op::Stat { path, follow } => {
             let flags = if *follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
@@ -62,8 +67,7 @@ fn on_path(op: &Op) -> Outcome {
         Op::Rename { from, to } => calls::rename(&**from, &**to).map_err(Fault::from).and_then(|()| done()),
         Op::Unlink { path } => calls::unlink(&**path).map_err(Fault::from).and_then(|()| done()),
         Op::MakeDirectory { path, permissions } => {
-            let mode = calls::Mode::from_raw_mode(*permissions);
-            calls::mkdir(&**path, mode).map_err(Fault::from).and_then(|()| done())
+            calls::mkdir(&**path, mode(*permissions)).map_err(Fault::from).and_then(|()| done())
         }
         Op::RemoveDirectory { path } => calls::rmdir(&**path).map_err(Fault::from).and_then(|()| done()),
         Op::HardLink { from, to } => calls::link(&**from, &**to).map_err(Fault::from).and_then(|()| done()),
@@ -122,7 +126,7 @@ fn resolve(name: &str, port: u16) -> Outcome {
 
 fn on_descriptor(op: &Op, descriptor: BorrowedFd<'_>, class: Class) -> Outcome {
     match op {
-        Op::Sync { data_only: true } => calls::fdatasync(descriptor).map_err(Fault::from).and_then(|()| done()),
+        Op::Sync { data_only: true } => sync_data(descriptor).map_err(Fault::from).and_then(|()| done()),
         Op::Sync { data_only: false } => calls::fsync(descriptor).map_err(Fault::from).and_then(|()| done()),
         Op::Truncate { length } => calls::ftruncate(descriptor, *length).map_err(Fault::from).and_then(|()| done()),
         Op::Allocate { offset, length } => calls::fallocate(descriptor, FallocateFlags::empty(), *offset, *length)
@@ -135,6 +139,13 @@ fn on_descriptor(op: &Op, descriptor: BorrowedFd<'_>, class: Class) -> Outcome {
         other => unreachable!("{other} on a {class:?} is not a bare call"),
     }
 }
+
+#[cfg(not(target_vendor = "apple"))]
+use calls::fdatasync as sync_data;
+
+/// Apple's has no call for the content alone.
+#[cfg(target_vendor = "apple")]
+use calls::fsync as sync_data;
 
 pub(super) fn shut_down(descriptor: BorrowedFd<'_>, how: Shutdown) -> Outcome {
     let how = match how {
@@ -394,7 +405,9 @@ pub(super) fn finish_connect(descriptor: BorrowedFd<'_>) -> Attempt {
 }
 
 /// Takes ownership of a descriptor that the OS has just returned as a number.
-pub(crate) fn adopt_descriptor(raw: RawFd) -> OwnedFd {
+#[cfg(target_os = "linux")]
+pub(crate) fn adopt_descriptor(raw: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
+    use std::os::fd::{FromRawFd, OwnedFd};
     // SAFETY: called with numbers fresh from the kernel, which nobody else knows yet.
     unsafe { OwnedFd::from_raw_fd(raw) }
 }

@@ -301,6 +301,7 @@ impl Pool {
     }
 
     /// Whether anything has been finished.
+    #[cfg(any(target_os = "linux", test))]
     pub(crate) fn has_done(&self) -> bool {
         self.pending > 0 && self.shared.lock().has_done()
     }

@@ -304,11 +304,13 @@ impl Portable {
     }
 
     /// Whether anything is left for a `wait` to fetch some time.
+    #[cfg(target_os = "linux")]
     pub(super) fn is_awaited(&self) -> bool {
         self.waiting > 0 || !self.pool.is_idle()
     }
 
     /// Whether a `wait` has finished jobs to fetch, whatever the poller says.
+    #[cfg(target_os = "linux")]
     pub(super) fn has_done(&self) -> bool {
         self.pool.has_done()
     }
