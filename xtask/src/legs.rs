@@ -1,6 +1,8 @@
 //! The legs of the test run, as one table: to add a leg, add an entry to `LEGS`.
 
-use crate::tools::{CLIPPY, CMAKE, CURL, GCC, GLIB, GXX, PKG_CONFIG, PYTHON, RUSTFMT, STRACE, Tool, VALGRIND};
+use crate::tools::{
+    CLIPPY, CMAKE, CURL, GCC, GLIB, GXX, PKG_CONFIG, PYTHON, RUST_WITH_SOURCES, RUSTFMT, STRACE, Tool, VALGRIND,
+};
 
 /// One part of the checks, which runs alone with `--leg NAME`.
 pub struct Leg {
@@ -206,6 +208,17 @@ pub const LEGS: &[Leg] = &[
         purpose: "a million calls of the C interface in random order, with ids that are random, stale or foreign",
         needs: &[],
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella-c", "--release", "--test", "fuzz"])],
+    },
+    Leg {
+        name: "cross",
+        budget_seconds: 300,
+        purpose: "the engine and the C library pass the compiler without a warning for the systems that nobody runs here",
+        needs: &[&GCC, &RUST_WITH_SOURCES],
+        steps: &[
+            step(Counts::OneTest, &["xtask", "cross", "x86_64-apple-darwin"]),
+            step(Counts::OneTest, &["xtask", "cross", "x86_64-unknown-freebsd"]),
+            step(Counts::OneTest, &["xtask", "cross", "aarch64-unknown-linux-gnu"]),
+        ],
     },
 ];
 

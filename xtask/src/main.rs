@@ -1,7 +1,8 @@
 //! `cargo xtask`: runs Corella's checks, the same for a developer and for CI.
 //!
 //! `legs` is the table of what there is to run, `run` runs it, `process` starts single commands, `reports` reads
-//! what they print, `skips` judges what did not run, `summary` closes the output. `install` lays the C library out.
+//! what they print, `skips` judges what did not run, `summary` closes the output. `install` lays the C library out,
+//! `windows` builds for Windows and runs under Wine.
 
 mod install;
 mod legs;
@@ -11,6 +12,7 @@ mod run;
 mod skips;
 mod summary;
 mod tools;
+mod windows;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,23 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         prefix: PathBuf,
     },
+    /// Debian's cargo for Windows, whose tests and programs run under Wine: `cargo xtask windows test -p corella`.
+    Windows {
+        /// What follows `cargo`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs one program for Windows under Wine.
+    Wine {
+        /// The program and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        program: Vec<String>,
+    },
+    /// Type-checks the engine and the C library for another system, with warnings denied.
+    Cross {
+        /// As rustc names it.
+        target: String,
+    },
 }
 
 #[derive(Args)]
@@ -68,6 +87,9 @@ fn main() -> ExitCode {
     let options = match CommandLine::parse().command {
         Task::Test(options) => options,
         Task::Install { prefix } => return install::install(&prefix),
+        Task::Windows { arguments } => return windows::cargo(&arguments),
+        Task::Wine { program } => return windows::wine(&program),
+        Task::Cross { target } => return windows::cross(&target),
     };
     if options.list {
         for leg in LEGS {

@@ -91,11 +91,12 @@ impl Runner {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// A command in words. `cargo` is the cargo that runs us.
+    /// A command in words. `cargo` is the cargo that runs us, `xtask` is ourselves.
     pub fn command(&self, words: impl AsRef<[&'static str]>) -> Command {
         let (program, arguments) = words.as_ref().split_first().expect("a command has a program");
         let mut command = match (*program, std::env::var_os("CARGO")) {
             ("cargo", Some(cargo)) => Command::new(cargo),
+            ("xtask", _) => Command::new(std::env::current_exe().unwrap_or_else(|_| "xtask".into())),
             _ => Command::new(program),
         };
         command.args(arguments).current_dir(&self.root);

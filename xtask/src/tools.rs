@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::process::{Clock, Ending, Runner};
+use crate::windows;
 
 /// How long one command of an installation may take.
 const INSTALL_BUDGET: Duration = Duration::from_secs(120);
@@ -19,7 +20,7 @@ pub struct Tool {
 
 enum Source {
     RustComponent(&'static str),
-    DebianPackage(&'static str),
+    DebianPackages(&'static [&'static str]),
 }
 
 pub const RUSTFMT: Tool =
@@ -28,30 +29,38 @@ pub const RUSTFMT: Tool =
 pub const CLIPPY: Tool =
     Tool { name: "clippy", probe: &["cargo", "clippy", "--version"], source: Source::RustComponent("clippy") };
 
-pub const CURL: Tool = Tool { name: "curl", probe: &["curl", "--version"], source: Source::DebianPackage("curl") };
+pub const CURL: Tool = Tool { name: "curl", probe: &["curl", "--version"], source: Source::DebianPackages(&["curl"]) };
 
 pub const STRACE: Tool =
-    Tool { name: "strace", probe: &["strace", "--version"], source: Source::DebianPackage("strace") };
+    Tool { name: "strace", probe: &["strace", "--version"], source: Source::DebianPackages(&["strace"]) };
 
-pub const GCC: Tool = Tool { name: "gcc", probe: &["gcc", "--version"], source: Source::DebianPackage("gcc") };
+pub const GCC: Tool = Tool { name: "gcc", probe: &["gcc", "--version"], source: Source::DebianPackages(&["gcc"]) };
 
-pub const GXX: Tool = Tool { name: "g++", probe: &["g++", "--version"], source: Source::DebianPackage("g++") };
+pub const GXX: Tool = Tool { name: "g++", probe: &["g++", "--version"], source: Source::DebianPackages(&["g++"]) };
 
 pub const PKG_CONFIG: Tool =
-    Tool { name: "pkg-config", probe: &["pkg-config", "--version"], source: Source::DebianPackage("pkg-config") };
+    Tool { name: "pkg-config", probe: &["pkg-config", "--version"], source: Source::DebianPackages(&["pkg-config"]) };
 
-pub const CMAKE: Tool = Tool { name: "cmake", probe: &["cmake", "--version"], source: Source::DebianPackage("cmake") };
+pub const CMAKE: Tool =
+    Tool { name: "cmake", probe: &["cmake", "--version"], source: Source::DebianPackages(&["cmake"]) };
 
 pub const VALGRIND: Tool =
-    Tool { name: "valgrind", probe: &["valgrind", "--version"], source: Source::DebianPackage("valgrind") };
+    Tool { name: "valgrind", probe: &["valgrind", "--version"], source: Source::DebianPackages(&["valgrind"]) };
 
 pub const PYTHON: Tool =
-    Tool { name: "python3", probe: &["python3", "--version"], source: Source::DebianPackage("python3") };
+    Tool { name: "python3", probe: &["python3", "--version"], source: Source::DebianPackages(&["python3"]) };
 
 pub const GLIB: Tool = Tool {
     name: "glib",
     probe: &["pkg-config", "--exists", "glib-2.0"],
-    source: Source::DebianPackage("libglib2.0-dev"),
+    source: Source::DebianPackages(&["libglib2.0-dev"]),
+};
+
+/// Debian's own Rust with the sources of its standard library, to build that for targets that rustup has not here.
+pub const RUST_WITH_SOURCES: Tool = Tool {
+    name: "rust-web-src",
+    probe: &["test", "-x", windows::CARGO, "-a", "-f", windows::SOURCES],
+    source: Source::DebianPackages(&["rustc-web", "cargo-web", "rust-web-src"]),
 };
 
 impl Tool {
@@ -90,10 +99,11 @@ impl Source {
             Source::RustComponent(name) if on_path("rustup") => {
                 vec![vec!["rustup", "component", "add", name]]
             }
-            Source::DebianPackage(name) if is_debian() && is_root() => {
-                vec![vec!["apt-get", "update"], vec!["apt-get", "install", "-y", "--no-install-recommends", name]]
+            Source::DebianPackages(names) if is_debian() && is_root() => {
+                let install = ["apt-get", "install", "-y", "--no-install-recommends"];
+                vec![vec!["apt-get", "update"], install.iter().chain(*names).copied().collect()]
             }
-            Source::RustComponent(_) | Source::DebianPackage(_) => Vec::new(),
+            Source::RustComponent(_) | Source::DebianPackages(_) => Vec::new(),
         }
     }
 }

@@ -1,0 +1,168 @@
+//! `cargo xtask windows` and `cargo xtask wine`: Rust for Windows on a Debian machine, and its programs under Wine.
+//!
+//! Debian's cargo and rustc build the standard library from source for targets that rustup may not have here. Programs
+//! run in a Wine prefix of the work tree's own, whose server is ended with the run: its services would otherwise keep
+//! the run's pipes open.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use crate::repository_root;
+
+pub const CARGO: &str = "/usr/bin/cargo";
+/// Of the standard library: stock packages of Debian's have an older cargo and put these elsewhere.
+pub const SOURCES: &str = "/usr/lib/rustlib/src/rust/library/std/Cargo.toml";
+const RUSTC: &str = "/usr/bin/rustc";
+const RUSTDOC: &str = "/usr/bin/rustdoc";
+const TARGET: &str = "x86_64-pc-windows-gnu";
+const MINGW_GCC: &str = "x86_64-w64-mingw32-gcc";
+/// Where Wine 8.0 has its 64-bit loader on Debian; the script on the path asks for a 32-bit one too.
+const WINE_PLACES: &[&str] = &["/usr/lib/wine/wine64", "wine64", "wine"];
+const LACKING_DLL: &str = "bcryptprimitives.dll";
+
+/// Runs Debian's cargo for Windows with these arguments; what it runs runs under Wine.
+pub fn cargo(arguments: &[String]) -> ExitCode {
+    concluded(Prefix::prepared().and_then(|prefix| {
+        let mut command = for_target(arguments, TARGET, "windows")?;
+        let runner = format!("{} wine", own_path()?.display());
+        command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", runner).envs(prefix.environment());
+        run(&mut command)
+    }))
+}
+
+/// Type-checks the engine and the C library for a system, with warnings denied.
+pub fn cross(target: &str) -> ExitCode {
+    let arguments = ["check", "-p", "corella", "-p", "corella-c"].map(str::to_owned);
+    concluded(for_target(&arguments, target, "cross").and_then(|mut command| {
+        command.env("RUSTFLAGS", "-D warnings");
+        run(&mut command)
+    }))
+}
+
+/// Runs a program for Windows under Wine.
+pub fn wine(program: &[String]) -> ExitCode {
+    // Within a run of ours the prefix is ready, and its server is the run's to end.
+    if std::env::var_os("WINEPREFIX").is_some_and(|prefix| prefix == Prefix::place().as_os_str()) {
+        return concluded(run(Command::new(loader()).args(program)));
+    }
+    concluded(
+        Prefix::prepared().and_then(|prefix| run(Command::new(loader()).args(program).envs(prefix.environment()))),
+    )
+}
+
+/// Debian's cargo, for a target whose standard library it builds from source.
+fn for_target(arguments: &[String], target: &str, directory: &str) -> Result<Command, String> {
+    let (verb, rest) = arguments.split_first().ok_or("which command of cargo's?")?;
+    let mut command = Command::new(CARGO);
+    command.current_dir(repository_root());
+    // What rustup's cargo, which runs us, has set for its own.
+    for name in ["CARGO", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "LD_LIBRARY_PATH"]
+    {
+        command.env_remove(name);
+    }
+    command
+        .arg(verb)
+        .args(["-Zbuild-std=std,panic_unwind", "--target", target])
+        .arg("--target-dir")
+        .arg(repository_root().join("target").join(directory))
+        .args(rest)
+        .env("RUSTC", RUSTC)
+        .env("RUSTDOC", RUSTDOC)
+        // Building the standard library is behind a gate of the compiler's.
+        .env("RUSTC_BOOTSTRAP", "1");
+    Ok(command)
+}
+
+fn run(command: &mut Command) -> Result<u8, String> {
+    let status = command.status().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    Ok(status.code().map_or(u8::MAX, |code| u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+fn concluded(result: Result<u8, String>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(problem) => {
+            println!("windows: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn own_path() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|error| format!("where this program is: {error}"))
+}
+
+fn loader() -> &'static str {
+    let is_there = |place: &&&str| Command::new(place).arg("--version").stdout(Stdio::null()).status().is_ok();
+    WINE_PLACES.iter().find(is_there).unwrap_or(&"wine")
+}
+
+/// A place with what Wine takes for a Windows machine. Its server ends when it is dropped.
+struct Prefix(PathBuf);
+
+impl Prefix {
+    fn place() -> PathBuf {
+        repository_root().join("target/windows/prefix")
+    }
+
+    /// The prefix of this work tree, with its services running and what Wine lacks.
+    fn prepared() -> Result<Prefix, String> {
+        let prefix = Prefix(Prefix::place());
+        fs::create_dir_all(&prefix.0).map_err(|error| format!("{}: {error}", prefix.0.display()))?;
+        // The server and the services are started here, with nobody's output, and not by a test with the test's.
+        prefix.tool("wineserver", &["-p"])?;
+        let library = prefix.0.join("drive_c/windows/system32").join(LACKING_DLL);
+        let source = repository_root().join("xtask/windows/bcryptprimitives.c");
+        if is_older(&library, &source) {
+            prefix.tool(loader(), &["wineboot", "--init"])?;
+            let mut compile = Command::new(MINGW_GCC);
+            compile.args(["-shared", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(&source).arg("-ladvapi32");
+            if run(&mut compile)? != 0 {
+                return Err(format!("{LACKING_DLL} could not be built"));
+            }
+        } else {
+            prefix.tool(loader(), &["wineboot"])?;
+        }
+        Ok(prefix)
+    }
+
+    fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        vec![
+            ("WINEPREFIX", self.0.clone()),
+            ("WINEDEBUG", "-all".into()),
+            // Neither .NET nor a browser is to be asked for, and there is no screen.
+            ("WINEDLLOVERRIDES", "mscoree=;mshtml=".into()),
+            ("DISPLAY", PathBuf::new()),
+        ]
+    }
+
+    /// Runs one of Wine's own programs, whose output is nobody's.
+    fn tool(&self, program: &str, arguments: &[&str]) -> Result<(), String> {
+        let mut command = Command::new(program);
+        command.args(arguments).envs(self.environment());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match run(&mut command)? {
+            0 => Ok(()),
+            code => Err(format!("{program} {} ended with {code}", arguments.join(" "))),
+        }
+    }
+}
+
+impl Drop for Prefix {
+    fn drop(&mut self) {
+        // It fails only if the server has ended already.
+        let _ = self.tool("wineserver", &["-k"]);
+        let _ = self.tool("wineserver", &["-w"]);
+    }
+}
+
+/// Whether a file that is made of another must be made.
+fn is_older(made: &Path, source: &Path) -> bool {
+    let time = |path: &Path| -> io::Result<_> { fs::metadata(path)?.modified() };
+    match (time(made), time(source)) {
+        (Ok(made), Ok(source)) => made < source,
+        _ => true,
+    }
+}
