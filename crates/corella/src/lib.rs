@@ -35,9 +35,11 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod address;
 mod backend;
 mod buffer;
 mod buffer_pool;
+mod datagram;
 mod erased;
 mod error;
 mod file;
@@ -56,11 +58,13 @@ mod scheduler;
 mod status;
 mod time;
 
+pub use address::{Address, UnixAddress};
 #[doc(hidden)]
 pub use backend::fork::generation as fork_generation;
 pub use backend::{BackendKind, BackendReason, Faults, InjectedFault, Simulation};
 pub use buffer::{Buffer, BufferMut, Parts, Slice, SliceOf, Spare, SpareCapacity};
 pub use buffer_pool::{BufferPool, PooledBuffer};
+pub use datagram::{Datagram, DatagramSocket, ReturnedDatagram};
 pub use error::{Error, ErrorKind, Failed, Moved};
 pub use file::{File, Mode};
 pub use fs::{Directory, Entry, FileKind, Metadata};
@@ -86,6 +90,7 @@ struct Readme;
 /// What each operation carries and gives back: the parameter of [`Operation`] and [`Status`].
 pub mod actions {
     pub use crate::buffer::ReadToEnd;
+    pub use crate::datagram::ReceivingFrom;
     pub use crate::file::{Opening, Seeking};
     pub use crate::fs::{OpenDirectory, ReadDirectory, ReadLink, Stat};
     pub use crate::net::{Accepting, Connecting, ReceivingPooled, Resolving};

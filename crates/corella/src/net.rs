@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::backend::{Descriptor, SocketAnswer, SocketCall, Value, expect_socket, lingers, set_nonblocking};
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
 use crate::buffer_pool::{BufferPool, Place, PooledBuffer};
@@ -98,7 +99,7 @@ impl Socket {
     ///
     /// Gives `()`; fails with [`Error`].
     pub fn connect(&self, address: SocketAddr) -> Operation<Plain> {
-        self.handle.operation(Op::Connect { address }, Plain)
+        self.handle.operation(Op::Connect { address: address.into() }, Plain)
     }
 
     /// Shuts a direction down. That of sending after the sends before it.
@@ -136,7 +137,7 @@ impl Socket {
 
     /// Gives an unconnected socket its own address.
     pub fn bind(&self, address: SocketAddr) -> Result<(), Error> {
-        self.handle.set(format!("bind to {address}"), SocketCall::Bind(address))
+        self.handle.set(format!("bind to {address}"), SocketCall::Bind(address.into()))
     }
 
     /// Makes a bound socket a listener.
@@ -148,12 +149,12 @@ impl Socket {
 
     /// Its own address.
     pub fn local_address(&self) -> Result<SocketAddr, Error> {
-        self.handle.address("local address", SocketCall::LocalAddress)
+        self.handle.internet("local address", SocketCall::LocalAddress)
     }
 
     /// The peer's address.
     pub fn peer_address(&self) -> Result<SocketAddr, Error> {
-        self.handle.address("peer address", SocketCall::PeerAddress)
+        self.handle.internet("peer address", SocketCall::PeerAddress)
     }
 
     /// Sends small writes at once instead of gathering them (TCP_NODELAY).
@@ -278,7 +279,7 @@ impl From<OwnedFd> for Detached {
 
 /// Calls on a handle's socket that finish at once.
 impl HandleRef {
-    fn ask(&self, operation: impl Into<String>, call: SocketCall) -> Result<SocketAnswer, Error> {
+    pub(crate) fn ask(&self, operation: impl Into<String>, call: SocketCall) -> Result<SocketAnswer, Error> {
         let operation = operation.into();
         let core = self.io.core(&operation)?;
         let queue = core.queue.borrow();
@@ -290,15 +291,21 @@ impl HandleRef {
         answer.map_err(|error| Error::from_io(&error, operation, handle.name(&queue.backend)))
     }
 
-    fn set(&self, operation: impl Into<String>, call: SocketCall) -> Result<(), Error> {
+    pub(crate) fn set(&self, operation: impl Into<String>, call: SocketCall) -> Result<(), Error> {
         self.ask(operation, call).map(drop)
     }
 
-    fn address(&self, operation: &str, call: SocketCall) -> Result<SocketAddr, Error> {
+    pub(crate) fn address(&self, operation: &str, call: SocketCall) -> Result<Address, Error> {
         match self.ask(operation, call)? {
             SocketAnswer::Address(address) => Ok(address),
             other => unreachable!("{operation} gave {other:?}"),
         }
+    }
+
+    fn internet(&self, operation: &str, call: SocketCall) -> Result<SocketAddr, Error> {
+        let address = self.address(operation, call)?;
+        let other = || Error::new(ErrorKind::InvalidInput, operation, address.to_string());
+        address.as_internet().ok_or_else(|| other().with_note("it is not of the internet"))
     }
 
     /// Whether its close waits; what it accepts inherits that.
@@ -324,7 +331,7 @@ impl HandleRef {
         }
     }
 
-    fn give_away(&self) -> Result<Detached, Error> {
+    pub(crate) fn give_away(&self) -> Result<Detached, Error> {
         let core = self.io.core("hand over")?;
         let given = core.queue.borrow_mut().give_away(self.key);
         let (descriptor, handle) = given.map_err(|kind| Error::new(kind, "hand over", ""))?;
@@ -335,7 +342,7 @@ impl HandleRef {
         Ok(Detached { descriptor, received, connections, is_broken })
     }
 
-    fn descriptor_number(&self) -> Option<i32> {
+    pub(crate) fn descriptor_number(&self) -> Option<i32> {
         let core = self.io.try_core().ok()?;
         let queue = core.queue.borrow();
         let handle = &queue.handles[queue.handles.find(self.key)?];
@@ -400,7 +407,7 @@ impl Listener {
 
     /// Its own address; after listening on port 0 it has the port.
     pub fn local_address(&self) -> Result<SocketAddr, Error> {
-        self.handle.address("local address", SocketCall::LocalAddress)
+        self.handle.internet("local address", SocketCall::LocalAddress)
     }
 
     /// Closes the handle for all its clones; accepts are cancelled.
@@ -556,7 +563,7 @@ impl Action for Connecting {
 
     const CHAIN: Option<ChainHook> = Some(ChainHook(Connecting::advance));
 
-    fn open(&mut self, io: &Io, address: SocketAddr) -> Result<OpenedHandle, Error> {
+    fn open(&mut self, io: &Io, address: &Address) -> Result<OpenedHandle, Error> {
         let socket = io.new_socket(address)?;
         let key = socket.handle.key;
         self.socket = Some(socket);
@@ -590,7 +597,8 @@ impl Connecting {
             let result = Err(failure.unwrap_or_else(none));
             return ChainStep::Settle(Report { result, moved: Moved::NotStarted });
         };
-        match io.new_socket(address) {
+        let address = Address::from(address);
+        match io.new_socket(&address) {
             Ok(socket) => {
                 let key = socket.handle.key;
                 // The one that failed is closed in the background.
@@ -603,16 +611,16 @@ impl Connecting {
 }
 
 impl Io {
-    fn new_handle(&self, operation: &str, descriptor: Descriptor, class: Class) -> Result<HandleRef, Error> {
+    pub(crate) fn new_handle(&self, operation: &str, descriptor: Descriptor, class: Class) -> Result<HandleRef, Error> {
         let core = self.core(operation)?;
         let handle = Handle::new(descriptor, class, Target::Socket);
         let key: HandleKey = core.queue.borrow_mut().adopt(handle);
         Ok(HandleRef::new(self.clone(), key, None))
     }
 
-    fn new_socket(&self, address: SocketAddr) -> Result<Socket, Error> {
+    fn new_socket(&self, address: &Address) -> Result<Socket, Error> {
         let operation = "socket";
-        let made = self.core(operation)?.queue.borrow().backend.new_socket(address);
+        let made = self.core(operation)?.queue.borrow().backend.new_socket(address, Class::Socket);
         let descriptor = made.map_err(|error| Error::from_io(&error, operation, address.to_string()))?;
         self.new_handle(operation, descriptor, Class::Socket).map(|handle| Socket { handle })
     }
@@ -620,7 +628,7 @@ impl Io {
     /// An unconnected TCP socket of the same family as `address`, for what has to be set before it connects or
     /// listens.
     pub fn socket(&self, address: SocketAddr) -> Result<Socket, Error> {
-        self.new_socket(address)
+        self.new_socket(&address.into())
     }
 
     /// Listens for TCP connections on `address`; port 0 has the OS choose one. The address may be bound again right
@@ -630,9 +638,9 @@ impl Io {
         let core = self.core(operation)?;
         let make = || {
             let backend = &core.queue.borrow().backend;
-            let descriptor = backend.new_socket(address)?;
+            let descriptor = backend.new_socket(&address.into(), Class::Socket)?;
             backend.socket_call(&descriptor, SocketCall::SetReuseAddress(true))?;
-            backend.socket_call(&descriptor, SocketCall::Bind(address))?;
+            backend.socket_call(&descriptor, SocketCall::Bind(address.into()))?;
             backend.socket_call(&descriptor, SocketCall::Listen(BACKLOG))?;
             Ok::<Descriptor, std::io::Error>(descriptor)
         };
@@ -645,7 +653,7 @@ impl Io {
     /// Gives a [`Socket`]; fails with [`Error`].
     pub fn connect(&self, address: SocketAddr) -> Operation<Connecting> {
         let action = Connecting { left: Vec::new(), socket: None };
-        Operation::new(self.clone(), None, Plan::Connect(address), action)
+        Operation::new(self.clone(), None, Plan::Connect(address.into()), action)
     }
 
     /// Resolves a name on the pool and connects to its addresses in turn, until one answers. A deadline covers it

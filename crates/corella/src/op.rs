@@ -9,8 +9,8 @@
 //! | `write` in append mode | append | – | everything |
 //! | `stat` | end | send lane | writes that may move the end |
 //! | `sync`, `truncate`, `allocate`, `barrier`, `close` | barrier | both lanes | everything |
-//! | `send`, `shutdown` | – | send lane | |
-//! | `recv`, `accept` | – | receive lane | |
+//! | `send`, `send_to`, `shutdown` | – | send lane | |
+//! | `recv`, `recv_from`, `accept` | – | receive lane | |
 //! | `connect` | – | both lanes | |
 //! | any positioned one, `.unordered()` | unordered | as without | barriers only |
 //!
@@ -20,9 +20,9 @@
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use crate::address::Address;
 use crate::buffer::Parts;
 use crate::fs::Entry;
 use crate::planted::{self, Defect};
@@ -124,10 +124,13 @@ pub(crate) enum Op {
     StatHandle,
 
     // On sockets.
-    Connect { address: SocketAddr },
+    Connect { address: Address },
     Accept,
     Recv { extent: Extent, parts: Parts },
     Send { parts: Parts },
+    // One datagram; without an address it goes to the peer that the socket is connected to.
+    RecvFrom { parts: Parts },
+    SendTo { address: Option<Address>, parts: Parts },
     Shutdown { how: Shutdown },
 
     // On any handle.
@@ -149,6 +152,8 @@ pub(crate) enum Class {
     Socket,
     /// A listening socket.
     Listener,
+    /// A socket for datagrams.
+    Datagram,
 }
 
 /// The lanes of a handle, as a set. A file has one; a stream has one for each direction.
@@ -251,9 +256,13 @@ impl Op {
             _ => match class {
                 Class::File { .. } => Lanes::RECEIVE,
                 Class::SharedFile => Lanes::BOTH,
-                Class::Stream | Class::Socket | Class::Listener => match self {
-                    Op::Read { .. } | Op::Recv { .. } | Op::Accept | Op::Seek { .. } => Lanes::RECEIVE,
-                    Op::Write { .. } | Op::Send { .. } | Op::Shutdown { .. } | Op::StatHandle => Lanes::SEND,
+                Class::Stream | Class::Socket | Class::Listener | Class::Datagram => match self {
+                    Op::Read { .. } | Op::Recv { .. } | Op::RecvFrom { .. } | Op::Accept | Op::Seek { .. } => {
+                        Lanes::RECEIVE
+                    }
+                    Op::Write { .. } | Op::Send { .. } | Op::SendTo { .. } | Op::Shutdown { .. } | Op::StatHandle => {
+                        Lanes::SEND
+                    }
                     _ => Lanes::BOTH,
                 },
             },
@@ -294,18 +303,24 @@ impl Op {
     /// The bytes of the buffer that the OS reads or fills, for operations that move bytes.
     pub(crate) fn parts(&self) -> Option<&Parts> {
         match self {
-            Op::Read { parts, .. } | Op::Write { parts, .. } | Op::Recv { parts, .. } | Op::Send { parts } => {
-                Some(parts)
-            }
+            Op::Read { parts, .. }
+            | Op::Write { parts, .. }
+            | Op::Recv { parts, .. }
+            | Op::Send { parts }
+            | Op::RecvFrom { parts }
+            | Op::SendTo { parts, .. } => Some(parts),
             _ => None,
         }
     }
 
     pub(crate) fn parts_mut(&mut self) -> Option<&mut Parts> {
         match self {
-            Op::Read { parts, .. } | Op::Write { parts, .. } | Op::Recv { parts, .. } | Op::Send { parts } => {
-                Some(parts)
-            }
+            Op::Read { parts, .. }
+            | Op::Write { parts, .. }
+            | Op::Recv { parts, .. }
+            | Op::Send { parts }
+            | Op::RecvFrom { parts }
+            | Op::SendTo { parts, .. } => Some(parts),
             _ => None,
         }
     }
@@ -336,10 +351,12 @@ impl Op {
             Op::Truncate { length } => Op::Truncate { length: *length },
             Op::Allocate { offset, length } => Op::Allocate { offset: *offset, length: *length },
             Op::StatHandle => Op::StatHandle,
-            Op::Connect { address } => Op::Connect { address: *address },
+            Op::Connect { address } => Op::Connect { address: address.clone() },
             Op::Accept => Op::Accept,
             Op::Recv { extent, .. } => Op::Recv { extent: *extent, parts: Parts::default() },
             Op::Send { .. } => Op::Send { parts: Parts::default() },
+            Op::RecvFrom { .. } => Op::RecvFrom { parts: Parts::default() },
+            Op::SendTo { address, .. } => Op::SendTo { address: address.clone(), parts: Parts::default() },
             Op::Shutdown { how } => Op::Shutdown { how: *how },
             Op::Barrier => Op::Barrier,
             Op::Close => Op::Close,
@@ -368,9 +385,14 @@ impl Op {
         matches!(self, Op::Send { .. } | Op::Write { at: At::Cursor, .. })
     }
 
+    /// Whether it is about one datagram, which the OS takes and gives whole or not at all.
+    pub(crate) fn is_datagram(&self) -> bool {
+        matches!(self, Op::RecvFrom { .. } | Op::SendTo { .. })
+    }
+
     /// Whether a close cancels it, instead of waiting for it.
     pub(crate) fn ends_at_close(&self) -> bool {
-        matches!(self, Op::Read { .. } | Op::Recv { .. } | Op::Accept | Op::Connect { .. })
+        matches!(self, Op::Read { .. } | Op::Recv { .. } | Op::RecvFrom { .. } | Op::Accept | Op::Connect { .. })
     }
 
     /// Whether a cancel settles it at once, while the OS may still be at it: nothing of a handle's depends on it.
@@ -457,7 +479,11 @@ impl fmt::Display for Op {
                 Extent::Exact => write!(out, "recv_exact {} bytes", parts.total()),
                 Extent::ToEnd => write!(out, "recv_to_end"),
             },
-            Op::Send { parts } => write!(out, "send {} bytes", parts.total()),
+            Op::Send { parts } | Op::SendTo { address: None, parts } => write!(out, "send {} bytes", parts.total()),
+            Op::RecvFrom { parts } => write!(out, "recv_from {} bytes", parts.total()),
+            Op::SendTo { address: Some(address), parts } => {
+                write!(out, "send_to {} bytes to {address}", parts.total())
+            }
             Op::Shutdown { how: Shutdown::Read } => write!(out, "shutdown read"),
             Op::Shutdown { how: Shutdown::Write } => write!(out, "shutdown write"),
             Op::Shutdown { how: Shutdown::Both } => write!(out, "shutdown both"),

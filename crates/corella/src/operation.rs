@@ -6,12 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::buffer::Parts;
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::Op;
@@ -51,7 +51,7 @@ pub trait Action: Sealed + Unpin + 'static {
 
     /// Makes the handle that it is to be submitted on.
     #[doc(hidden)]
-    fn open(&mut self, io: &Io, address: SocketAddr) -> Result<OpenedHandle, Error> {
+    fn open(&mut self, io: &Io, address: &Address) -> Result<OpenedHandle, Error> {
         let _ = (io, address);
         unreachable!("only a connect makes its handle")
     }
@@ -95,7 +95,7 @@ pub(crate) enum Plan {
         now: bool,
     },
     /// On a socket that is made when it is submitted.
-    Connect(SocketAddr),
+    Connect(Address),
     /// It cannot be right: every ending answers with this.
     Invalid(Error),
 }
@@ -409,7 +409,7 @@ impl<A: Action> Lazy<A> {
             Plan::Op(op) => (op.to_string(), self.handle_name().unwrap_or_else(|| op.target())),
             Plan::Sleep(_) => ("sleep".into(), String::new()),
             Plan::Close { .. } => ("close".into(), self.handle_name().unwrap_or_default()),
-            Plan::Connect(address) => (Op::Connect { address: *address }.to_string(), String::new()),
+            Plan::Connect(address) => (Op::Connect { address: address.clone() }.to_string(), String::new()),
             Plan::Invalid(error) => (error.operation().into(), error.target().into()),
         }
     }
@@ -436,7 +436,7 @@ impl<A: Action> Lazy<A> {
                 let result = core.queue.borrow_mut().close(key, now, deadline, self.token, payload, ending);
                 return give_back::<A>(core, result, name);
             }
-            Plan::Connect(address) => match self.action.open(&self.io, address) {
+            Plan::Connect(address) => match self.action.open(&self.io, &address) {
                 Ok(OpenedHandle(key)) => {
                     self.handle = Some(key);
                     Op::Connect { address }

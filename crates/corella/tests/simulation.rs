@@ -362,3 +362,69 @@ fn boxed_buffers_stay_the_machines_until_their_requests_have_settled() {
     }
     assert_eq!(received, [9; 5]);
 }
+
+/// Sends a hundred datagrams with long delays and losses, and gives what came of them, in the order in which it came.
+fn datagrams(seed: u64, faults: Faults) -> Vec<u8> {
+    let machine = Simulation::new(seed);
+    machine.set_faults(faults);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    let (from, to) = (address("10.0.0.1:1000"), address("10.0.0.2:2000"));
+    let sender = io.bind_datagrams(from).unwrap();
+    let receiver = io.bind_datagrams(to).unwrap();
+    scheduler
+        .block_on(async move {
+            for number in 0..100u8 {
+                assert_eq!(sender.send_to(vec![number; 3], to).await.unwrap().0, 3);
+            }
+            let mut arrived = Vec::new();
+            while let Ok(datagram) = receiver.recv_from(vec![0; 2]).deadline(Duration::from_secs(1)).await {
+                assert_eq!((datagram.count, datagram.size, datagram.sender), (2, Some(3), from.into()));
+                assert_eq!(datagram.buffer[0], datagram.buffer[1]);
+                arrived.push(datagram.buffer[0]);
+            }
+            arrived
+        })
+        .unwrap()
+}
+
+#[test]
+fn datagrams_are_lost_and_overtake_each_other_as_the_seed_has_it() {
+    let sorted = |mut list: Vec<u8>| {
+        list.sort_unstable();
+        list
+    };
+    let calm = datagrams(1, Faults::default());
+    assert_eq!(sorted(calm.clone()), (0..100).collect::<Vec<u8>>());
+    let mut faults = Faults::default();
+    faults.datagram_losses = 0.3;
+    faults.short_transfers = 0.5;
+    let some = datagrams(1, faults.clone());
+    assert!((40..95).contains(&some.len()), "{some:?}");
+    assert_eq!(some, datagrams(1, faults.clone()));
+    assert!((2..20).any(|seed| datagrams(seed, faults.clone()) != sorted(datagrams(seed, faults.clone()))));
+}
+
+#[test]
+fn a_partition_loses_datagrams_and_who_is_connected_hears_that_nobody_is_there() {
+    let machine = Simulation::new(7);
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    let (sender, receiver) =
+        (io.bind_datagrams(address("10.0.0.1:1")).unwrap(), io.bind_datagrams(address("10.0.0.2:2")).unwrap());
+    machine.partition(host("10.0.0.1"), host("10.0.0.2"));
+    sender.send_to("lost", address("10.0.0.2:2")).wait().unwrap();
+    let receive = |limit| receiver.recv_from(vec![0; 9]).deadline(Duration::from_millis(limit)).wait();
+    assert_eq!(receive(100).unwrap_err().error.kind(), ErrorKind::TimedOut);
+    machine.heal();
+    assert_eq!(receive(100).unwrap_err().error.kind(), ErrorKind::TimedOut);
+    sender.send_to("found", address("10.0.0.2:2")).wait().unwrap();
+    assert_eq!(receive(100).unwrap().count, 5);
+    sender.connect(address("10.0.0.3:3")).wait().unwrap();
+    sender.send("anybody?").wait().unwrap();
+    let failed = sender.recv_from(vec![0; 9]).wait().unwrap_err();
+    assert_eq!(failed.error.os_code(), Some(libc::ECONNREFUSED));
+    // It has no Unix-domain sockets, and says so.
+    let unix = io.bind_datagrams(corella::UnixAddress::path("/socket")).unwrap_err();
+    assert_eq!(unix.os_code(), Some(libc::EAFNOSUPPORT));
+}

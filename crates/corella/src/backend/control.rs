@@ -1,19 +1,21 @@
 //! What is asked of a handle and answered at once, without a place in its lanes: addresses, options, its nature.
 
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{self as calls, OFlags};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, Socket, TcpKeepalive, Type};
 
+use super::address::{domain, from_os, to_os};
+use crate::address::Address;
 use crate::fs::FileKind;
+use crate::op::Class;
 
 /// A call about a socket that finishes at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum SocketCall {
-    Bind(SocketAddr),
+    Bind(Address),
     /// With so many connections waiting at most.
     Listen(i32),
     LocalAddress,
@@ -29,13 +31,14 @@ pub(crate) enum SocketCall {
     SetReceiveBuffer(usize),
     SetTimeToLive(u32),
     SetReuseAddress(bool),
+    SetBroadcast(bool),
 }
 
 /// What a [`SocketCall`] answers.
 #[derive(Debug)]
 pub(crate) enum SocketAnswer {
     Done,
-    Address(SocketAddr),
+    Address(Address),
     Flag(bool),
     Pending(Option<io::Error>),
 }
@@ -76,10 +79,10 @@ pub(super) fn habits(descriptor: BorrowedFd<'_>) -> io::Result<Habits> {
 pub(super) fn socket_call(descriptor: BorrowedFd<'_>, call: SocketCall) -> io::Result<SocketAnswer> {
     let socket = SockRef::from(&descriptor);
     match call {
-        SocketCall::Bind(address) => socket.bind(&SockAddr::from(address))?,
+        SocketCall::Bind(address) => socket.bind(&to_os(&address)?)?,
         SocketCall::Listen(backlog) => socket.listen(backlog)?,
-        SocketCall::LocalAddress => return internet(socket.local_addr()?),
-        SocketCall::PeerAddress => return internet(socket.peer_addr()?),
+        SocketCall::LocalAddress => return from_os(&socket.local_addr()?).map(SocketAnswer::Address),
+        SocketCall::PeerAddress => return from_os(&socket.peer_addr()?).map(SocketAnswer::Address),
         SocketCall::NoDelay => return Ok(SocketAnswer::Flag(socket.tcp_nodelay()?)),
         SocketCall::TakeError => return Ok(SocketAnswer::Pending(socket.take_error()?)),
         SocketCall::SetNoDelay(yes) => socket.set_tcp_nodelay(yes)?,
@@ -94,18 +97,15 @@ pub(super) fn socket_call(descriptor: BorrowedFd<'_>, call: SocketCall) -> io::R
         SocketCall::SetReceiveBuffer(bytes) => socket.set_recv_buffer_size(bytes)?,
         SocketCall::SetTimeToLive(hops) => socket.set_ttl_v4(hops)?,
         SocketCall::SetReuseAddress(yes) => socket.set_reuse_address(yes)?,
+        SocketCall::SetBroadcast(yes) => socket.set_broadcast(yes)?,
     }
     Ok(SocketAnswer::Done)
 }
 
-fn internet(address: SockAddr) -> io::Result<SocketAnswer> {
-    let other = || io::Error::new(io::ErrorKind::Unsupported, "not an internet address");
-    address.as_socket().map(SocketAnswer::Address).ok_or_else(other)
-}
-
-/// A TCP socket for this address, blocking or not as the backend wants it.
-pub(super) fn new_socket(address: SocketAddr, nonblocking: bool) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+/// A socket of this address's family, blocking or not as the backend wants it.
+pub(super) fn new_socket(address: &Address, class: Class, nonblocking: bool) -> io::Result<OwnedFd> {
+    let kind = if class == Class::Datagram { Type::DGRAM } else { Type::STREAM };
+    let socket = Socket::new(domain(address), kind, None)?;
     socket.set_nonblocking(nonblocking)?;
     Ok(socket.into())
 }

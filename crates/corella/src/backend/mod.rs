@@ -12,7 +12,9 @@
 //! - A transfer may be short. The queue carries on.
 //! - A [`Wakeup`] ends a `wait` from any thread, or makes the next one return at once.
 
+mod address;
 mod control;
+mod datagram;
 pub(crate) mod fork;
 mod perform;
 #[cfg(unix)]
@@ -36,6 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::address::Address;
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op};
@@ -114,6 +117,17 @@ pub(crate) enum Value {
     Path(PathBuf),
     Entries(Vec<Entry>),
     Addresses(Vec<SocketAddr>),
+    Datagram(Arrival),
+}
+
+/// A datagram that was received.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    /// Bytes that found room in the buffer.
+    pub(crate) count: u32,
+    /// The datagram's own length, if the OS tells it of one that found no room.
+    pub(crate) size: Option<u32>,
+    pub(crate) sender: Address,
 }
 
 /// Why an operation did not succeed.
@@ -432,7 +446,8 @@ impl Backend {
         match (submission.class, submission.op) {
             _ if matches!(self, Backend::Simulated(_)) => None,
             (Class::File { .. }, _) => Some(perform(submission)),
-            (Class::Socket, Op::Recv { .. } | Op::Send { .. }) => attempt(submission, false),
+            (Class::Socket, Op::Recv { .. } | Op::Send { .. })
+            | (Class::Datagram, Op::RecvFrom { .. } | Op::SendTo { .. }) => attempt(submission, false),
             _ => None,
         }
     }
@@ -454,11 +469,11 @@ impl Backend {
         }
     }
 
-    /// A TCP socket for this address.
-    pub(crate) fn new_socket(&self, address: SocketAddr) -> io::Result<Descriptor> {
+    /// A socket of this address's family, for datagrams or a connection.
+    pub(crate) fn new_socket(&self, address: &Address, class: Class) -> io::Result<Descriptor> {
         match self {
-            Backend::Simulated(simulated) => simulated.new_socket(address),
-            _ => control::new_socket(address, self.wants_nonblocking()).map(Descriptor::Os),
+            Backend::Simulated(simulated) => simulated.new_socket(address, class),
+            _ => control::new_socket(address, class, self.wants_nonblocking()).map(Descriptor::Os),
         }
     }
 
@@ -522,6 +537,11 @@ impl Backend {
             Backend::Ended(ended) => ended.0,
         }
     }
+}
+
+/// Why the OS cannot take an address, if it cannot.
+pub(crate) fn check_address(address: &Address) -> io::Result<()> {
+    address::to_os(address).map(drop)
 }
 
 /// A descriptor of the OS on a simulated machine, or the other way round.

@@ -6,15 +6,16 @@
 use std::ffi::{CStr, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
-use socket2::{SockAddr, SockRef};
+use socket2::SockRef;
 
-use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value, sigpipe};
+use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value, address, datagram, sigpipe};
+use crate::address::Address;
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Entries, Op, OpenOptions, Shutdown};
@@ -37,6 +38,7 @@ fn perform_once(submission: &Submission<'_>) -> Outcome {
     match submission.op {
         Op::Read { .. } | Op::Write { .. } => transfer(submission),
         Op::Recv { .. } | Op::Send { .. } => message(submission, 0),
+        Op::RecvFrom { .. } | Op::SendTo { .. } => datagram::exchange(submission, 0),
         _ => match submission.descriptor {
             -1 => on_path(submission.op),
             // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
@@ -256,9 +258,9 @@ fn write_to_stream(submission: &Submission<'_>) -> Outcome {
 }
 
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
-const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+pub(super) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-const SEND_FLAGS: libc::c_int = 0;
+pub(super) const SEND_FLAGS: libc::c_int = 0;
 
 /// recv and send, by parts.
 fn message(submission: &Submission<'_>, flags: libc::c_int) -> Outcome {
@@ -347,6 +349,7 @@ pub(crate) fn attempt(submission: &Submission<'_>, accepts_nonblocking: bool) ->
     loop {
         let outcome = match submission.op {
             Op::Recv { .. } | Op::Send { .. } => message(submission, libc::MSG_DONTWAIT),
+            Op::RecvFrom { .. } | Op::SendTo { .. } => datagram::exchange(submission, libc::MSG_DONTWAIT),
             Op::Read { .. } | Op::Write { .. } => transfer(submission),
             Op::Accept => accept(descriptor, accepts_nonblocking),
             other => unreachable!("{other} is not tried without blocking"),
@@ -380,8 +383,8 @@ fn accept(listener: BorrowedFd<'_>, nonblocking: bool) -> Outcome {
 }
 
 /// Starts a connect on a non-blocking socket.
-pub(super) fn start_connect(descriptor: BorrowedFd<'_>, address: SocketAddr) -> Attempt {
-    match SockRef::from(&descriptor).connect(&SockAddr::from(address)) {
+pub(super) fn start_connect(descriptor: BorrowedFd<'_>, address: &Address) -> Attempt {
+    match address::to_os(address).and_then(|address| SockRef::from(&descriptor).connect(&address)) {
         Ok(()) => Attempt::Ended(done()),
         Err(error) => match error.raw_os_error() {
             // Interrupted, it goes on in the background like one in progress (see connect(2)).

@@ -131,16 +131,18 @@ impl Portable {
 
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         let direction = match (submission.class, submission.op) {
-            (Class::Socket | Class::Listener, Op::Shutdown { how }) => {
+            (Class::Socket | Class::Listener | Class::Datagram, Op::Shutdown { how }) => {
                 // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
                 let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
                 return finish(submission.token, shut_down(descriptor, *how), completions);
             }
-            (Class::Socket | Class::Listener | Class::Stream, Op::Close) if !submission.lingers => {
+            (Class::Socket | Class::Listener | Class::Datagram | Class::Stream, Op::Close) if !submission.lingers => {
                 return finish(submission.token, close(submission.descriptor), completions);
             }
             (Class::Socket | Class::Listener, Op::Recv { .. } | Op::Accept) => READ,
             (Class::Socket | Class::Listener, Op::Send { .. } | Op::Connect { .. }) => WRITE,
+            (Class::Datagram, Op::RecvFrom { .. }) => READ,
+            (Class::Datagram, Op::SendTo { .. } | Op::Connect { .. }) => WRITE,
             (Class::Stream, Op::Read { .. }) if submission.descriptor >= 0 => READ,
             (Class::Stream, Op::Write { .. }) if submission.descriptor >= 0 => WRITE,
             _ => return self.pool.submit(submission),
@@ -372,7 +374,7 @@ impl Source {
             // Sends and receives have a flag for it, a connect sees to it itself; accept has none, so its socket is
             // made so. Whoever shares it with this process is to leave it so.
             Class::Listener if set_nonblocking(descriptor, true).is_err() => Calls::None,
-            Class::Socket | Class::Listener => Calls::All,
+            Class::Socket | Class::Listener | Class::Datagram => Calls::All,
             _ => match stream_kind(descriptor) {
                 StreamKind::Pipe => Calls::Flagged,
                 StreamKind::Terminal => calls_on(&mut own, descriptor),
@@ -400,7 +402,7 @@ impl Source {
             (Op::Connect { address }, _) => {
                 let attempt = match is_first {
                     true => match set_nonblocking(descriptor, true) {
-                        Ok(()) => start_connect(descriptor, *address),
+                        Ok(()) => start_connect(descriptor, address),
                         Err(error) => Attempt::Ended(Err(Fault::from_io(&error))),
                     },
                     false => finish_connect(descriptor),

@@ -8,7 +8,8 @@
 //! Memory. Buffers belong to the request in its slot, and the queue frees them after the terminal completion only.
 //! Lists of parts and headers of messages need to live until the kernel has read them at submission
 //! (IORING_FEAT_SUBMIT_STABLE, required), so they are kept here until the ring is empty. What the kernel writes or
-//! reads later (paths, result structures) is kept in `Kept` until the completion, also if the request is given up.
+//! reads later (paths, result structures, headers of datagrams to be received) is kept in `Kept` until the completion,
+//! also if the request is given up.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -24,10 +25,12 @@ use io_uring::{IoUring, Probe, cqueue, opcode, types};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use socket2::SockAddr;
 
-use super::perform::{clamp, open_flags, vectors};
+use super::address::to_os;
+use super::datagram::{Message, RECEIVE_FLAGS};
+use super::perform::{clamp, open_flags};
 use super::{
-    Completion, Completions, Fault, Outcome, Portable, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Token, Value,
-    Wakeup, adopt_descriptor, lend, sigpipe,
+    Completion, Completions, Fault, Outcome, Portable, RawDescriptor, Submission, Token, Value, Wakeup,
+    adopt_descriptor, lend, sigpipe,
 };
 use crate::buffer::Part;
 use crate::fs::Metadata;
@@ -126,17 +129,13 @@ enum Kept {
         op: Op,
         statx: Option<Box<libc::statx>>,
         address: Option<Box<SockAddr>>,
+        /// Of a datagram to be received: the kernel writes to its header.
+        message: Option<Box<Message>>,
         /// A FIFO as the ring opens it first, until it is open as it should be.
         hasty: Option<OwnedFd>,
         is_second_try: bool,
         is_cancelled: bool,
     },
-}
-
-/// The header and parts of one vectored message, until the kernel has read them.
-struct Message {
-    header: libc::msghdr,
-    parts: [Part; TRANSFER_PARTS_MAX],
 }
 
 pub(crate) struct Uring {
@@ -171,6 +170,9 @@ pub(crate) struct Uring {
     #[expect(clippy::vec_box, reason = "the kernel has their addresses, which must stay as the list grows")]
     messages: Vec<Box<Message>>,
     messages_used: usize,
+    /// Those of datagrams that have been received, for the next.
+    #[expect(clippy::vec_box, reason = "each stays where it is, in the list and out of it")]
+    spare_messages: Vec<Box<Message>>,
     /// Completions taken out to make room, not yet reaped.
     stash: VecDeque<cqueue::Entry>,
     /// Set-up flags that this kernel took, for people.
@@ -299,6 +301,7 @@ impl Uring {
             open_workers: 0,
             messages: Vec::new(),
             messages_used: 0,
+            spare_messages: Vec::new(),
             stash: VecDeque::new(),
             flags,
         })
@@ -379,8 +382,20 @@ impl Uring {
             }
             (Op::Send { .. }, parts) => {
                 self.keep_message(parts);
-                let header = &raw const self.messages[self.messages_used - 1].header;
+                let header = self.messages[self.messages_used - 1].send(None).ok()?;
                 entry!(SendMsg, opcode::SendMsg::new(fd, header).flags(libc::MSG_NOSIGNAL as u32))
+            }
+            (Op::SendTo { address, .. }, parts) => {
+                self.keep_message(parts);
+                let header = self.messages[self.messages_used - 1].send(address.as_ref()).ok()?;
+                entry!(SendMsg, opcode::SendMsg::new(fd, header).flags(libc::MSG_NOSIGNAL as u32))
+            }
+            (Op::RecvFrom { .. }, parts) => {
+                let Some(Kept::Used { message: Some(message), .. }) = self.kept.get_mut(kept? as usize) else {
+                    return None;
+                };
+                message.keep(parts);
+                entry!(RecvMsg, opcode::RecvMsg::new(fd, message.fill()).flags(RECEIVE_FLAGS as u32))
             }
             (Op::Accept, _) => {
                 let none = std::ptr::null_mut();
@@ -444,16 +459,11 @@ impl Uring {
     /// Copies parts to where they stay until the kernel has read them.
     fn keep_message(&mut self, parts: &[Part]) -> (*const libc::iovec, u32) {
         if self.messages_used == self.messages.len() {
-            // SAFETY: all zeroes is a valid empty header, and valid null parts.
-            self.messages.push(Box::new(unsafe { std::mem::zeroed() }));
+            self.messages.push(Message::new());
         }
         let message = &mut self.messages[self.messages_used];
         self.messages_used += 1;
-        message.parts[..parts.len()].copy_from_slice(parts);
-        let (list, count) = vectors(&message.parts[..parts.len()]);
-        message.header.msg_iov = list.cast_mut();
-        message.header.msg_iovlen = count as _;
-        (list, count as u32)
+        message.keep(parts)
     }
 
     /// Keeps what the kernel may touch after the submission; nothing for the operations of the hot path.
@@ -468,11 +478,16 @@ impl Uring {
             | Op::RemoveDirectory { .. }
             | Op::HardLink { .. }
             | Op::SymbolicLink { .. }
-            | Op::Connect { .. } => None,
+            | Op::Connect { .. }
+            | Op::RecvFrom { .. } => None,
             _ => return None,
         };
         let address = match submission.op {
-            Op::Connect { address } => Some(Box::new(SockAddr::from(*address))),
+            Op::Connect { address } => to_os(address).ok().map(Box::new),
+            _ => None,
+        };
+        let message = match submission.op {
+            Op::RecvFrom { .. } => Some(self.spare_messages.pop().unwrap_or_else(Message::new)),
             _ => None,
         };
         let used = Kept::Used {
@@ -480,6 +495,7 @@ impl Uring {
             op: submission.op.without_parts(),
             statx,
             address,
+            message,
             hasty: None,
             is_second_try: false,
             is_cancelled: false,
@@ -769,9 +785,18 @@ impl Uring {
                     if self.opens_again(index, result) {
                         continue;
                     }
-                    let Kept::Used { token, op, statx, is_second_try, .. } = self.release(index) else {
+                    let Kept::Used { token, op, statx, message, is_second_try, .. } = self.release(index) else {
                         unreachable!("one completion for each submission")
                     };
+                    if let Some(message) = message {
+                        let outcome = match value_of(result, false, None) {
+                            Ok(_) => Ok(Value::Datagram(message.arrival(result as usize))),
+                            Err(fault) => Err(fault),
+                        };
+                        self.spare_messages.push(message);
+                        completions.push_back(Completion { token, outcome });
+                        continue;
+                    }
                     let is_open = matches!(op, Op::Open { .. });
                     if is_open {
                         self.opens_at_ring -= 1;

@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::rc::Rc;
 
 use super::slots::{NONE, RequestId};
-use crate::backend::{Backend, Descriptor, RawDescriptor, SocketAnswer, SocketCall};
+use crate::backend::{Arrival, Backend, Descriptor, RawDescriptor, SocketAnswer, SocketCall};
 use crate::op::{Class, Lanes};
 use crate::planted::{self, Defect};
 
@@ -61,12 +61,21 @@ pub(crate) struct Pushback {
     segments: VecDeque<(u64, VecDeque<u8>)>,
     /// Connections by their place among all that were accepted, in order.
     connections: VecDeque<(u64, Descriptor)>,
+    /// Datagrams by their place among all that were received, in order.
+    datagrams: VecDeque<(u64, Returned)>,
+}
+
+/// A datagram that was received for nobody, with as much of it as its buffer had room for.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) arrival: Arrival,
 }
 
 impl Pushback {
     pub(crate) fn new(bytes: Vec<u8>, connections: Vec<Descriptor>) -> Pushback {
         let connections = (0..).zip(connections).collect();
-        let mut pushback = Pushback { segments: VecDeque::new(), connections };
+        let mut pushback = Pushback { connections, ..Pushback::default() };
         pushback.insert(0, bytes);
         pushback
     }
@@ -93,12 +102,27 @@ impl Pushback {
         self.connections.pop_front()
     }
 
+    /// Puts a datagram back that had this place among those received.
+    pub(crate) fn insert_datagram(&mut self, place: u64, datagram: Returned) {
+        let index = self.datagrams.partition_point(|(other, _)| *other < place);
+        self.datagrams.insert(index, (place, datagram));
+    }
+
+    /// The first datagram, with its place.
+    pub(crate) fn take_datagram(&mut self) -> Option<(u64, Returned)> {
+        self.datagrams.pop_front()
+    }
+
+    pub(crate) fn has_datagrams(&self) -> bool {
+        !self.datagrams.is_empty()
+    }
+
     pub(crate) fn has_connections(&self) -> bool {
         !self.connections.is_empty()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.connections.is_empty()
+        self.segments.is_empty() && self.connections.is_empty() && self.datagrams.is_empty()
     }
 
     /// Whether there are bytes from before this place.
@@ -201,11 +225,12 @@ impl Handle {
                     Ok(SocketAnswer::Address(address)) => Some(address),
                     _ => None,
                 };
-                match (ask(SocketCall::PeerAddress), self.class) {
+                let peer = ask(SocketCall::PeerAddress).filter(|address| !address.is_nobodys());
+                match (peer, self.class) {
                     (Some(address), _) => return address.to_string(),
                     (None, Class::Listener) => {}
                     (None, _) => {
-                        let local = ask(SocketCall::LocalAddress).filter(|address| address.port() != 0);
+                        let local = ask(SocketCall::LocalAddress).filter(|address| !address.is_nobodys());
                         return local
                             .map_or_else(|| "an unconnected socket".into(), |local| format!("{local} (local)"));
                     }

@@ -1,7 +1,7 @@
 //! Carrying a request out: here and now, by a bare call, or through the backend.
 
 use super::RequestQueue;
-use super::handles::Handle;
+use super::handles::{Handle, Returned};
 use super::outcome::State;
 use super::slots::RequestId;
 use crate::backend::{Backend, Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value};
@@ -37,7 +37,7 @@ impl RequestQueue {
         let slot = &mut self.slots[index];
         let handle = &mut self.handles[slot.handle?.index];
         let to_end = slot.op.extent() == Some(Extent::ToEnd);
-        if !to_end && slot.op.parts().is_some_and(|parts| parts.total() == 0) {
+        if !to_end && !slot.op.is_datagram() && slot.op.parts().is_some_and(|parts| parts.total() == 0) {
             return Some(Ok(Value::Count(0)));
         }
         match &mut slot.op {
@@ -48,6 +48,13 @@ impl RequestQueue {
                 slot.origin = place;
                 slot.begun = false;
                 Some(Ok(Value::Descriptor(connection)))
+            }
+            Op::RecvFrom { parts } => {
+                let (place, Returned { bytes, mut arrival }) = handle.pushback.as_mut()?.take_datagram()?;
+                slot.origin = place;
+                slot.begun = false;
+                arrival.count = fill_from(parts, 0, &mut bytes.into()) as u32;
+                Some(Ok(Value::Datagram(arrival)))
             }
             Op::Recv { parts, .. } | Op::Read { at: At::Cursor, parts, .. } => {
                 let (payload, moved) = (&mut slot.payload, slot.moved);

@@ -238,6 +238,9 @@ impl RequestQueue {
                         "the file is open for appending; every write goes to its end",
                     );
                 }
+                op if op.is_datagram() && op.parts().is_some_and(|parts| parts.len() > TRANSFER_PARTS_MAX) => {
+                    return refuse(ErrorKind::InvalidInput, "the parts of a datagram are 64 at most");
+                }
                 _ => {}
             }
         }

@@ -1,6 +1,6 @@
 //! From a backend's completion to a settled request, and what that changes of its handle.
 
-use super::handles::{Broken, Handle, HandleKey};
+use super::handles::{Broken, Handle, HandleKey, Returned};
 use super::outcome::{Event, State, Step, decide};
 use super::slots::{Cause, Ending, Link, NONE, Report, RequestId, Slot};
 use super::{PUMP_BUDGET, RequestQueue, lanes};
@@ -48,7 +48,7 @@ impl RequestQueue {
     fn keep_in_order(&mut self, index: u32, outcome: Outcome) -> Outcome {
         let slot = &mut self.slots[index];
         let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) else { return outcome };
-        if matches!(slot.op, Op::Accept) && slot.begun && outcome.is_ok() {
+        if matches!(slot.op, Op::Accept | Op::RecvFrom { .. }) && slot.begun && outcome.is_ok() {
             slot.origin = handle.received;
             handle.received += 1;
         }
@@ -57,6 +57,11 @@ impl RequestQueue {
             // One that the OS has just given, and not one that came back.
             (Op::Accept, Ok(Value::Descriptor(connection))) if slot.begun && pushback.has_connections() => {
                 pushback.insert_connection(slot.origin, connection);
+                slot.begun = false;
+            }
+            (Op::RecvFrom { parts }, Ok(Value::Datagram(arrival))) if slot.begun && pushback.has_datagrams() => {
+                let bytes = copy_out(parts, arrival.count.into());
+                pushback.insert_datagram(slot.origin, Returned { bytes, arrival });
                 slot.begun = false;
             }
             (op, outcome @ (Ok(Value::Count(_)) | Err(Fault::Interrupted)))
@@ -160,6 +165,14 @@ impl RequestQueue {
             Err(Fault::Interrupted) => return Event::Interrupted,
             Err(_) => return Event::Error,
             Ok(Value::Count(count)) => *count,
+            Ok(Value::Datagram(arrival)) => {
+                slot.moved = arrival.count.into();
+                #[cfg(corella_valgrind)]
+                if let Some(parts) = slot.op.parts() {
+                    parts.tell_valgrind(0, slot.moved);
+                }
+                return Event::Done;
+            }
             Ok(_) => return Event::Done,
         };
         let extent = slot.op.extent();
@@ -191,7 +204,7 @@ impl RequestQueue {
             // notice. A stream's next bytes may be long in coming.
             Some(Extent::Some) if is_file && was_cut && count > 0 && !whole => Event::Short,
             Some(Extent::Some) => Event::Done,
-            _ if whole => Event::Done,
+            _ if whole || slot.op.is_datagram() => Event::Done,
             None if planted::is(Defect::ShortWriteIsWhole) => Event::Done,
             _ if count == 0 => Event::Error,
             _ => Event::Short,
@@ -289,7 +302,7 @@ impl RequestQueue {
             if !is_file {
                 push_back(slot, handle);
             }
-        } else if matches!(slot.op, Op::Accept) || slot.op.is_stream_read(handle.class) {
+        } else if matches!(slot.op, Op::Accept | Op::RecvFrom { .. }) || slot.op.is_stream_read(handle.class) {
             slot.untaken = true;
             handle.untaken += 1;
         }
@@ -317,7 +330,9 @@ impl RequestQueue {
             return;
         }
         let slot = &self.slots[head];
-        if slot.state == State::AtOs && matches!(slot.op, Op::Recv { .. } | Op::Read { .. } | Op::Accept) {
+        if slot.state == State::AtOs
+            && matches!(slot.op, Op::Recv { .. } | Op::RecvFrom { .. } | Op::Read { .. } | Op::Accept)
+        {
             // It goes on when the OS has let go, and then it begins with what came back.
             let token = self.slots.id(head).token();
             self.backend.cancel(token, &slot.op, handle.raw(), &mut self.completions);
@@ -362,6 +377,16 @@ pub(super) fn push_back(slot: &mut Slot, handle: &mut Handle) {
                 && let Ok(Value::Descriptor(connection)) = std::mem::replace(result, Ok(Value::Count(0)))
             {
                 handle.pushback.get_or_insert_default().insert_connection(slot.origin, connection);
+            }
+        }
+        Op::RecvFrom { .. } => {
+            if let Some(Report { result, .. }) = &mut slot.report
+                && let Ok(Value::Datagram(_)) = result
+                && let Ok(Value::Datagram(arrival)) = std::mem::replace(result, Ok(Value::Count(0)))
+            {
+                let bytes = received_bytes(slot, arrival.count.into());
+                slot.moved = 0;
+                handle.pushback.get_or_insert_default().insert_datagram(slot.origin, Returned { bytes, arrival });
             }
         }
         // Unless another has moved it since.

@@ -9,6 +9,7 @@ mod runner;
 mod setup;
 
 mod backends;
+mod datagrams;
 mod delivery;
 mod ends;
 mod lanes;
@@ -42,6 +43,7 @@ const POINTS: &[runner::Point] = &[
     ("shortages", shortages::PROMISES),
     ("signals", signals::PROMISES),
     ("words", words::PROMISES),
+    ("datagrams", datagrams::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
     ("random", random::PROMISES),

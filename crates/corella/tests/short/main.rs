@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "the modules are those of the conformance suite, of which a part is used")]
 
+#[path = "../conformance/datagrams.rs"]
+mod datagrams;
 #[path = "../conformance/delivery.rs"]
 mod delivery;
 #[path = "../conformance/ends.rs"]
@@ -37,6 +39,7 @@ const POINTS: &[runner::Point] = &[
     ("stops", stops::PROMISES),
     ("delivery", delivery::PROMISES),
     ("words", words::PROMISES),
+    ("datagrams", datagrams::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
 ];

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod clock;
+mod datagrams;
 mod disk;
 mod network;
 mod world;
@@ -15,7 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -29,8 +30,9 @@ use super::{
     Clock, Completion, Completions, Descriptor, Nature, RawDescriptor, SocketAnswer, SocketCall, StandardStream,
     Submission, Token, Wakeup,
 };
+use crate::address::Address;
 use crate::buffer::Part;
-use crate::op::Op;
+use crate::op::{Class, Op};
 pub(crate) use world::Number;
 use world::{LOOK_TIME, Report, Task, World};
 
@@ -51,6 +53,8 @@ pub struct Faults {
     pub misdirected_writes: f64,
     /// Sends and receives at which the connection is reset.
     pub resets: f64,
+    /// Datagrams that are lost on their way.
+    pub datagram_losses: f64,
     /// Descriptors at once at most; beyond it EMFILE.
     pub descriptors: usize,
     /// Bytes of all files together at most; beyond it ENOSPC.
@@ -66,6 +70,7 @@ impl Default for Faults {
             disk_errors: 0.0,
             misdirected_writes: 0.0,
             resets: 0.0,
+            datagram_losses: 0.0,
             descriptors: 1 << 20,
             disk_bytes: u64::MAX,
         }
@@ -186,7 +191,8 @@ impl Simulation {
         self.world.borrow_mut().crash_at(time);
     }
 
-    /// Lets nothing through between two addresses, in either direction, until [`heal`](Self::heal).
+    /// Lets nothing through between two addresses, in either direction, until [`heal`](Self::heal). What is sent over a
+    /// connection is held back, datagrams are lost.
     pub fn partition(&self, one: IpAddr, other: IpAddr) {
         self.world.borrow_mut().network.partition(one, other);
     }
@@ -261,7 +267,7 @@ impl Simulated {
     pub(super) fn submit(&mut self, submission: &Submission<'_>, _completions: &mut Completions) {
         let parts = submission.parts.to_vec();
         let length = parts.iter().map(|part| part.length).sum();
-        let writes = matches!(submission.op, Op::Write { .. } | Op::Send { .. });
+        let writes = matches!(submission.op, Op::Write { .. } | Op::Send { .. } | Op::SendTo { .. });
         let written = writes.then(|| contents(&parts));
         if !writes {
             poison(&parts);
@@ -398,8 +404,8 @@ impl Simulated {
         Ok(self.world.borrow().nature(number.raw())?)
     }
 
-    pub(super) fn new_socket(&self, _address: SocketAddr) -> io::Result<Descriptor> {
-        Ok(self.world.borrow_mut().new_socket()?)
+    pub(super) fn new_socket(&self, address: &Address, class: Class) -> io::Result<Descriptor> {
+        Ok(self.world.borrow_mut().new_socket(address, class)?)
     }
 
     pub(super) fn socket_call(&self, number: &Number, call: SocketCall) -> io::Result<SocketAnswer> {

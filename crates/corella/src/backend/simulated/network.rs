@@ -1,4 +1,4 @@
-//! The network of a simulated machine: TCP between sockets of one scheduler, at any addresses.
+//! The network of a simulated machine: TCP (and, in `datagrams`, UDP) between sockets of one scheduler, at any addresses.
 //!
 //! What is sent travels in segments, in order, each arriving after a delay. A receiver's window bounds what is on the
 //! way to it and in its buffer together. Between two addresses that are partitioned nothing arrives until they are
@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rustix::io::Errno;
 
+use super::datagrams::{Datagrams, Received};
 use crate::op::Shutdown;
 
 /// A socket by number; never used again.
@@ -113,6 +114,7 @@ pub(super) enum Ask {
 #[derive(Debug)]
 pub(super) struct Network {
     sockets: BTreeMap<SocketId, Socket>,
+    datagrams: Datagrams,
     next: SocketId,
     next_port: u16,
     partitions: BTreeSet<(IpAddr, IpAddr)>,
@@ -126,6 +128,7 @@ impl Network {
         let names = BTreeMap::from([("localhost".to_string(), IpAddr::V4(Ipv4Addr::LOCALHOST))]);
         Network {
             sockets: BTreeMap::new(),
+            datagrams: Datagrams::default(),
             next: 0,
             next_port: EPHEMERAL_PORT,
             partitions: BTreeSet::new(),
@@ -151,6 +154,14 @@ impl Network {
         id
     }
 
+    /// Adds a socket for datagrams.
+    pub(super) fn add_datagrams(&mut self) -> SocketId {
+        let id = self.next;
+        self.next += 1;
+        self.datagrams.add(id);
+        id
+    }
+
     fn get(&self, id: SocketId) -> Result<&Socket> {
         self.sockets.get(&id).ok_or(Errno::BADF)
     }
@@ -160,10 +171,16 @@ impl Network {
     }
 
     pub(super) fn local(&self, id: SocketId) -> Result<Option<SocketAddr>> {
+        if self.datagrams.has(id) {
+            return Ok(self.datagrams.local(id));
+        }
         Ok(self.get(id)?.local)
     }
 
     pub(super) fn peer(&self, id: SocketId) -> Result<SocketAddr> {
+        if self.datagrams.has(id) {
+            return self.datagrams.peer(id).ok_or(Errno::NOTCONN);
+        }
         self.get(id)?.peer_address.ok_or(Errno::NOTCONN)
     }
 
@@ -177,6 +194,9 @@ impl Network {
     }
 
     pub(super) fn set_window(&mut self, id: SocketId, bytes: usize) -> Result<()> {
+        if self.datagrams.has(id) {
+            return self.datagrams.set_room(id, bytes.max(WINDOW_MIN));
+        }
         self.get_mut(id)?.window = bytes.max(WINDOW_MIN);
         Ok(())
     }
@@ -187,6 +207,9 @@ impl Network {
     }
 
     pub(super) fn take_error(&mut self, id: SocketId) -> Result<Option<Errno>> {
+        if self.datagrams.has(id) {
+            return self.datagrams.take_error(id);
+        }
         Ok(self.get_mut(id)?.error.take())
     }
 
@@ -195,6 +218,9 @@ impl Network {
     }
 
     pub(super) fn bind(&mut self, id: SocketId, mut address: SocketAddr) -> Result<()> {
+        if self.datagrams.has(id) {
+            return self.bind_datagrams(id, address);
+        }
         if self.get(id)?.local.is_some() {
             return Err(Errno::INVAL);
         }
@@ -205,6 +231,49 @@ impl Network {
         }
         self.get_mut(id)?.local = Some(address);
         Ok(())
+    }
+
+    fn bind_datagrams(&mut self, id: SocketId, mut address: SocketAddr) -> Result<()> {
+        if self.datagrams.local(id).is_some() {
+            return Err(Errno::INVAL);
+        }
+        while address.port() == 0 {
+            let port = self.free_port(address.ip());
+            if !self.datagrams.is_taken(SocketAddr::new(address.ip(), port)) {
+                address.set_port(port);
+            }
+        }
+        match self.datagrams.is_taken(address) {
+            true => Err(Errno::ADDRINUSE),
+            false => self.datagrams.set_local(id, address),
+        }
+    }
+
+    /// Gives a datagram socket an address that is to reach `to`, if it has none.
+    fn reach(&mut self, id: SocketId, to: SocketAddr) -> Result<()> {
+        match self.datagrams.local(id) {
+            Some(_) => Ok(()),
+            None => self.bind_datagrams(id, SocketAddr::new(to.ip(), 0)),
+        }
+    }
+
+    /// Sends one datagram, to arrive `delay` later unless it `is_lost`.
+    pub(super) fn send_datagram(
+        &mut self,
+        id: SocketId,
+        to: Option<SocketAddr>,
+        bytes: &[u8],
+        arrival: u64,
+        is_lost: bool,
+    ) -> Result<()> {
+        if let Some(to) = to.or_else(|| self.datagrams.peer(id)) {
+            self.reach(id, to)?;
+        }
+        self.datagrams.send(id, to, bytes, arrival, is_lost, &mut self.asks)
+    }
+
+    pub(super) fn receive_datagram(&mut self, id: SocketId) -> Result<Progress<Received>> {
+        Ok(self.datagrams.receive(id)?.map_or(Progress::Waits, Progress::Done))
     }
 
     fn free_port(&mut self, ip: IpAddr) -> u16 {
@@ -242,6 +311,10 @@ impl Network {
 
     /// Connects. The first try sends the request, which `delay` later arrives.
     pub(super) fn connect(&mut self, id: SocketId, address: SocketAddr, now: u64, delay: u64) -> Result<Progress<()>> {
+        if self.datagrams.has(id) {
+            self.reach(id, address)?;
+            return self.datagrams.set_peer(id, address).map(Progress::Done);
+        }
         let socket = self.get(id)?;
         match socket.state {
             State::Connected => Ok(Progress::Done(())),
@@ -393,6 +466,7 @@ impl Network {
 
     /// Closes a socket; its peer hears of it `delay` later.
     pub(super) fn close(&mut self, id: SocketId, now: u64, delay: u64) {
+        self.datagrams.close(id);
         let Some(mut socket) = self.sockets.remove(&id) else { return };
         for waiting in std::mem::take(&mut socket.backlog) {
             self.close_with_reset(waiting, now, delay);
@@ -440,6 +514,9 @@ impl Network {
 
     /// Takes in what has arrived at a socket by now.
     pub(super) fn arrive(&mut self, id: SocketId, now: u64) {
+        let partitions = &self.partitions;
+        let is_partitioned = |one: IpAddr, other: IpAddr| partitions.contains(&(one.min(other), one.max(other)));
+        self.datagrams.arrive(id, now, is_partitioned, &mut self.asks);
         let Ok(socket) = self.get(id) else { return };
         if socket.state == State::Connecting {
             return self.answer_connect(id, now);
@@ -488,6 +565,7 @@ impl Network {
     /// The machine has stopped: no connection is left.
     pub(super) fn crash(&mut self) {
         self.sockets.clear();
+        self.datagrams.crash();
         self.asks.clear();
     }
 }

@@ -21,7 +21,8 @@ use super::clock::{Events, Random};
 use super::disk::{Disk, Facts, Inode};
 use super::network::{Ask, Network, Progress, SocketId};
 use super::{Faults, InjectedFault as Injected};
-use crate::backend::{Descriptor, Fault, Nature, Outcome, SocketAnswer, SocketCall, StandardStream, Value};
+use crate::address::Address;
+use crate::backend::{Arrival, Descriptor, Fault, Nature, Outcome, SocketAnswer, SocketCall, StandardStream, Value};
 use crate::fs::{Entry, FileKind, Metadata};
 use crate::op::{Class, Entries, Op, OpenOptions};
 
@@ -212,7 +213,7 @@ impl World {
     /// How long the device of an operation takes.
     fn duration(&mut self, class: Class) -> u64 {
         let span = match class {
-            Class::Socket | Class::Listener => NETWORK_TIME,
+            Class::Socket | Class::Listener | Class::Datagram => NETWORK_TIME,
             _ => DISK_TIME,
         };
         let delay = if self.random.chance(self.faults.delays) { self.within(LONG_DELAY) } else { 0 };
@@ -330,8 +331,12 @@ impl World {
         }
     }
 
-    pub(super) fn new_socket(&mut self) -> Result<Descriptor, Errno> {
-        let id = self.network.add();
+    pub(super) fn new_socket(&mut self, address: &Address, class: Class) -> Result<Descriptor, Errno> {
+        internet(address)?;
+        let id = match class {
+            Class::Datagram => self.network.add_datagrams(),
+            _ => self.network.add(),
+        };
         self.new_descriptor(Object::Socket(id))
     }
 
@@ -339,12 +344,12 @@ impl World {
         let id = self.socket(raw)?;
         let unbound = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
         match call {
-            SocketCall::Bind(address) => self.network.bind(id, address)?,
+            SocketCall::Bind(address) => self.network.bind(id, internet(&address)?)?,
             SocketCall::Listen(backlog) => self.network.listen(id, backlog.try_into().unwrap_or(0))?,
             SocketCall::LocalAddress => {
-                return Ok(SocketAnswer::Address(self.network.local(id)?.unwrap_or(unbound)));
+                return Ok(SocketAnswer::Address(self.network.local(id)?.unwrap_or(unbound).into()));
             }
-            SocketCall::PeerAddress => return Ok(SocketAnswer::Address(self.network.peer(id)?)),
+            SocketCall::PeerAddress => return Ok(SocketAnswer::Address(self.network.peer(id)?.into())),
             SocketCall::NoDelay => return Ok(SocketAnswer::Flag(self.network.no_delay(id)?)),
             SocketCall::TakeError => {
                 let error = self.network.take_error(id)?;
@@ -359,7 +364,8 @@ impl World {
             SocketCall::SetSendBuffer(_)
             | SocketCall::SetKeepAlive(..)
             | SocketCall::SetTimeToLive(_)
-            | SocketCall::SetReuseAddress(_) => {}
+            | SocketCall::SetReuseAddress(_)
+            | SocketCall::SetBroadcast(_) => {}
         }
         Ok(SocketAnswer::Done)
     }
@@ -545,8 +551,10 @@ impl World {
     /// Which fault befalls a request, by the script or by chance. Those that change only the request are done here.
     fn inject(&mut self, request: &mut Request) -> Option<Injected> {
         let is_close = matches!(request.op, Op::Close);
-        let moves_bytes = request.op.parts().is_some();
-        let is_network = matches!(request.class, Class::Socket | Class::Listener) && request.descriptor >= 0;
+        // A datagram is moved whole, and has no connection.
+        let moves_bytes = request.op.parts().is_some() && !request.op.is_datagram();
+        let is_network = matches!(request.class, Class::Socket | Class::Listener | Class::Datagram);
+        let is_network = is_network && request.descriptor >= 0;
         let scripted = match &mut self.script {
             Some(script) => script(&request.name, self.operations),
             None => None,
@@ -649,7 +657,7 @@ impl World {
             Op::Connect { address } => {
                 let delay = self.within(NETWORK_TIME);
                 let id = self.socket(raw)?;
-                return Ok(match self.network.connect(id, *address, now, delay)? {
+                return Ok(match self.network.connect(id, internet(address)?, now, delay)? {
                     Progress::Done(()) => Progress::Done(Value::Count(0)),
                     Progress::Waits => Progress::Waits,
                 });
@@ -674,6 +682,23 @@ impl World {
                     Progress::Done(count) => Value::Count(count as u64),
                     Progress::Waits => return Ok(Progress::Waits),
                 }
+            }
+            Op::RecvFrom { .. } => match self.network.receive_datagram(self.socket(raw)?)? {
+                Progress::Done((sender, mut bytes)) => {
+                    let size = bytes.len();
+                    bytes.truncate(request.length);
+                    request.output = bytes;
+                    let (count, size) = (request.output.len() as u32, Some(size as u32));
+                    Value::Datagram(Arrival { count, size, sender: sender.into() })
+                }
+                Progress::Waits => return Ok(Progress::Waits),
+            },
+            Op::SendTo { address, .. } => {
+                let (id, to) = (self.socket(raw)?, address.as_ref().map(internet).transpose()?);
+                let arrival = now + self.within(NETWORK_TIME);
+                let is_lost = self.random.chance(self.faults.datagram_losses);
+                self.network.send_datagram(id, to, &request.input, arrival, is_lost)?;
+                Value::Count(request.input.len() as u64)
             }
             Op::Shutdown { how } => {
                 let delay = self.within(NETWORK_TIME);
@@ -730,6 +755,11 @@ impl World {
 
 fn count<T>(result: Result<T, Errno>) -> Result<Value, Errno> {
     result.map(|_| Value::Count(0))
+}
+
+/// The only addresses that the machine's network knows.
+fn internet(address: &Address) -> Result<SocketAddr, Errno> {
+    address.as_internet().ok_or(Errno::AFNOSUPPORT)
 }
 
 fn entry((name, kind): (Vec<u8>, FileKind)) -> Entry {
