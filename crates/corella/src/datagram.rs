@@ -1,9 +1,10 @@
 //! Datagrams: UDP, and Unix-domain sockets that keep the boundaries of messages.
 
-use std::os::fd::{AsFd, OwnedFd};
-
 use crate::address::Address;
-use crate::backend::{Descriptor, SocketAnswer, SocketCall, Value, check_address, expect_socket, set_nonblocking};
+use crate::backend::{
+    Descriptor, OwnedSocket, RawDescriptor, SocketAnswer, SocketCall, Value, check_address, expect_socket, from_socket,
+    into_socket, set_nonblocking,
+};
 use crate::buffer::{Buffer, BufferMut, Parts, tell_filled};
 use crate::error::{Error, Failed};
 use crate::op::{Class, Op};
@@ -192,24 +193,25 @@ impl DatagramSocket {
     /// for.
     ///
     /// `Busy`, with the socket, while it has other clones or requests in flight.
-    pub fn into_std(self) -> Result<(OwnedFd, Vec<ReturnedDatagram>), (DatagramSocket, Error)> {
+    pub fn into_std(self) -> Result<(OwnedSocket, Vec<ReturnedDatagram>), (DatagramSocket, Error)> {
         let given = self.handle.io.core("hand back").and_then(|core| {
             let given = core.queue.borrow_mut().give_away(self.handle.key);
             given.map_err(|kind| Error::new(kind, "hand back", self.handle.closed_name()))
         });
         match given {
             Ok((descriptor, handle)) => {
+                let socket = into_socket(descriptor);
                 // A socket whose mode cannot be set is not one; the standard library's calls will say so.
-                let _ = set_nonblocking(&descriptor, false);
+                let _ = set_nonblocking(&socket, false);
                 let received = handle.pushback.map_or_else(Vec::new, |pushback| returned(*pushback));
-                Ok((descriptor, received))
+                Ok((socket, received))
             }
             Err(error) => Err((self, error)),
         }
     }
 
     /// The OS's number for it, or nothing once it is closed.
-    pub fn descriptor_number(&self) -> Option<i32> {
+    pub fn descriptor_number(&self) -> Option<RawDescriptor> {
         self.handle.descriptor_number()
     }
 }
@@ -274,12 +276,12 @@ impl Io {
     /// Takes a datagram socket over: one of the standard library's, or any descriptor of one.
     ///
     /// The descriptor is made blocking or non-blocking as the backend wants it.
-    pub fn adopt_datagrams(&self, socket: impl Into<OwnedFd>) -> Result<DatagramSocket, Error> {
+    pub fn adopt_datagrams(&self, socket: impl Into<OwnedSocket>) -> Result<DatagramSocket, Error> {
         let operation = "adopt";
         let descriptor = socket.into();
         let fault = |error: std::io::Error| Error::from_io(&error, operation, "socket");
-        expect_socket(descriptor.as_fd()).map_err(fault)?;
-        let descriptor = Descriptor::Os(descriptor);
+        expect_socket(&descriptor).map_err(fault)?;
+        let descriptor = Descriptor::Os(from_socket(descriptor));
         self.core(operation)?.queue.borrow().backend.take_in(&descriptor).map_err(fault)?;
         self.new_handle(operation, descriptor, Class::Datagram).map(|handle| DatagramSocket { handle })
     }

@@ -1,11 +1,12 @@
 //! Files: what a program holds of a regular file, a pipe, a terminal or a device.
 
 use std::io::SeekFrom;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::backend::{Descriptor, StandardStream, Value};
+use crate::backend::{
+    Descriptor, OwnedFile, RawDescriptor, StandardStream, Value, codes, from_file, into_file, set_cursor,
+};
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{FileKind, Stat, os_path};
@@ -148,7 +149,7 @@ impl Action for Opening {
         let core = io.core(&operation)?;
         let nature = core.queue.borrow().backend.nature(&descriptor).map_err(fault)?;
         let class = match nature.kind {
-            FileKind::Directory => return Err(Error::from_os(libc::EISDIR, operation, &*self.path)),
+            FileKind::Directory => return Err(Error::from_os(codes::EISDIR, operation, &*self.path)),
             FileKind::File | FileKind::BlockDevice => Class::File { append: self.options.append },
             _ => Class::Stream,
         };
@@ -385,10 +386,10 @@ impl File {
             Ok((descriptor, handle)) => {
                 if matches!(handle.class, Class::File { .. }) {
                     // A file that cannot seek has no cursor to move.
-                    let _ = rustix::fs::seek(&descriptor, rustix::fs::SeekFrom::Start(handle.cursor));
+                    let _ = set_cursor(&descriptor, handle.cursor);
                 }
                 let received = handle.pushback.map_or_else(Vec::new, |pushback| pushback.into_parts().0);
-                Ok((descriptor.into(), received))
+                Ok((into_file(descriptor).into(), received))
             }
             Err(kind) => {
                 let error = Error::new(kind, "hand back", self.handle.closed_name());
@@ -420,8 +421,8 @@ impl Io {
     ///
     /// A regular file goes on at its present cursor. `name` is what errors call it. A description that others share
     /// (a standard stream) is better had from [`stdin`](Self::stdin) and its kin.
-    pub fn adopt_file(&self, descriptor: impl Into<OwnedFd>, name: &str) -> Result<File, Error> {
-        self.adopt(Descriptor::Os(descriptor.into()), Target::Path(name.into()), false)
+    pub fn adopt_file(&self, descriptor: impl Into<OwnedFile>, name: &str) -> Result<File, Error> {
+        self.adopt(Descriptor::Os(from_file(descriptor.into())), Target::Path(name.into()), false)
     }
 
     /// The process's standard input.
@@ -456,7 +457,7 @@ impl Io {
         let nature = core.queue.borrow().backend.nature(&descriptor).map_err(fault)?;
         let habits = core.queue.borrow().backend.habits(&descriptor).map_err(fault)?;
         let class = match nature.kind {
-            FileKind::Directory => return Err(Error::from_os(libc::EISDIR, "adopt", name)),
+            FileKind::Directory => return Err(Error::from_os(codes::EISDIR, "adopt", name)),
             FileKind::File | FileKind::BlockDevice if is_shared => Class::SharedFile,
             FileKind::File | FileKind::BlockDevice => Class::File { append: habits.appends },
             _ => Class::Stream,
@@ -477,7 +478,7 @@ impl Io {
 /// The descriptor as a number, for a look with tools; it stays the handle's.
 impl File {
     /// The OS's number for it, or nothing once it is closed.
-    pub fn descriptor_number(&self) -> Option<i32> {
+    pub fn descriptor_number(&self) -> Option<RawDescriptor> {
         let core = self.handle.io.try_core().ok()?;
         let queue = core.queue.borrow();
         let handle = &queue.handles[queue.handles.find(self.handle.key)?];

@@ -1,7 +1,6 @@
 //! The file system: operations on paths. They have no lane and no order among each other.
 
 use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -169,7 +168,7 @@ impl Entry {
 
 /// A path as the OS takes it, or why it cannot be one.
 pub(crate) fn os_path(path: &Path, operation: &str) -> Result<Arc<std::ffi::CStr>, Error> {
-    match CString::new(path.as_os_str().as_bytes()) {
+    match CString::new(path.as_os_str().as_encoded_bytes()) {
         Ok(path) => Ok(Arc::from(path)),
         Err(_) => {
             let target = path.to_string_lossy().replace('\0', "\\0");

@@ -1,11 +1,13 @@
 //! TCP: listeners, connections, names.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::backend::{Descriptor, SocketAnswer, SocketCall, Value, expect_socket, lingers, set_nonblocking};
+use crate::backend::{
+    Descriptor, OwnedSocket, RawDescriptor, SocketAnswer, SocketCall, Value, codes, expect_socket, from_socket,
+    into_socket, lingers, set_nonblocking,
+};
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
 use crate::buffer_pool::{BufferPool, Place, PooledBuffer};
 use crate::error::{Error, ErrorKind, Moved};
@@ -230,7 +232,7 @@ impl Socket {
     }
 
     /// The OS's number for it, or nothing once it is closed.
-    pub fn descriptor_number(&self) -> Option<i32> {
+    pub fn descriptor_number(&self) -> Option<RawDescriptor> {
         self.handle.descriptor_number()
     }
 }
@@ -238,11 +240,11 @@ impl Socket {
 /// A connection between two schedulers: it may go to another thread.
 #[derive(Debug)]
 pub struct Detached {
-    descriptor: OwnedFd,
+    descriptor: OwnedSocket,
     /// Bytes that had been received for requests that nobody waited for: the first that the next receive gets.
     received: Vec<u8>,
     /// Connections that had been accepted so.
-    connections: Vec<OwnedFd>,
+    connections: Vec<OwnedSocket>,
     /// A send on it failed, so that there is a gap after which nothing may be sent.
     is_broken: bool,
 }
@@ -254,7 +256,7 @@ impl Detached {
     }
 
     /// The descriptor, the bytes already received, and connections already accepted.
-    pub fn into_parts(self) -> (OwnedFd, Vec<u8>, Vec<OwnedFd>) {
+    pub fn into_parts(self) -> (OwnedSocket, Vec<u8>, Vec<OwnedSocket>) {
         (self.descriptor, self.received, self.connections)
     }
 }
@@ -271,8 +273,8 @@ impl From<TcpListener> for Detached {
     }
 }
 
-impl From<OwnedFd> for Detached {
-    fn from(descriptor: OwnedFd) -> Detached {
+impl From<OwnedSocket> for Detached {
+    fn from(descriptor: OwnedSocket) -> Detached {
         Detached { descriptor, received: Vec::new(), connections: Vec::new(), is_broken: false }
     }
 }
@@ -338,11 +340,13 @@ impl HandleRef {
         let is_broken = handle.broken.is_some();
         let pushback = handle.pushback.map_or_else(Pushback::default, |pushback| *pushback);
         let (received, connections) = pushback.into_parts();
-        let connections = connections.into_iter().filter_map(|connection| connection.into_os().ok()).collect();
+        let owned = |connection: Descriptor| Some(into_socket(connection.into_os().ok()?));
+        let connections = connections.into_iter().filter_map(owned).collect();
+        let descriptor = into_socket(descriptor);
         Ok(Detached { descriptor, received, connections, is_broken })
     }
 
-    pub(crate) fn descriptor_number(&self) -> Option<i32> {
+    pub(crate) fn descriptor_number(&self) -> Option<RawDescriptor> {
         let core = self.io.try_core().ok()?;
         let queue = core.queue.borrow();
         let handle = &queue.handles[queue.handles.find(self.key)?];
@@ -463,7 +467,7 @@ impl Incoming {
 
 /// Whether the OS says that it is out of descriptors or memory, which may be over soon.
 fn is_shortage(code: i32) -> bool {
-    [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].contains(&code)
+    [codes::EMFILE, codes::ENFILE, codes::ENOBUFS, codes::ENOMEM].contains(&code)
 }
 
 /// Bytes as they come, in buffers of a pool; see [`Socket::recv_stream`].
@@ -691,10 +695,11 @@ impl Io {
         let Detached { descriptor, received, connections, is_broken } = detached;
         let fault = |error: std::io::Error| Error::from_io(&error, operation, "socket");
         // Refused here, and not at its first request.
-        expect_socket(descriptor.as_fd()).map_err(fault)?;
-        let lingers = lingers(descriptor.as_fd());
-        let descriptor = Descriptor::Os(descriptor);
-        let connections: Vec<_> = connections.into_iter().map(Descriptor::Os).collect();
+        expect_socket(&descriptor).map_err(fault)?;
+        let lingers = lingers(&descriptor);
+        let of_socket = |socket| Descriptor::Os(from_socket(socket));
+        let descriptor = of_socket(descriptor);
+        let connections: Vec<_> = connections.into_iter().map(of_socket).collect();
         for descriptor in connections.iter().chain([&descriptor]) {
             core.queue.borrow().backend.take_in(descriptor).map_err(fault)?;
         }

@@ -1,13 +1,13 @@
 //! What is asked of a handle and answered at once, without a place in its lanes: addresses, options, its nature.
 
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{self as calls, OFlags};
 use socket2::{SockRef, Socket, TcpKeepalive, Type};
 
 use super::address::{domain, from_os, to_os};
+use super::os::{BorrowedDescriptor, OsDescriptor, OwnedSocket, from_socket};
 use crate::address::Address;
 use crate::fs::FileKind;
 use crate::op::Class;
@@ -50,7 +50,7 @@ pub(crate) struct Nature {
     pub(crate) size: u64,
 }
 
-pub(super) fn nature(descriptor: BorrowedFd<'_>) -> io::Result<Nature> {
+pub(super) fn nature(descriptor: BorrowedDescriptor<'_>) -> io::Result<Nature> {
     let stat = calls::fstat(descriptor)?;
     Ok(Nature { kind: FileKind::from_mode(stat.st_mode), size: stat.st_size.try_into().unwrap_or(0) })
 }
@@ -67,7 +67,7 @@ pub(crate) struct Habits {
     pub(crate) cursor: u64,
 }
 
-pub(super) fn habits(descriptor: BorrowedFd<'_>) -> io::Result<Habits> {
+pub(super) fn habits(descriptor: BorrowedDescriptor<'_>) -> io::Result<Habits> {
     let flags = calls::fcntl_getfl(descriptor)?;
     Ok(Habits {
         appends: flags.contains(OFlags::APPEND),
@@ -76,7 +76,7 @@ pub(super) fn habits(descriptor: BorrowedFd<'_>) -> io::Result<Habits> {
     })
 }
 
-pub(super) fn socket_call(descriptor: BorrowedFd<'_>, call: SocketCall) -> io::Result<SocketAnswer> {
+pub(super) fn socket_call(descriptor: BorrowedDescriptor<'_>, call: SocketCall) -> io::Result<SocketAnswer> {
     let socket = SockRef::from(&descriptor);
     match call {
         SocketCall::Bind(address) => socket.bind(&to_os(&address)?)?,
@@ -103,25 +103,25 @@ pub(super) fn socket_call(descriptor: BorrowedFd<'_>, call: SocketCall) -> io::R
 }
 
 /// A socket of this address's family, blocking or not as the backend wants it.
-pub(super) fn new_socket(address: &Address, class: Class, nonblocking: bool) -> io::Result<OwnedFd> {
+pub(super) fn new_socket(address: &Address, class: Class, nonblocking: bool) -> io::Result<OsDescriptor> {
     let kind = if class == Class::Datagram { Type::DGRAM } else { Type::STREAM };
     let socket = Socket::new(domain(address), kind, None)?;
     socket.set_nonblocking(nonblocking)?;
-    Ok(socket.into())
+    Ok(from_socket(socket.into()))
 }
 
 /// Whether a socket's close waits until what was sent has arrived (SO_LINGER).
-pub(crate) fn lingers(descriptor: BorrowedFd<'_>) -> bool {
-    SockRef::from(&descriptor).linger().is_ok_and(|time| time.is_some_and(|time| !time.is_zero()))
+pub(crate) fn lingers(socket: &OwnedSocket) -> bool {
+    SockRef::from(socket).linger().is_ok_and(|time| time.is_some_and(|time| !time.is_zero()))
 }
 
 /// Errors if it is not a socket; only a socket has a type.
-pub(crate) fn expect_socket(descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&descriptor).r#type().map(drop)
+pub(crate) fn expect_socket(socket: &OwnedSocket) -> io::Result<()> {
+    SockRef::from(socket).r#type().map(drop)
 }
 
 /// Sets whether calls on a description block.
-pub(crate) fn set_nonblocking(descriptor: impl AsFd, nonblocking: bool) -> io::Result<()> {
+pub(crate) fn set_nonblocking(descriptor: impl std::os::fd::AsFd, nonblocking: bool) -> io::Result<()> {
     let mut flags = calls::fcntl_getfl(&descriptor)?;
     if flags.contains(OFlags::NONBLOCK) != nonblocking {
         flags.set(OFlags::NONBLOCK, nonblocking);

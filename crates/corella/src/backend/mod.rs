@@ -13,14 +13,19 @@
 //! - A [`Wakeup`] ends a `wait` from any thread, or makes the next one return at once.
 
 mod address;
+pub(crate) mod codes;
 mod control;
 mod datagram;
 pub(crate) mod fork;
+#[cfg(unix)]
+#[path = "unix.rs"]
+mod os;
 mod perform;
 #[cfg(unix)]
 mod pool;
 #[cfg(unix)]
 mod portable;
+#[cfg(unix)]
 mod sigpipe;
 mod simulated;
 #[cfg(target_os = "linux")]
@@ -31,7 +36,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +47,12 @@ use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op};
 
+pub(crate) use codes::Errno;
 pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers, set_nonblocking};
+pub(crate) use os::{
+    BorrowedWaitable, OsDescriptor, OwnedFile, OwnedSocket, RawDescriptor, from_file, from_socket, into_file,
+    into_socket, raw as raw_descriptor, set_cursor,
+};
 pub(crate) use perform::Attempt;
 #[cfg(target_os = "linux")]
 pub(crate) use perform::adopt_descriptor;
@@ -57,14 +66,14 @@ pub(crate) use uring::{MaskedOpcodes, Uring};
 /// A descriptor that closes itself.
 #[derive(Debug)]
 pub(crate) enum Descriptor {
-    Os(OwnedFd),
+    Os(OsDescriptor),
     Simulated(simulated::Number),
 }
 
 impl Descriptor {
     pub(crate) fn raw(&self) -> RawDescriptor {
         match self {
-            Descriptor::Os(descriptor) => descriptor.as_raw_fd(),
+            Descriptor::Os(descriptor) => os::raw(descriptor),
             Descriptor::Simulated(number) => number.raw(),
         }
     }
@@ -72,21 +81,21 @@ impl Descriptor {
     /// The number alone, which somebody has to close.
     pub(crate) fn into_raw(self) -> RawDescriptor {
         match self {
-            Descriptor::Os(descriptor) => descriptor.into_raw_fd(),
+            Descriptor::Os(descriptor) => os::into_raw(descriptor),
             Descriptor::Simulated(number) => number.into_raw(),
         }
     }
 
     /// The OS's number for it, if it is the OS's.
-    pub(crate) fn os_number(&self) -> Option<i32> {
+    pub(crate) fn os_number(&self) -> Option<RawDescriptor> {
         match self {
-            Descriptor::Os(descriptor) => Some(descriptor.as_raw_fd()),
+            Descriptor::Os(descriptor) => Some(os::raw(descriptor)),
             Descriptor::Simulated(_) => None,
         }
     }
 
     /// The OS's descriptor, if it is one.
-    pub(crate) fn into_os(self) -> Result<OwnedFd, Descriptor> {
+    pub(crate) fn into_os(self) -> Result<OsDescriptor, Descriptor> {
         match self {
             Descriptor::Os(descriptor) => Ok(descriptor),
             simulated => Err(simulated),
@@ -94,14 +103,11 @@ impl Descriptor {
     }
 }
 
-impl From<OwnedFd> for Descriptor {
-    fn from(descriptor: OwnedFd) -> Descriptor {
+impl From<OsDescriptor> for Descriptor {
+    fn from(descriptor: OsDescriptor) -> Descriptor {
         Descriptor::Os(descriptor)
     }
 }
-
-/// A descriptor as a number: the OS's, or a simulated machine's.
-pub(crate) type RawDescriptor = RawFd;
 
 /// The queue's name for a request in flight, carried through the OS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,18 +150,18 @@ pub(crate) enum Fault {
 impl Fault {
     pub(crate) fn from_io(error: &io::Error) -> Fault {
         match error.raw_os_error() {
-            Some(libc::EINTR) => Fault::Interrupted,
+            Some(codes::EINTR) => Fault::Interrupted,
             Some(code) => Fault::Os(code),
             None => Fault::Name(error.to_string().into_boxed_str()),
         }
     }
 }
 
-impl From<rustix::io::Errno> for Fault {
-    fn from(code: rustix::io::Errno) -> Fault {
-        match code {
-            rustix::io::Errno::INTR => Fault::Interrupted,
-            code => Fault::Os(code.raw_os_error()),
+impl From<Errno> for Fault {
+    fn from(code: Errno) -> Fault {
+        match code.raw_os_error() {
+            codes::EINTR => Fault::Interrupted,
+            code => Fault::Os(code),
         }
     }
 }
@@ -213,18 +219,10 @@ impl StandardStream {
         }
     }
 
-    fn duplicate(self) -> io::Result<OwnedFd> {
-        match self {
-            StandardStream::Input => io::stdin().as_fd().try_clone_to_owned(),
-            StandardStream::Output => io::stdout().as_fd().try_clone_to_owned(),
-            StandardStream::Error => io::stderr().as_fd().try_clone_to_owned(),
-        }
-    }
-
     /// Writes to the real one: what a simulated program prints is to be seen.
     fn print(self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            StandardStream::Input => Err(rustix::io::Errno::BADF.into()),
+            StandardStream::Input => Err(Errno::BADF.into()),
             StandardStream::Output => io::stdout().lock().write_all(bytes).and_then(|()| io::stdout().flush()),
             StandardStream::Error => io::stderr().lock().write_all(bytes),
         }
@@ -315,7 +313,7 @@ impl Clock {
 #[derive(Clone, Debug)]
 pub(crate) enum Wakeup {
     #[cfg(target_os = "linux")]
-    Event(Weak<OwnedFd>),
+    Event(Weak<OsDescriptor>),
     Poller(Weak<portable::Bell>),
     Flag(Arc<AtomicBool>),
 }
@@ -352,7 +350,7 @@ pub(crate) struct Ended(pub(crate) BackendKind);
 
 impl Ended {
     fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
-        completions.push_back(Completion { token: submission.token, outcome: Err(Fault::Os(libc::ECANCELED)) });
+        completions.push_back(Completion { token: submission.token, outcome: Err(Fault::Os(codes::ECANCELED)) });
     }
 
     fn cancel(&mut self, _token: Token, _op: &Op, _descriptor: RawDescriptor, _completions: &mut Completions) {}
@@ -457,14 +455,14 @@ impl Backend {
         match (self, descriptor) {
             (Backend::Simulated(simulated), Descriptor::Simulated(number)) => simulated.nature(number),
             (Backend::Simulated(_), _) | (_, Descriptor::Simulated(_)) => Err(foreign()),
-            (_, Descriptor::Os(descriptor)) => control::nature(descriptor.as_fd()),
+            (_, Descriptor::Os(descriptor)) => control::nature(os::borrow(descriptor)),
         }
     }
 
     /// How a descriptor is that somebody else has opened.
     pub(crate) fn habits(&self, descriptor: &Descriptor) -> io::Result<Habits> {
         match descriptor {
-            Descriptor::Os(descriptor) => control::habits(descriptor.as_fd()),
+            Descriptor::Os(descriptor) => control::habits(os::borrow(descriptor)),
             Descriptor::Simulated(_) => Ok(Habits::default()),
         }
     }
@@ -481,7 +479,7 @@ impl Backend {
         match (self, descriptor) {
             (Backend::Simulated(simulated), Descriptor::Simulated(number)) => simulated.socket_call(number, call),
             (Backend::Simulated(_), _) | (_, Descriptor::Simulated(_)) => Err(foreign()),
-            (_, Descriptor::Os(descriptor)) => control::socket_call(descriptor.as_fd(), call),
+            (_, Descriptor::Os(descriptor)) => control::socket_call(os::borrow(descriptor), call),
         }
     }
 
@@ -498,7 +496,7 @@ impl Backend {
     pub(crate) fn standard(&self, stream: StandardStream) -> io::Result<Descriptor> {
         match self {
             Backend::Simulated(simulated) => simulated.standard(stream),
-            _ => stream.duplicate().map(Descriptor::Os),
+            _ => os::standard(stream).map(Descriptor::Os),
         }
     }
 
@@ -550,11 +548,11 @@ fn foreign() -> io::Error {
 }
 
 /// Lends a backend's own descriptor for as long as the owner of the backend lives.
-pub(crate) fn lend<Owner>(descriptor: RawDescriptor, _owner: &Owner) -> BorrowedFd<'_> {
+pub(crate) fn lend<Owner>(descriptor: RawDescriptor, _owner: &Owner) -> BorrowedWaitable<'_> {
     // SAFETY: called for a backend's own descriptor with the scheduler's core as owner; a core keeps its backend,
     // and a backend its descriptor, until it is dropped.
     #[allow(unsafe_code)]
     unsafe {
-        BorrowedFd::borrow_raw(descriptor)
+        BorrowedWaitable::borrow_raw(descriptor as _)
     }
 }

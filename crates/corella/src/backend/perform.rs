@@ -8,13 +8,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::ToSocketAddrs;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
 use socket2::SockRef;
 
-use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value, address, datagram, sigpipe};
+use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value, address, datagram, os, sigpipe};
 use crate::address::Address;
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
@@ -78,11 +77,9 @@ fn on_path(op: &Op) -> Outcome {
         }
         Op::ReadLink { path } => {
             let content = calls::readlink(&**path, Vec::new())?;
-            Ok(Value::Path(OsStr::from_bytes(content.as_bytes()).into()))
+            Ok(Value::Path(os::os_str(content.as_bytes()).into()))
         }
-        Op::OpenDirectory { path } | Op::ReadDirectory { path, .. } => {
-            read_directory(op, OsStr::from_bytes(path.to_bytes()))
-        }
+        Op::OpenDirectory { path } | Op::ReadDirectory { path, .. } => read_directory(op, os::path_of(path)),
         Op::SyncDirectory { path } => sync_directory(path),
         Op::Resolve { name, port } => resolve(name, *port),
         other => unreachable!("{other} has a handle or needs no call"),
@@ -330,6 +327,11 @@ pub(super) fn is_ready(submission: &Submission<'_>) -> bool {
     // Errors and a peer's end are found by the call itself.
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
     !matches!(rustix::event::poll(&mut [PollFd::new(&descriptor, wanted)], Some(&now)), Ok(0))
+}
+
+/// Whether a path is a FIFO's, whose open waits for the other side.
+pub(super) fn is_fifo(path: &CStr) -> bool {
+    calls::stat(path).is_ok_and(|stat| calls::FileType::from_raw_mode(stat.st_mode).is_fifo())
 }
 
 /// What a non-blocking try came to.

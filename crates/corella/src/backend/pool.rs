@@ -7,14 +7,14 @@
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use super::perform::is_ready;
-use super::{Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, perform, sigpipe};
+use super::os::{self, OsDescriptor};
+use super::perform::{is_fifo, is_ready};
+use super::{Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, codes, perform};
 use crate::buffer::Part;
 use crate::op::{Class, Op};
 
@@ -53,7 +53,7 @@ pub(super) struct Job {
     op: Op,
     descriptor: RawDescriptor,
     /// The same descriptor, for the close of it: however the job ends, the descriptor does.
-    owned: Option<OwnedFd>,
+    owned: Option<OsDescriptor>,
     class: Class,
     parts: PartList,
     offset: Option<u64>,
@@ -194,7 +194,7 @@ impl Shared {
         drop(state);
         for mut job in jobs {
             let carried_out = if crew == Crew::Closes { carry_out(&mut job) } else { None };
-            let code = if let Fault::Os(code) = why { *code } else { libc::EAGAIN };
+            let code = if let Fault::Os(code) = why { *code } else { codes::EAGAIN };
             let outcome = carried_out.unwrap_or(Err(Fault::Os(code)));
             self.lock().done.push_back(Completion { token: job.token, outcome });
         }
@@ -221,8 +221,10 @@ impl Pool {
     pub(crate) fn submit(&mut self, submission: &Submission<'_>) {
         self.pending += 1;
         let owned = match submission.op {
-            // SAFETY: the queue took the descriptor out of its handle for this close; nobody else has it.
-            Op::Close if submission.descriptor >= 0 => Some(unsafe { OwnedFd::from_raw_fd(submission.descriptor) }),
+            Op::Close if submission.descriptor >= 0 => {
+                // SAFETY: the queue took the descriptor out of its handle for this close; nobody else has it.
+                Some(unsafe { os::own(submission.descriptor, submission.class) })
+            }
             _ => None,
         };
         let job = Job {
@@ -322,7 +324,8 @@ impl Drop for Pool {
 
 /// A thread's life.
 fn work(shared: &Arc<Shared>, crew: Crew) {
-    sigpipe::hold_back_for_good();
+    #[cfg(unix)]
+    super::sigpipe::hold_back_for_good();
     let place = crew as usize;
     let mut state = shared.lock();
     // A thread that stood in for a lost one goes when that has come back.
@@ -380,15 +383,14 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
 /// What has the name now may be something else a moment later; then the wait holds a thread that files need, until the
 /// open is given up.
 fn waits_for_others(job: &Job) -> bool {
-    let Op::Open { path, .. } = &job.op else { return false };
-    rustix::fs::stat(&**path).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo())
+    matches!(&job.op, Op::Open { path, .. } if is_fifo(path))
 }
 
 /// Does the job; nothing if it would have to wait for a stream to be ready again. A panic is an answer too: nobody else
 /// would tell the queue.
 fn carry_out(job: &mut Job) -> Option<Outcome> {
     if let Some(owned) = job.owned.take() {
-        job.descriptor = owned.into_raw_fd();
+        job.descriptor = os::into_raw(owned);
     }
     let submission = job.submission();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -398,11 +400,11 @@ fn carry_out(job: &mut Job) -> Option<Outcome> {
         // Another program may have been faster, and then a call on a description that blocks would wait where no cancel
         // reaches it. Between this look and the call that is still so.
         match is_ready(&submission).then(|| perform(&submission)) {
-            Some(Err(Fault::Os(libc::EAGAIN))) => None,
+            Some(Err(Fault::Os(codes::EAGAIN))) => None,
             outcome => outcome,
         }
     }));
-    outcome.unwrap_or(Some(Err(Fault::Os(libc::ENOTRECOVERABLE))))
+    outcome.unwrap_or(Some(Err(Fault::Os(codes::ENOTRECOVERABLE))))
 }
 
 #[cfg(test)]
@@ -437,7 +439,7 @@ mod tests {
                 assert!(pool.drain(&mut completions).is_empty());
                 thread::yield_now();
             }
-            assert!(matches!(completions[0].outcome, Err(Fault::Os(libc::ENOTRECOVERABLE))), "{completions:?}");
+            assert!(matches!(completions[0].outcome, Err(Fault::Os(codes::ENOTRECOVERABLE))), "{completions:?}");
             assert_eq!(completions[0].token, token);
         }
         assert_eq!(pool.shared.lock().crews[Crew::Files as usize].threads, 1);

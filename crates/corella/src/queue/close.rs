@@ -1,12 +1,10 @@
 //! Handles' beginnings and ends: adoption, clones, close in its three forms, and giving a descriptor away.
 
-use std::os::fd::{AsRawFd, OwnedFd};
-
 use super::handles::{Handle, HandleKey, Life, Target};
 use super::outcome::State;
 use super::slots::{Cause, Ending, Payload, RequestId, Slot};
 use super::{FOREIGN_TOKEN, Refusal, RequestQueue, lanes};
-use crate::backend::{Descriptor, RawDescriptor};
+use crate::backend::{Descriptor, OsDescriptor, RawDescriptor, raw_descriptor};
 use crate::error::{Error, ErrorKind};
 use crate::op::Op;
 use crate::queue::deadlines::Nanoseconds;
@@ -116,7 +114,7 @@ impl RequestQueue {
     }
 
     /// Takes a quiet handle out of the queue, with whatever had come back to the front of its lanes.
-    pub(crate) fn give_away(&mut self, key: HandleKey) -> Result<(OwnedFd, Handle), ErrorKind> {
+    pub(crate) fn give_away(&mut self, key: HandleKey) -> Result<(OsDescriptor, Handle), ErrorKind> {
         match self.handles.get_mut(key) {
             Some(handle) if handle.life == Life::Open => {
                 if handle.clones != 1 || !handle.is_quiet() || handle.untaken > 0 {
@@ -131,7 +129,7 @@ impl RequestQueue {
         let mut handle = self.handles.remove(key.index);
         match handle.descriptor.take().map(Descriptor::into_os) {
             Some(Ok(descriptor)) => {
-                self.backend.forget_descriptor(descriptor.as_raw_fd());
+                self.backend.forget_descriptor(raw_descriptor(&descriptor));
                 Ok((descriptor, handle))
             }
             _ => Err(ErrorKind::Closed),

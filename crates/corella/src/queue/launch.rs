@@ -4,7 +4,9 @@ use super::RequestQueue;
 use super::handles::{Handle, Returned};
 use super::outcome::State;
 use super::slots::RequestId;
-use crate::backend::{Backend, Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value};
+use crate::backend::{
+    Backend, Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value, codes,
+};
 use crate::buffer::{ReadToEnd, fill_from};
 use crate::op::{At, Class, Extent, Op, SeekTo};
 use crate::planted::{self, Defect};
@@ -89,7 +91,7 @@ impl RequestQueue {
             _ => 0,
         };
         let Some(target) = slot.payload.get_mut::<ReadToEnd>() else { return Ok(()) };
-        let parts = target.room(expected).ok_or(Fault::Os(libc::ENOMEM))?;
+        let parts = target.room(expected).ok_or(Fault::Os(codes::ENOMEM))?;
         if let Some(old) = slot.op.parts_mut() {
             *old = parts;
         }
@@ -174,7 +176,7 @@ struct Place {
 
 /// Moves a file's cursor, or says where it is not.
 fn seek(to: SeekTo, handle: &Handle, backend: &Backend) -> Outcome {
-    let illegal = Fault::Os(libc::ESPIPE);
+    let illegal = Fault::Os(codes::ESPIPE);
     if !matches!(handle.class, Class::File { .. }) {
         return Err(illegal);
     }
@@ -182,13 +184,13 @@ fn seek(to: SeekTo, handle: &Handle, backend: &Backend) -> Outcome {
         SeekTo::Start(offset) => i64::try_from(offset).ok(),
         SeekTo::Current(offset) => (handle.cursor as i64).checked_add(offset),
         SeekTo::End(offset) => {
-            let descriptor = handle.descriptor.as_ref().ok_or(Fault::Os(libc::EBADF))?;
+            let descriptor = handle.descriptor.as_ref().ok_or(Fault::Os(codes::EBADF))?;
             let size = backend.nature(descriptor).map_err(|error| Fault::from_io(&error))?.size;
             i64::try_from(size).ok().and_then(|size| size.checked_add(offset))
         }
     };
     match place {
         Some(place) if place >= 0 => Ok(Value::Count(place as u64)),
-        _ => Err(Fault::Os(libc::EINVAL)),
+        _ => Err(Fault::Os(codes::EINVAL)),
     }
 }

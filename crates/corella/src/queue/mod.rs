@@ -26,7 +26,7 @@ use self::handles::{HandleKey, Handles, Life};
 use self::outcome::{Event, Sort, State, Step, decide};
 use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
 use crate::backend::fork::OfThisProcess;
-use crate::backend::{Backend, Completions, Ended, Fault, Outcome, TRANSFER_PARTS_MAX, Value};
+use crate::backend::{Backend, Completions, Ended, Fault, Outcome, TRANSFER_PARTS_MAX, Value, codes};
 use crate::buffer::Part;
 use crate::error::{Error, ErrorKind};
 use crate::op::{At, Class, Op};
@@ -230,7 +230,7 @@ impl RequestQueue {
                     if handle.class == Class::Stream =>
                 {
                     let name = handle.name(&self.backend);
-                    return Err(Error::from_os(libc::ESPIPE, request.op.to_string(), name));
+                    return Err(Error::from_os(codes::ESPIPE, request.op.to_string(), name));
                 }
                 Op::Write { at: At::Offset(_), .. } if handle.class == (Class::File { append: true }) => {
                     return refuse(
@@ -398,8 +398,8 @@ impl RequestQueue {
         let op = &self.slots[index].op;
         let error = Error::from_os(code, op.to_string(), self.name(index));
         match op {
-            Op::Write { .. } if code == libc::EBADF => error.with_note("not open for writing"),
-            Op::Read { .. } if code == libc::EBADF => error.with_note("not open for reading"),
+            Op::Write { .. } if code == codes::EBADF => error.with_note("not open for writing"),
+            Op::Read { .. } if code == codes::EBADF => error.with_note("not open for reading"),
             _ => error,
         }
     }

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use super::Io;
 use super::remote::{Arrived, Inbox};
 use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
-use crate::backend::{BackendReason, Clock, fork};
+use crate::backend::{BackendReason, BorrowedWaitable, Clock, fork};
 use crate::error::{Error, ErrorKind};
 use crate::planted::{self, Defect};
 use crate::queue::slots::{Cause, Ending, Payload, RequestId};
@@ -531,7 +530,7 @@ impl Core {
 }
 
 impl Core {
-    pub(super) fn os_handle(&self) -> BorrowedFd<'_> {
+    pub(super) fn os_handle(&self) -> BorrowedWaitable<'_> {
         let descriptor = self.queue.borrow().backend.os_handle();
         crate::backend::lend(descriptor, self)
     }

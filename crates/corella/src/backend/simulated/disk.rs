@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use rustix::io::Errno;
+use crate::backend::Errno;
 
 use super::clock::Random;
 use crate::fs::FileKind;

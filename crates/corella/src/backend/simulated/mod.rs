@@ -17,18 +17,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::io::Errno;
-
 use super::{
-    Clock, Completion, Completions, Descriptor, Nature, RawDescriptor, SocketAnswer, SocketCall, StandardStream,
-    Submission, Token, Wakeup,
+    Clock, Completion, Completions, Descriptor, Errno, Nature, OsDescriptor, RawDescriptor, SocketAnswer, SocketCall,
+    StandardStream, Submission, Token, Wakeup, os,
 };
 use crate::address::Address;
 use crate::buffer::Part;
@@ -209,16 +206,14 @@ impl Simulation {
 
     /// The bytes of a file as a program would read them, or nothing if there is no such file.
     pub fn file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
-        use std::os::unix::ffi::OsStrExt;
-        self.world.borrow_mut().disk.contents(path.as_ref().as_os_str().as_bytes()).ok()
+        self.world.borrow_mut().disk.contents(path.as_ref().as_os_str().as_encoded_bytes()).ok()
     }
 
     /// Puts a file on the disk, safe from crashes, with the directories to it.
     ///
     /// The OS's error for a path that cannot be one.
     pub fn add_file(&self, path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) -> io::Result<()> {
-        use std::os::unix::ffi::OsStrExt;
-        let result = self.world.borrow_mut().disk.put(path.as_ref().as_os_str().as_bytes(), bytes.into());
+        let result = self.world.borrow_mut().disk.put(path.as_ref().as_os_str().as_encoded_bytes(), bytes.into());
         result.map_err(Into::into)
     }
 }
@@ -243,7 +238,7 @@ pub(crate) struct Simulated {
     lent: BTreeMap<u64, Lent>,
     woken: Arc<AtomicBool>,
     /// Always ready, so that a foreign event loop turns the scheduler, which moves the clock.
-    ready: OwnedFd,
+    ready: OsDescriptor,
 }
 
 impl fmt::Debug for Simulated {
@@ -258,7 +253,7 @@ impl Simulated {
         if simulation.world.borrow().is_used {
             return Err(Errno::BUSY.into());
         }
-        let ready = std::fs::File::open("/dev/null")?.into();
+        let ready = os::always_ready()?;
         simulation.world.borrow_mut().start();
         let (lent, woken) = (BTreeMap::new(), Arc::new(AtomicBool::new(false)));
         Ok(Simulated { world: Rc::clone(&simulation.world), lent, woken, ready })
@@ -393,7 +388,7 @@ impl Simulated {
     }
 
     pub(super) fn os_handle(&self) -> RawDescriptor {
-        self.ready.as_raw_fd()
+        os::raw(&self.ready)
     }
 
     pub(super) fn standard(&self, stream: StandardStream) -> io::Result<Descriptor> {

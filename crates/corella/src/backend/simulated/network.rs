@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use rustix::io::Errno;
+use crate::backend::Errno;
 
 use super::datagrams::{Datagrams, Received};
 use crate::op::Shutdown;

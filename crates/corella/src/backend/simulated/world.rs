@@ -5,24 +5,23 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::discriminant;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-
-use rustix::io::Errno;
 
 use super::clock::{Events, Random};
 use super::disk::{Disk, Facts, Inode};
 use super::network::{Ask, Network, Progress, SocketId};
 use super::{Faults, InjectedFault as Injected};
 use crate::address::Address;
-use crate::backend::{Arrival, Descriptor, Fault, Nature, Outcome, SocketAnswer, SocketCall, StandardStream, Value};
+use crate::backend::{
+    Arrival, Descriptor, Errno, Fault, Nature, Outcome, RawDescriptor, SocketAnswer, SocketCall, StandardStream, Value,
+    codes, os,
+};
 use crate::fs::{Entry, FileKind, Metadata};
 use crate::op::{Class, Entries, Op, OpenOptions};
 
@@ -45,19 +44,19 @@ const EPOCH: Duration = Duration::from_secs(1_577_836_800);
 /// A simulated descriptor, which closes itself.
 #[derive(Debug)]
 pub(crate) struct Number {
-    raw: i32,
+    raw: RawDescriptor,
     boot: u64,
     /// Where the machine learns of descriptors that were dropped; anywhere, as a descriptor may go to other threads.
-    dropped: Arc<Mutex<Vec<(u64, i32)>>>,
+    dropped: Arc<Mutex<Vec<(u64, RawDescriptor)>>>,
 }
 
 impl Number {
-    pub(crate) fn raw(&self) -> i32 {
+    pub(crate) fn raw(&self) -> RawDescriptor {
         self.raw
     }
 
     /// The number alone, for a close to come.
-    pub(crate) fn into_raw(mut self) -> i32 {
+    pub(crate) fn into_raw(mut self) -> RawDescriptor {
         std::mem::replace(&mut self.raw, -1)
     }
 }
@@ -159,7 +158,7 @@ pub(crate) struct World {
     descriptors: Vec<Option<Object>>,
     sockets: BTreeMap<SocketId, i32>,
     requests: BTreeMap<u64, Request>,
-    dropped: Arc<Mutex<Vec<(u64, i32)>>>,
+    dropped: Arc<Mutex<Vec<(u64, RawDescriptor)>>>,
     pub(super) faults: Faults,
     pub(super) script: Option<Script>,
     history: DefaultHasher,
@@ -266,9 +265,13 @@ impl World {
             None => self.descriptors.push(Some(object)),
         }
         if let Object::Socket(id) = object {
-            self.sockets.insert(id, raw as i32);
+            self.sockets.insert(id, raw as RawDescriptor);
         }
-        Ok(Descriptor::Simulated(Number { raw: raw as i32, boot: self.boot, dropped: Arc::clone(&self.dropped) }))
+        Ok(Descriptor::Simulated(Number {
+            raw: raw as RawDescriptor,
+            boot: self.boot,
+            dropped: Arc::clone(&self.dropped),
+        }))
     }
 
     fn object(&self, raw: i32) -> Result<Object, Errno> {
@@ -564,7 +567,7 @@ impl World {
             let is_disk = !is_network && !matches!(request.op, Op::Resolve { .. });
             let is_write = matches!(request.op, Op::Write { .. });
             let chances = [
-                (is_disk && !is_close, disk_errors, Injected::Error(libc::EIO)),
+                (is_disk && !is_close, disk_errors, Injected::Error(codes::EIO)),
                 (is_network && moves_bytes, resets, Injected::Reset),
                 (moves_bytes, short_transfers, Injected::Short),
                 (is_write && is_disk, misdirected_writes, Injected::Misdirected),
@@ -613,7 +616,7 @@ impl World {
             Op::SymbolicLink { content, path } => {
                 count(self.disk.symbolic_link(content.to_bytes(), path.to_bytes(), now))?
             }
-            Op::ReadLink { path } => Value::Path(OsStr::from_bytes(&self.disk.read_link(path.to_bytes())?).into()),
+            Op::ReadLink { path } => Value::Path(os::os_str(&self.disk.read_link(path.to_bytes())?).into()),
             Op::OpenDirectory { path } => count(self.disk.entries(path.to_bytes()))?,
             Op::ReadDirectory { path, reader } => {
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
@@ -763,7 +766,7 @@ fn internet(address: &Address) -> Result<SocketAddr, Errno> {
 }
 
 fn entry((name, kind): (Vec<u8>, FileKind)) -> Entry {
-    Entry { name: OsStr::from_bytes(&name).to_owned(), kind }
+    Entry { name: os::os_str(&name).to_owned(), kind }
 }
 
 fn metadata(facts: Facts) -> Value {
