@@ -32,17 +32,20 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Takes the callback and the options off the end. `functions` of the arguments before them are functions too.
-    pub(crate) fn new(name: &'static str, values: MultiValue, functions: usize) -> Result<Arguments, String> {
+    /// Takes the callback and the options off the end. The first `own` values are never taken for either.
+    pub(crate) fn new(name: &'static str, values: MultiValue, own: usize) -> Result<Arguments, String> {
         let mut values = values.into_vec();
+        // As everywhere in Lua, nothing at the end is as good as left out.
+        while values.pop_if(|value| value.is_nil()).is_some() {}
         let mut arguments = Arguments::plain(name, MultiValue::new());
-        let count = values.iter().filter(|value| matches!(value, Value::Function(_))).count();
-        if count > functions
+        if values.len() > own
             && let Some(Value::Function(callback)) = values.pop_if(|value| matches!(value, Value::Function(_)))
         {
             arguments.callback = Some(callback);
         }
-        if let Some(Value::Table(table)) = values.pop_if(|value| matches!(value, Value::Table(_))) {
+        if values.len() > own
+            && let Some(Value::Table(table)) = values.pop_if(|value| matches!(value, Value::Table(_)))
+        {
             arguments.options = arguments.read_options(&table)?;
             arguments.has_options = true;
         }
@@ -127,6 +130,11 @@ impl Arguments {
         })
     }
 
+    /// Whatever it is.
+    pub(crate) fn any(&mut self) -> Value {
+        self.next()
+    }
+
     /// Bytes: a string, or a number as it reads.
     pub(crate) fn bytes(&mut self, what: &str) -> Result<Vec<u8>, String> {
         match self.next() {
@@ -138,6 +146,22 @@ impl Arguments {
             },
             other => Err(self.bad(what, &format!("a string is expected, got {}", self.got(&other)))),
         }
+    }
+
+    /// Bytes, or nothing where they are left out.
+    pub(crate) fn optional_bytes(&mut self, what: &str) -> Result<Option<Vec<u8>>, String> {
+        match self.values.as_slice().first() {
+            None | Some(Value::Nil) => {
+                self.next();
+                Ok(None)
+            }
+            _ => self.bytes(what).map(Some),
+        }
+    }
+
+    /// The argument that was taken last is wrong.
+    pub(crate) fn wrong(&self, what: &str, why: &str) -> String {
+        self.bad(what, why)
     }
 
     /// A string of characters, or nothing where it is left out.
@@ -175,12 +199,20 @@ impl Arguments {
         }
     }
 
+    /// A number of bytes, or nothing where it is left out.
+    pub(crate) fn optional_count(&mut self, what: &str) -> Result<Option<u64>, String> {
+        let number = self.optional_integer(what)?;
+        number
+            .map(|number| {
+                u64::try_from(number).map_err(|_| self.bad(what, &format!("must not be negative, got {number}")))
+            })
+            .transpose()
+    }
+
     /// A number of bytes: an integer that is not negative.
     pub(crate) fn count(&mut self, what: &str) -> Result<u64, String> {
-        match self.optional_integer(what)? {
-            Some(number) => {
-                u64::try_from(number).map_err(|_| self.bad(what, &format!("must not be negative, got {number}")))
-            }
+        match self.optional_count(what)? {
+            Some(number) => Ok(number),
             None => Err(self.bad(what, &format!("an integer is expected, got {}", self.got(&Value::Nil)))),
         }
     }

@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::request::{Listener, Outcome};
 use crate::runtime::Ready;
 use crate::status::Status;
-use crate::tasks::{self, TaskHandle, TaskKey};
+use crate::tasks::{self, TaskHandle, TaskKey, TaskKind};
 
 /// Tasks and callbacks resumed before I/O has its turn.
 const RESUMED_PER_TURN: usize = 256;
@@ -102,17 +102,20 @@ impl Host {
                 self.resume(lua, key, arguments)
             }
             Ready::Close(thread) => tasks::close(lua, &self.runtime, thread),
-            Ready::Call(callback, status) => self.call(lua, callback, Value::UserData(status)),
+            Ready::Call(callback, status) => {
+                let kind = status.borrow::<Status>()?.0.kind();
+                self.call(lua, kind, callback, Value::UserData(status))
+            }
             Ready::Announce(callback, request) => {
                 let status = lua.create_userdata(Status(request))?;
-                self.call(lua, callback, Value::UserData(status))
+                self.call(lua, TaskKind::Io, callback, Value::UserData(status))
             }
         }
     }
 
     /// Runs a callback as a task of its own.
-    fn call(&self, lua: &Lua, callback: Function, argument: Value) -> mlua::Result<()> {
-        let task = tasks::make(lua, &self.runtime)?;
+    fn call(&self, lua: &Lua, kind: TaskKind, callback: Function, argument: Value) -> mlua::Result<()> {
+        let task = tasks::make(lua, &self.runtime, kind)?;
         let arguments = MultiValue::from_vec(vec![Value::Function(callback), argument]);
         self.resume(lua, task.key, arguments)
     }

@@ -18,6 +18,17 @@ pub(crate) struct OperationError {
     reason: String,
     /// Bytes that are known to have moved before it failed.
     moved: u64,
+    /// Where it met bytes that are no text.
+    not_text: Option<Box<NotText>>,
+}
+
+/// Bytes that are no text in the handle's encoding.
+#[derive(Clone, Debug)]
+struct NotText {
+    /// Of the first of them, counted from the start of the file or stream; of what was to be written, in the text.
+    offset: u64,
+    /// The characters before them that the read had taken.
+    partial: Vec<u8>,
 }
 
 impl OperationError {
@@ -28,7 +39,27 @@ impl OperationError {
         reason: impl Into<String>,
     ) -> OperationError {
         let (operation, target, reason) = (operation.into(), target.into(), reason.into());
-        OperationError { kind, code: None, operation, target, reason, moved: 0 }
+        OperationError { kind, code: None, operation, target, reason, moved: 0, not_text: None }
+    }
+
+    /// Bytes that are no text, at `offset`; `partial` is the text before them.
+    pub(crate) fn not_text(
+        operation: impl Into<String>,
+        target: impl Into<String>,
+        reason: impl Into<String>,
+        offset: u64,
+        partial: Vec<u8>,
+    ) -> OperationError {
+        let error = OperationError::new(ErrorKind::InvalidInput, operation, target, reason);
+        OperationError { not_text: Some(Box::new(NotText { offset, partial })), ..error }
+    }
+
+    /// The kind as scripts see it.
+    fn kind_name(&self) -> String {
+        match self.not_text {
+            Some(_) => "InvalidEncoding".into(),
+            None => format!("{:?}", self.kind),
+        }
     }
 
     /// A request that was stopped: cancelled, or out of time.
@@ -78,12 +109,16 @@ impl std::fmt::Display for OperationError {
 impl UserData for OperationError {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_meta_field("__name", "OperationError");
-        fields.add_field_method_get("kind", |_, this| Ok(format!("{:?}", this.kind)));
+        fields.add_field_method_get("kind", |_, this| Ok(this.kind_name()));
         fields.add_field_method_get("code", |_, this| Ok(this.code));
         fields.add_field_method_get("operation", |_, this| Ok(this.operation.clone()));
         fields.add_field_method_get("target", |_, this| Ok(this.target.clone()));
         fields.add_field_method_get("reason", |_, this| Ok(this.reason.clone()));
         fields.add_field_method_get("moved", |_, this| Ok(this.moved));
+        fields.add_field_method_get("offset", |_, this| Ok(this.not_text.as_ref().map(|found| found.offset)));
+        fields.add_field_method_get("partial", |lua, this| {
+            this.not_text.as_ref().map(|found| lua.create_string(&found.partial)).transpose()
+        });
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
@@ -160,6 +195,7 @@ impl From<Error> for OperationError {
             target: error.target().into(),
             reason: error.reason(),
             moved: 0,
+            not_text: None,
         }
     }
 }

@@ -4,14 +4,17 @@ use std::io::{IsTerminal, SeekFrom};
 use std::rc::Rc;
 
 use corella::{File, Mode};
-use mlua::{AnyUserData, IntoLua, Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{
+    AnyUserData, BString, Either, IntoLua, Lua, Table, UserData, UserDataFields, UserDataMethods, UserDataRef, Value,
+};
 
 use crate::arguments::Arguments;
+use crate::encoding::Encoding;
 use crate::request::Request;
 use crate::runtime::Runtime;
 use crate::stream::{Rights, Stream, Transport};
 use crate::verb::{Problem, direct, verb};
-use crate::work::{Life, Positioned, Work};
+use crate::work::{BUFFER_SIZE_MAX, Buffering, Life, Positioned, Work};
 
 /// What a script holds of a file. Letting go of it closes the file in the background, buffered output included.
 pub(crate) struct FileHandle(pub(crate) Rc<Stream>);
@@ -33,6 +36,10 @@ impl UserData for FileHandle {
         });
     }
 }
+
+/// The names that scripts have for when output goes out.
+const BUFFERINGS: [(&str, Buffering); 3] =
+    [("unbuffered", Buffering::None), ("line", Buffering::Line), ("full", Buffering::Full)];
 
 const NO_RIGHTS: Rights = Rights { read: false, write: false, append: false };
 
@@ -111,10 +118,14 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
     verb(lua, verbs, "close", |_, arguments| Ok(stream_of(arguments)?.close(arguments.options.deadline)))?;
     work(lua, verbs, "print", |arguments| {
         let bytes = printed(arguments)?;
-        Ok(Work::Print { count: bytes.len() as u64, bytes })
+        Ok(Work::print(bytes))
     })?;
     work(lua, verbs, "read", |arguments| Ok(Work::Read { length: arguments.count("length")? }))?;
-    work(lua, verbs, "readline", |_| Ok(Work::ReadLine))?;
+    verb(lua, verbs, "readline", |_, arguments| readline(&stream_of(arguments)?, arguments))?;
+    work(lua, verbs, "peek", |arguments| {
+        let length = arguments.optional_count("length")?;
+        Ok(Work::Peek { length: length.unwrap_or(1) })
+    })?;
     work(lua, verbs, "readall", |_| Ok(Work::ReadAll))?;
     work(lua, verbs, "seek", |arguments| Ok(Work::Seek { to: seek_target(arguments)? }))?;
     work(lua, verbs, "flush", |_| Ok(Work::Flush))?;
@@ -130,6 +141,24 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
     work(lua, verbs, "truncate", |arguments| {
         Ok(Work::Positioned(Positioned::Truncate { length: arguments.count("length")? }))
     })
+}
+
+/// `readline(separator)`, of files and connections.
+pub(crate) fn readline(stream: &Rc<Stream>, arguments: &mut Arguments) -> Result<Rc<Request>, String> {
+    let separator = match separator(arguments)? {
+        Some(separator) => separator,
+        None => stream.with_buffers(|buffers| Rc::clone(&buffers.separator)),
+    };
+    Ok(stream.submit(Work::ReadLine { separator }, arguments.options.deadline))
+}
+
+/// What ends a record, if it is said.
+fn separator(arguments: &mut Arguments) -> Result<Option<Rc<[u8]>>, String> {
+    let separator = arguments.optional_bytes("separator")?;
+    match separator {
+        Some(bytes) if bytes.is_empty() => Err(arguments.wrong("separator", "must not be empty")),
+        separator => Ok(separator.map(Rc::from)),
+    }
 }
 
 /// An operation on an open handle.
@@ -154,12 +183,84 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua
         let stream = stream_of(arguments)?;
         stream.with_buffers(|buffers| match buffers.life {
             Life::Open | Life::Opening => Ok(buffers.position),
-            _ => Err(Problem::from(crate::failure::OperationError::closed("tell", &*buffers.name))),
+            _ => Err(Problem::from(buffers.not_open("tell"))),
         })
     })?;
     direct(lua, methods, "eof", |_, arguments| Ok(stream_of(arguments)?.with_buffers(|buffers| buffers.eof)))?;
     direct(lua, methods, "is_closed", |_, arguments| {
-        Ok(stream_of(arguments)?.with_buffers(|buffers| !matches!(buffers.life, Life::Open | Life::Opening)))
+        Ok(stream_of(arguments)?.with_buffers(|buffers| !buffers.is_open()))
+    })?;
+    direct(lua, methods, "mode", |_, arguments| {
+        let stream = stream_of(arguments)?;
+        Ok(stream.with_buffers(|buffers| (buffers.life != Life::New).then_some(buffers.mode)))
+    })?;
+    direct(lua, methods, "get_fd", |_, arguments| {
+        let stream = stream_of(arguments)?;
+        Ok(stream.file().and_then(|file| file.descriptor_number()))
+    })?;
+    direct(lua, methods, "isatty", |_, arguments| {
+        let stream = stream_of(arguments)?;
+        Ok(stream.file().is_some_and(|file| file.is_terminal()))
+    })?;
+    install_settings(lua, methods)
+}
+
+/// What can be asked of a handle, and set with an argument.
+fn install_settings(lua: &Lua, methods: &Table) -> mlua::Result<()> {
+    direct(lua, methods, "encoding", |_, arguments| {
+        let stream = stream_of(arguments)?;
+        let name = arguments.optional_word("name")?;
+        let encoding = name.as_deref().map(|name| match Encoding::named(name) {
+            Some(encoding) => Ok(encoding),
+            None => {
+                let known = format!("one of {} is expected, got \"{name}\"", Encoding::offered());
+                Err(arguments.wrong("name", &known))
+            }
+        });
+        let encoding = encoding.transpose()?;
+        Ok(stream.with_buffers(|buffers| {
+            buffers.encoding = encoding.unwrap_or(buffers.encoding);
+            buffers.encoding.name()
+        }))
+    })?;
+    direct(lua, methods, "record_separator", |lua, arguments| {
+        let stream = stream_of(arguments)?;
+        let separator = separator(arguments)?;
+        let separator = stream.with_buffers(|buffers| {
+            buffers.separator = separator.unwrap_or_else(|| Rc::clone(&buffers.separator));
+            Rc::clone(&buffers.separator)
+        });
+        Ok(lua.create_string(&*separator)?)
+    })?;
+    direct(lua, methods, "buffer_type", |_, arguments| {
+        let stream = stream_of(arguments)?;
+        let name = arguments.optional_word("name")?;
+        let buffering = name.as_deref().map(|name| match BUFFERINGS.iter().find(|(known, _)| *known == name) {
+            Some((_, buffering)) => Ok(*buffering),
+            None => {
+                let known = format!("\"unbuffered\", \"line\" or \"full\" is expected, got \"{name}\"");
+                Err(arguments.wrong("name", &known))
+            }
+        });
+        if let Some(buffering) = buffering.transpose()? {
+            stream.with_buffers(|buffers| buffers.buffering = buffering);
+            if buffering == Buffering::None {
+                stream.flush_behind();
+            }
+        }
+        let buffering = stream.with_buffers(|buffers| buffers.buffering);
+        Ok(BUFFERINGS.iter().find(|(_, known)| *known == buffering).map(|(name, _)| *name))
+    })?;
+    direct(lua, methods, "buffer_size", |_, arguments| {
+        let stream = stream_of(arguments)?;
+        if let Some(size) = arguments.optional_count("bytes")? {
+            let size = usize::try_from(size).ok().filter(|size| (1..=BUFFER_SIZE_MAX).contains(size));
+            let Some(size) = size else {
+                return Err(arguments.wrong("bytes", &format!("1 to {BUFFER_SIZE_MAX} is expected")).into());
+            };
+            stream.with_buffers(|buffers| (buffers.buffer_size, buffers.ahead) = (size, size));
+        }
+        Ok(stream.with_buffers(|buffers| buffers.buffer_size as u64))
     })
 }
 
@@ -191,9 +292,11 @@ pub(crate) fn install_standard(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table, gl
     // Somebody watches: each print is to be seen at once.
     output.with_buffers(|buffers| {
         buffers.is_standard_output = true;
-        buffers.is_unbuffered = std::io::stdout().is_terminal();
+        if std::io::stdout().is_terminal() {
+            buffers.buffering = Buffering::None;
+        }
     });
-    errors.with_buffers(|buffers| buffers.is_unbuffered = true);
+    errors.with_buffers(|buffers| buffers.buffering = Buffering::None);
     globals.set("stdin", input)?;
     globals.set("stdout", output_handle)?;
     globals.set("stderr", errors_handle)?;
@@ -204,11 +307,51 @@ pub(crate) fn install_standard(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table, gl
     // For where the caller cannot be suspended: it goes out in its turn, and a failure is reported.
     let print_behind = move |_: &Lua, line: mlua::LuaString| {
         let bytes = line.as_bytes().to_vec();
-        let request = output.submit(Work::Print { count: bytes.len() as u64, bytes }, None);
+        let request = output.submit(Work::print(bytes), None);
         drop::<Rc<Request>>(request);
         Ok(())
     };
     raw.set("print_behind", lua.create_function(print_behind)?)
+}
+
+/// Anything that was given where a handle is wanted.
+type Given = Either<UserDataRef<FileHandle>, Value>;
+
+/// Adds to `raw` the shortest ways: what the buffers alone can do, without a request. Nothing means that it takes one.
+pub(crate) fn install_shortest(lua: &Lua, raw: &Table) -> mlua::Result<()> {
+    // Records for many calls at once, of which the Lua side gives back those that it did not need.
+    let lend = |lua: &Lua, (handle, limit): (Given, usize)| match handle {
+        Either::Left(handle) => handle.0.with_buffers(|buffers| match buffers.lend(limit) {
+            Some(text) => {
+                let text = lua.create_string(text)?;
+                Ok((Some(text), Some(lua.create_string(&*buffers.separator)?)))
+            }
+            None => Ok((None, None)),
+        }),
+        Either::Right(_) => Ok((None, None)),
+    };
+    raw.set("lend", lua.create_function(lend)?)?;
+    let give_back = |_: &Lua, (handle, used): (UserDataRef<FileHandle>, usize)| {
+        handle.0.with_buffers(|buffers| buffers.take_lent(used));
+        Ok(())
+    };
+    raw.set("give_back", lua.create_function(give_back)?)?;
+    let read_now = |_: &Lua, (handle, length): (Given, Value)| match (handle, length) {
+        (Either::Left(handle), Value::Integer(length)) if length > 0 => {
+            let bytes = handle.0.with_buffers(|buffers| buffers.read_now(length as u64));
+            Ok(bytes.map(BString::from))
+        }
+        _ => Ok(None),
+    };
+    raw.set("read_now", lua.create_function(read_now)?)?;
+    let write_now = |_: &Lua, (handle, text): (Given, Value)| match (handle, text) {
+        (Either::Left(handle), Value::String(text)) => {
+            let bytes = text.as_bytes();
+            Ok(handle.0.print_now(&bytes).then_some(bytes.len()))
+        }
+        _ => Ok(None),
+    };
+    raw.set("write_now", lua.create_function(write_now)?)
 }
 
 impl Stream {

@@ -10,6 +10,7 @@ use corella::actions::Plain;
 use corella::{Directory, Entry, FileKind, Io, Metadata, Operation};
 use mlua::{Lua, Table};
 
+use crate::directory;
 use crate::request::{Class, Outcome, Request, Stop};
 use crate::runtime::Runtime;
 use crate::verb::verb;
@@ -57,11 +58,16 @@ pub(crate) fn metadata_table(lua: &Lua, metadata: &Metadata) -> mlua::Result<Tab
 pub(crate) fn entries_table(lua: &Lua, entries: &[Entry]) -> mlua::Result<Table> {
     let table = lua.create_table_with_capacity(entries.len(), 0)?;
     for entry in entries {
-        let one = lua.create_table_with_capacity(0, 2)?;
-        one.set("name", lua.create_string(entry.name.as_bytes())?)?;
-        one.set("kind", kind_name(entry.kind))?;
-        table.push(one)?;
+        table.push(entry_table(lua, entry)?)?;
     }
+    Ok(table)
+}
+
+/// One name in a directory.
+pub(crate) fn entry_table(lua: &Lua, entry: &Entry) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(0, 2)?;
+    table.set("name", lua.create_string(entry.name.as_bytes())?)?;
+    table.set("kind", kind_name(entry.kind))?;
     Ok(table)
 }
 
@@ -125,16 +131,31 @@ fn plain(
     })
 }
 
+/// An operation on two paths that gives nothing.
+fn of_two(
+    lua: &Lua,
+    runtime: &Rc<Runtime>,
+    verbs: &Table,
+    name: &'static str,
+    of: [&'static str; 2],
+    operation: fn(&Io, PathBuf, PathBuf) -> Operation<Plain>,
+) -> mlua::Result<()> {
+    let shared = Rc::clone(runtime);
+    verb(lua, verbs, name, move |_, arguments| {
+        let (first, second) = (arguments.path(of[0])?, arguments.path(of[1])?);
+        Ok(shared.begin_plain(arguments.options.deadline, operation(shared.io(), first, second)))
+    })
+}
+
 /// Adds the operations on paths to `verbs`.
 pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {
     plain(lua, runtime, verbs, "unlink", |io, path| io.unlink(path))?;
     plain(lua, runtime, verbs, "mkdir", |io, path| io.make_directory(path))?;
     plain(lua, runtime, verbs, "rmdir", |io, path| io.remove_directory(path))?;
-    let shared = Rc::clone(runtime);
-    verb(lua, verbs, "rename", move |_, arguments| {
-        let (from, to) = (arguments.path("from")?, arguments.path("to")?);
-        Ok(shared.begin_plain(arguments.options.deadline, shared.io().rename(from, to)))
-    })?;
+    plain(lua, runtime, verbs, "sync", |io, path| io.sync_directory(path))?;
+    of_two(lua, runtime, verbs, "rename", ["from", "to"], |io, from, to| io.rename(from, to))?;
+    of_two(lua, runtime, verbs, "link", ["from", "to"], |io, from, to| io.hard_link(from, to))?;
+    of_two(lua, runtime, verbs, "symlink", ["content", "path"], |io, from, to| io.symbolic_link(from, to))?;
     let shared = Rc::clone(runtime);
     verb(lua, verbs, "readlink", move |_, arguments| {
         let operation = shared.io().read_link(arguments.path("path")?);
@@ -156,6 +177,10 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
         Ok(shared.begin(Class::Counted, arguments.options.deadline, shared.io().stat_link(path), |outcome| {
             Ok(Outcome::Metadata(Box::new(outcome?)))
         }))
+    })?;
+    let shared = Rc::clone(runtime);
+    verb(lua, verbs, "opendir", move |lua, arguments| {
+        directory::open(lua, &shared, &arguments.path("path")?, arguments.options.deadline)
     })?;
     let shared = Rc::clone(runtime);
     verb(lua, verbs, "readdir", move |_, arguments| {

@@ -16,7 +16,7 @@ use mlua::state::{GcIncParams, GcMode};
 use mlua::{Lua, MultiValue, Table, Value};
 
 use crate::runtime::{Ready, Reporter, Runtime};
-use crate::tasks::{self, TaskHandle};
+use crate::tasks::{self, TaskHandle, TaskKind};
 
 /// A collection begins when the heap has grown to this much of what the last one left, and runs at this speed.
 const GC_PAUSE_PERCENT: i32 = 150;
@@ -214,7 +214,7 @@ fn load_error(error: &mlua::Error) -> String {
 }
 
 /// The text of a script without a byte order mark, and without the first line if that is for the shell.
-fn without_shebang(source: &[u8]) -> Vec<u8> {
+pub(crate) fn without_shebang(source: &[u8]) -> Vec<u8> {
     let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
     match source.first() {
         Some(b'#') => {
@@ -223,6 +223,24 @@ fn without_shebang(source: &[u8]) -> Vec<u8> {
         }
         _ => source.to_vec(),
     }
+}
+
+/// Has `require` look beside the script first, and then where `LUA_PATH` says or the process is.
+fn look_for_modules_beside(lua: &Lua, name: &str) -> mlua::Result<()> {
+    let package: Table = lua.globals().get("package")?;
+    let default = package.get::<String>("path")?;
+    let named = ["LUA_PATH_5_4", "LUA_PATH"].iter().find_map(|variable| std::env::var(variable).ok());
+    let elsewhere = match named {
+        // As in stock Lua two semicolons stand for the default.
+        Some(path) => path.replace(";;", &format!(";{default};")).trim_matches(';').to_string(),
+        None => default,
+    };
+    let folder = std::path::Path::new(name).parent().and_then(std::path::Path::to_str).unwrap_or_default();
+    let path = match folder {
+        "" | "." => elsewhere,
+        folder => format!("{folder}/?.lua;{folder}/?/init.lua;{elsewhere}"),
+    };
+    package.set("path", path)
 }
 
 fn start_main(
@@ -241,8 +259,9 @@ fn start_main(
         values.push_back(Value::String(text));
     }
     lua.globals().set("arg", table)?;
+    look_for_modules_beside(lua, name)?;
     let chunk = lua.load(without_shebang(source)).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
-    let task = tasks::make(lua, runtime)?;
+    let task = tasks::make(lua, runtime, TaskKind::Code)?;
     let function = match chunk.into_function() {
         Ok(function) => function,
         Err(error) => {

@@ -6,8 +6,15 @@ pub(crate) struct Input {
     bytes: Vec<u8>,
     /// Those before it are taken.
     start: usize,
-    /// Those before it, from `start`, hold no line end.
+    /// From `start`, so many hold no end of a record of this shape.
     searched: usize,
+}
+
+/// What ends a record: a string of bytes that begins at a multiple of `unit`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Separator<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) unit: usize,
 }
 
 impl Input {
@@ -17,6 +24,11 @@ impl Input {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What is there.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
@@ -36,26 +48,44 @@ impl Input {
             return std::mem::take(&mut self.bytes);
         }
         let taken = self.bytes[self.start..self.start + count].to_vec();
-        self.start += count;
-        if self.is_empty() {
-            self.clear();
-        }
+        self.skip(count);
         taken
     }
 
-    /// Takes a line with its end, if there is a whole one.
-    pub(crate) fn take_line(&mut self) -> Option<Vec<u8>> {
-        let unsearched = &self.bytes[self.start + self.searched..];
-        match unsearched.iter().position(|byte| *byte == b'\n') {
-            Some(place) => {
-                let length = self.searched + place + 1;
-                Some(self.take(length))
-            }
-            None => {
-                self.searched = self.len();
-                None
-            }
+    /// Passes over bytes at the front.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.searched = 0;
+        self.start += count.min(self.len());
+        if self.is_empty() {
+            self.clear();
         }
+    }
+
+    /// How many bytes the first record has with its end, if there is a whole one.
+    pub(crate) fn record_length(&mut self, separator: Separator<'_>) -> Option<usize> {
+        let Separator { bytes: wanted, unit } = separator;
+        let unread = &self.bytes[self.start..];
+        if let ([byte], 1) = (wanted, unit) {
+            let found = memchr::memchr(*byte, &unread[self.searched..]);
+            return match found {
+                Some(place) => Some(self.searched + place + 1),
+                None => {
+                    self.searched = unread.len();
+                    None
+                }
+            };
+        }
+        let finder = memchr::memmem::Finder::new(wanted);
+        let mut from = self.searched;
+        while let Some(place) = finder.find(&unread[from..]) {
+            if (from + place).is_multiple_of(unit) {
+                return Some(from + place + wanted.len());
+            }
+            from += place + 1;
+        }
+        // An end that has only begun is found with what comes next.
+        self.searched = unread.len().saturating_sub(wanted.len() - 1).max(self.searched);
+        None
     }
 
     pub(crate) fn clear(&mut self) {
@@ -63,21 +93,53 @@ impl Input {
         self.start = 0;
         self.searched = 0;
     }
+
+    /// Whoever looks for the end of a record from now on looks for another one.
+    pub(crate) fn forget_search(&mut self) {
+        self.searched = 0;
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Input;
+    use super::{Input, Separator};
+
+    fn record(input: &mut Input, bytes: &[u8], unit: usize) -> Option<Vec<u8>> {
+        let length = input.record_length(Separator { bytes, unit })?;
+        Some(input.take(length))
+    }
 
     #[test]
     fn lines_are_found_over_several_pushes() {
         let mut input = Input::default();
         input.push(b"one\ntw");
-        assert_eq!(input.take_line().as_deref(), Some(&b"one\n"[..]));
-        assert_eq!(input.take_line(), None);
+        assert_eq!(record(&mut input, b"\n", 1).as_deref(), Some(&b"one\n"[..]));
+        assert_eq!(record(&mut input, b"\n", 1), None);
         input.push(b"o\n");
-        assert_eq!(input.take_line().as_deref(), Some(&b"two\n"[..]));
+        assert_eq!(record(&mut input, b"\n", 1).as_deref(), Some(&b"two\n"[..]));
         assert!(input.is_empty());
+    }
+
+    #[test]
+    fn an_end_of_several_bytes_is_found_wherever_it_is_split() {
+        for split in 0..=8 {
+            let whole = b"a=-=b=-=";
+            let mut input = Input::default();
+            input.push(&whole[..split]);
+            let early = record(&mut input, b"=-=", 1);
+            input.push(&whole[split..]);
+            let first = early.or_else(|| record(&mut input, b"=-=", 1));
+            assert_eq!(first.as_deref(), Some(&b"a=-="[..]), "{split}");
+            assert_eq!(record(&mut input, b"=-=", 1).as_deref(), Some(&b"b=-="[..]), "{split}");
+        }
+    }
+
+    #[test]
+    fn an_end_within_a_unit_is_none() {
+        let mut input = Input::default();
+        // U+0A00 and U+000A, big endian.
+        input.push(b"\x0a\x00\x0a\x00\x00\x0a");
+        assert_eq!(record(&mut input, b"\x00\x0a", 2).as_deref(), Some(&b"\x0a\x00\x0a\x00\x00\x0a"[..]));
     }
 
     #[test]

@@ -1,15 +1,20 @@
-//! Makes a Lua state a host's: the objects, and the Lua side in `prelude.lua`.
+//! Makes a Lua state a host's: the objects, and the Lua side in `prelude.lua` and `modules.lua`.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use mlua::{Lua, Table};
 
 use crate::runtime::Runtime;
-use crate::{file_handle, file_system, scheduler, socket, status, tasks, verb};
+use crate::{channel, directory, file_handle, file_system, scheduler, socket, status, tasks, verb};
 
 const PRELUDE: &str = include_str!("prelude.lua");
+const MODULES: &str = include_str!("modules.lua");
 /// The tables of methods that scripts see, and that objects have as their `__index`.
-const CLASSES: [&str; 6] = ["FileHandle", "Socket", "Status", "Scheduler", "Task", "fs"];
+const CLASSES: [&str; 8] = ["FileHandle", "Socket", "Status", "Scheduler", "Task", "Channel", "Directory", "fs"];
+
+/// Where modules are looked for unless the script has a folder.
+const MODULES_BESIDE: &str = "./?.lua;./?/init.lua";
 
 /// A table under `name` in `table`.
 fn inner(lua: &Lua, table: &Table, name: &str) -> mlua::Result<Table> {
@@ -28,12 +33,18 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: &Table) -> mlua:
     install_verbs(lua, runtime, &inner(lua, &raw, "verbs")?)?;
     install_direct(lua, runtime, &inner(lua, &raw, "direct")?)?;
     status::install_take(lua, &raw)?;
+    file_handle::install_shortest(lua, &raw)?;
     raw.set("cannot_wait", lua.create_function(|_, name: String| Ok(verb::cannot_wait(&name)))?)?;
     tasks::install(lua, runtime, &raw)?;
+    raw.set("path", MODULES_BESIDE)?;
+    let without_shebang =
+        |lua: &Lua, source: mlua::LuaString| lua.create_string(crate::host::without_shebang(&source.as_bytes()));
+    raw.set("without_shebang", lua.create_function(without_shebang)?)?;
     let prelude = lua.load(PRELUDE).set_name("=[corella]");
     // The standard streams are objects, which need what the Lua side defines.
     let late = raw.clone();
     prelude.call::<()>((late, marker))?;
+    lua.load(MODULES).set_name("=[corella]").call::<()>(&raw)?;
     file_handle::install_standard(lua, runtime, &raw, &lua.globals())
 }
 
@@ -41,6 +52,8 @@ fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Resul
     file_handle::install_verbs(lua, runtime, &inner(lua, verbs, "FileHandle")?)?;
     socket::install_verbs(lua, runtime, &inner(lua, verbs, "Socket")?)?;
     scheduler::install_verbs(lua, runtime, &inner(lua, verbs, "Scheduler")?)?;
+    channel::install_verbs(lua, &inner(lua, verbs, "Channel")?)?;
+    directory::install_verbs(lua, &inner(lua, verbs, "Directory")?)?;
     file_system::install_verbs(lua, runtime, &inner(lua, verbs, "fs")?)
 }
 
@@ -48,5 +61,9 @@ fn install_direct(lua: &Lua, runtime: &Rc<Runtime>, direct: &Table) -> mlua::Res
     file_handle::install(lua, runtime, &inner(lua, direct, "FileHandle")?)?;
     socket::install(lua, runtime, &inner(lua, direct, "Socket")?)?;
     status::install(lua, runtime, &inner(lua, direct, "Status")?)?;
-    scheduler::install(lua, runtime, &inner(lua, direct, "Scheduler")?)
+    channel::install(lua, &inner(lua, direct, "Channel")?)?;
+    directory::install(lua, &inner(lua, direct, "Directory")?)?;
+    let start = Instant::now();
+    tasks::install_methods(lua, &inner(lua, direct, "Task")?, start)?;
+    scheduler::install(lua, runtime, &inner(lua, direct, "Scheduler")?, start)
 }

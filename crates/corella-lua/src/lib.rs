@@ -59,13 +59,18 @@
 
 mod accept;
 mod arguments;
+mod channel;
+mod directory;
 mod drive;
+mod encoding;
 mod failure;
 mod file_handle;
 mod file_system;
 mod host;
 mod input;
 mod install;
+mod race;
+mod reading;
 mod request;
 mod runtime;
 mod scheduler;

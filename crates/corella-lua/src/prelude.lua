@@ -7,8 +7,9 @@
 -- script's own yields and resumes never see it.
 local raw, marker = ...
 
-local error, pairs, rawequal, select, tostring, type, xpcall = error, pairs, rawequal, select, tostring, type, xpcall
-local concat, setmetatable = table.concat, setmetatable
+local error, pairs, rawequal, select, setmetatable, tostring, type, xpcall =
+  error, pairs, rawequal, select, setmetatable, tostring, type, xpcall
+local concat, find, sub, tointeger = table.concat, string.find, string.sub, math.tointeger
 local create, is_yieldable, raw_close, raw_resume, raw_status, running, yield =
   coroutine.create, coroutine.isyieldable, coroutine.close, coroutine.resume, coroutine.status, coroutine.running,
   coroutine.yield
@@ -50,6 +51,50 @@ local function verb(submit)
   end
 end
 
+-- Records on loan: what the buffer of a handle has is taken for many calls at once, as one text that ends with the end
+-- of a record. Whoever asks the handle for anything else gives back first what has not been read. A loan is a list:
+-- the text, the place of the next record in it, what ends a record, and how large it may be.
+local lent = setmetatable({}, { __mode = "k" })
+local loan_min <const>, loan_max <const> = 256, 65536
+local raw_lend, raw_give_back = raw.lend, raw.give_back
+
+local function give_back(handle)
+  local loan = lent[handle]
+  lent[handle] = nil
+  raw_give_back(handle, loan[2] - 1)
+end
+
+local function lending(call)
+  return function(handle, ...)
+    if lent[handle] then
+      give_back(handle)
+    end
+    return call(handle, ...)
+  end
+end
+
+-- The next record, if there is nothing to wait for. Whoever reads on gets more at once.
+local function next_record(handle, is_cut)
+  local loan = lent[handle]
+  local limit = loan_min
+  if loan then
+    local from = loan[2]
+    local first, last = find(loan[1], loan[3], from, true)
+    if first then
+      loan[2] = last + 1
+      return sub(loan[1], from, is_cut and first - 1 or last)
+    end
+    limit = loan[4] < loan_max and 2 * loan[4] or loan_max
+    give_back(handle)
+  end
+  local text, separator = raw_lend(handle, limit)
+  if text then
+    local first, last = find(text, separator, 1, true)
+    lent[handle] = { text, last + 1, separator, limit }
+    return sub(text, 1, is_cut and first - 1 or last)
+  end
+end
+
 local function checked(problem, ...)
   if problem ~= false then
     error(problem, 2)
@@ -64,34 +109,121 @@ local function direct(call)
   end
 end
 
-local function class(name)
+local function class(name, is_lending)
   local methods = raw.classes[name]
   for method, call in pairs(raw.direct[name] or {}) do
-    methods[method] = direct(call)
+    methods[method] = is_lending and lending(direct(call)) or direct(call)
   end
   for method, submit in pairs(raw.verbs[name] or {}) do
-    methods[method] = verb(submit)
+    methods[method] = is_lending and lending(verb(submit)) or verb(submit)
   end
   return methods
 end
 
 FileHandle, Socket, Status, Scheduler, fs =
-  class("FileHandle"), class("Socket"), class("Status"), class("Scheduler"), class("fs")
-local Task = class("Task")
+  class("FileHandle", true), class("Socket"), class("Status"), class("Scheduler"), class("fs")
+local Task, Channel, Directory = class("Task"), class("Channel"), class("Directory")
 Task.join, Task.kill = Scheduler.join, Scheduler.kill
+Directory.close = Directory.closedir
 
--- Lines without their ends, as `io.lines` gives them.
-function FileHandle.lines(handle)
+-- What a channel gives until it is closed.
+function Channel.values(channel)
   return function()
-    local line = handle:readline()
-    if line == "" then
-      return nil
-    end
-    return line:sub(-1) == "\n" and line:sub(1, -2) or line
+    return channel:receive()
   end
 end
 
-Socket.lines = FileHandle.lines
+-- What is left of a directory.
+function Directory.entries(directory)
+  return function()
+    return directory:readdir()
+  end
+end
+
+-- The shortest ways: what is in the buffers already takes no request.
+local readline, read, write = FileHandle.readline, FileHandle.read, FileHandle.print
+local read_now, write_now = raw.read_now, raw.write_now
+
+function FileHandle.read(handle, length, options, callback)
+  if lent[handle] then
+    give_back(handle)
+  end
+  if not (options or callback) then
+    local bytes = read_now(handle, length)
+    if bytes then
+      return bytes
+    end
+  end
+  return read(handle, length, options, callback)
+end
+
+function FileHandle.print(handle, text, ...)
+  if lent[handle] then
+    give_back(handle)
+  end
+  if ... == nil then
+    local count = write_now(handle, text)
+    if count then
+      return count
+    end
+  end
+  return write(handle, text, ...)
+end
+
+function FileHandle.readline(handle, separator, options, callback)
+  if not (separator or options or callback) then
+    local line = next_record(handle, false)
+    if line then
+      return line
+    end
+  end
+  return readline(handle, separator, options, callback)
+end
+
+-- A record without its end.
+local function cut_off(line, ending)
+  if line == "" then
+    return nil
+  end
+  return sub(line, -#ending) == ending and sub(line, 1, -1 - #ending) or line
+end
+
+-- Records without their ends, as `io.lines` gives lines.
+function FileHandle.lines(handle, separator)
+  local ending = separator or handle:record_separator()
+  if separator then
+    return function()
+      return cut_off(readline(handle, separator), ending)
+    end
+  end
+  return function()
+    local line = next_record(handle, true)
+    if line then
+      return line
+    end
+    return cut_off(readline(handle), ending)
+  end
+end
+
+function Socket.lines(socket, separator)
+  return function()
+    return cut_off(socket:readline(separator), separator or "\n")
+  end
+end
+
+-- What is left in pieces of so many characters; the last may have fewer.
+function FileHandle.blocks(handle, length)
+  local count = tointeger(length)
+  if not count or count < 1 then
+    error("bad argument #1 to 'blocks' (length: a positive integer is expected)", 2)
+  end
+  return function()
+    local block = handle:read(count)
+    return block ~= "" and block or nil
+  end
+end
+
+Socket.blocks = FileHandle.blocks
 
 local listen = Socket.listen
 function Socket.listen(first, ...)
@@ -262,8 +394,12 @@ end
 
 -- What blocks the whole program is not offered; what a script may need of it has its place above.
 io, os.execute, os.remove, os.rename = nil, nil, nil, nil
+package.loaded.io = nil
 debug = {
   traceback = function(value, level)
     return raw.plain_traceback(value, level)
   end,
 }
+package.loaded.debug = debug
+
+raw.can_wait = can_wait

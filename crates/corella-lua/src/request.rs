@@ -12,14 +12,16 @@ use mlua::{AnyUserData, Function, Lua, MultiValue, Value};
 
 use crate::failure::{Failure, OperationError};
 use crate::runtime::{Ready, Runtime};
-use crate::tasks::TaskKey;
+use crate::tasks::{TaskKey, TaskKind};
 use crate::{file_system, socket};
 
 /// Whether the end of the program waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// I/O and sleeps: the program ends after them.
+    /// I/O: the program ends after it.
     Counted,
+    /// Sleeps: the same.
+    Timer,
     /// Accepts: a listener alone keeps no program alive.
     Passive,
     /// Joins and the like: what they wait for counts itself.
@@ -27,14 +29,16 @@ pub(crate) enum Class {
 }
 
 /// What a request gives.
-#[derive(Debug)]
 pub(crate) enum Outcome {
     Nothing,
     Bytes(Vec<u8>),
     Count(u64),
     Metadata(Box<Metadata>),
     Entries(Vec<Entry>),
+    Entry(Entry),
     Connection(Socket),
+    /// The place of what won a race.
+    Winner(usize, Rc<Request>),
     /// Made of Lua's values already.
     Values(MultiValue),
 }
@@ -50,6 +54,8 @@ pub(crate) enum Listener {
     Relay(Rc<Request>),
     /// The host's own: called with a failure.
     Failure(Box<dyn FnOnce(Failure)>),
+    /// The same, also without one.
+    End(Box<dyn FnOnce(Option<Failure>)>),
 }
 
 /// How a request is stopped.
@@ -112,6 +118,10 @@ impl Request {
         request
     }
 
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     pub(crate) fn set_stop(&self, stop: Stop) {
         *self.stop.borrow_mut() = stop;
     }
@@ -130,7 +140,7 @@ impl Request {
         *state = result.map_or_else(State::Failed, State::Done);
         drop(state);
         self.runtime.count(self.class, -1);
-        if let Some(timer) = self.timer.take() {
+        if let Some(timer) = self.take_timer() {
             self.runtime.io().cancel(timer);
         }
         let stop = self.stop.replace(Stop::Not);
@@ -166,6 +176,10 @@ impl Request {
                     call(failure.clone());
                 }
             }
+            Listener::End(call) => {
+                self.is_looked_at.set(true);
+                call(relayed.as_ref().err().cloned());
+            }
         }
     }
 
@@ -192,21 +206,46 @@ impl Request {
         self.listen(Listener::Failure(Box::new(call)));
     }
 
+    /// Has `call` called when it has settled, with the failure if it has failed.
+    pub(crate) fn on_end(&self, call: impl FnOnce(Option<Failure>) + 'static) {
+        self.listen(Listener::End(Box::new(call)));
+    }
+
+    /// What a callback of it is called for.
+    pub(crate) fn kind(&self) -> TaskKind {
+        match self.class {
+            Class::Counted | Class::Passive => TaskKind::Io,
+            Class::Timer | Class::Internal => TaskKind::Event,
+        }
+    }
+
     /// Has it fail when `limit` passes, and then calls `then`.
     pub(crate) fn limit(self: &Rc<Self>, limit: Option<Duration>, operation: &'static str, then: impl Fn() + 'static) {
         let (Some(limit), false) = (limit, self.is_settled()) else { return };
         let request = Rc::clone(self);
         let timer = self.runtime.io().sleep(limit).direct().then(move |outcome| {
             if outcome.is_ok() && !request.is_settled() {
-                request.timer.set(None);
+                request.take_timer();
                 request.settle(Err(OperationError::stopped(ErrorKind::TimedOut, operation, "").into()));
                 then();
             }
         });
         match timer {
-            Ok(timer) => self.timer.set(Some(timer)),
+            Ok(timer) => {
+                // The end of the program waits for it: it may be all that will ever wake somebody.
+                self.runtime.count(Class::Timer, 1);
+                self.timer.set(Some(timer));
+            }
             Err(error) => self.settle(Err(error.into())),
         }
+    }
+
+    fn take_timer(&self) -> Option<RequestId> {
+        let timer = self.timer.take();
+        if timer.is_some() {
+            self.runtime.count(Class::Timer, -1);
+        }
+        timer
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -275,6 +314,12 @@ impl Request {
             Outcome::Bytes(bytes) => Value::String(lua.create_string(bytes)?),
             Outcome::Count(count) => Value::Integer(count as i64),
             Outcome::Metadata(metadata) => Value::Table(file_system::metadata_table(lua, &metadata)?),
+            Outcome::Winner(place, winner) => {
+                let mut values = winner.values(lua)?;
+                values.push_front(Value::Integer(place as i64));
+                return Ok(values);
+            }
+            Outcome::Entry(entry) => Value::Table(file_system::entry_table(lua, &entry)?),
             Outcome::Entries(entries) => Value::Table(file_system::entries_table(lua, &entries)?),
             Outcome::Connection(connection) => socket::connection_value(lua, &self.runtime, connection)?,
         };

@@ -147,7 +147,7 @@ impl Runtime {
 
     pub(crate) fn count(&self, class: Class, change: isize) {
         let counter = match class {
-            Class::Counted => &self.counted,
+            Class::Counted | Class::Timer => &self.counted,
             Class::Passive => &self.passive,
             Class::Internal => return,
         };
@@ -188,6 +188,12 @@ impl Runtime {
             Err(error) => request.settle(Err(error.into())),
         }
         request
+    }
+
+    /// A sleep.
+    pub(crate) fn begin_sleep(self: &Rc<Self>, length: Duration, deadline: Option<Duration>) -> Rc<Request> {
+        let operation = self.io.sleep(length);
+        self.begin(Class::Timer, deadline, operation, |outcome| Ok(outcome.map(|()| Outcome::Nothing)?))
     }
 
     /// Submits an operation that gives nothing.

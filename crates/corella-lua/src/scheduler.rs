@@ -1,19 +1,18 @@
 //! Scheduler: tasks and time, as scripts see them.
 
 use std::rc::Rc;
+use std::time::Instant;
 
-use mlua::{AnyUserData, Lua, Table, Value};
+use mlua::{Lua, Table, Value};
 
 use crate::arguments::Arguments;
+use crate::channel::new_channel;
 use crate::failure::OperationError;
+use crate::race::race;
 use crate::request::{Class, Listener, Request, Stop};
 use crate::runtime::Runtime;
-use crate::tasks::{self, TaskHandle};
-use crate::verb::{Problem, direct, verb, verb_with_functions};
-
-fn task_of(arguments: &mut Arguments) -> Result<AnyUserData, String> {
-    arguments.object::<TaskHandle>("Task")
-}
+use crate::tasks::{self, TaskHandle, task_of};
+use crate::verb::{Problem, direct, verb, verb_with_own};
 
 /// A request that ends as the task does.
 fn follow(runtime: &Rc<Runtime>, ending: &Request, operation: &'static str) -> Rc<Request> {
@@ -71,13 +70,14 @@ fn run(runtime: &Rc<Runtime>, arguments: &mut Arguments) -> Rc<Request> {
 pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {
     let shared = Rc::clone(runtime);
     verb(lua, verbs, "sleep", move |_, arguments| {
-        let operation = shared.io().sleep(arguments.seconds()?);
-        Ok(shared.begin_plain(arguments.options.deadline, operation))
+        Ok(shared.begin_sleep(arguments.seconds()?, arguments.options.deadline))
     })?;
     let shared = Rc::clone(runtime);
     verb(lua, verbs, "join", move |_, arguments| join(&shared, arguments))?;
     let shared = Rc::clone(runtime);
-    verb_with_functions(lua, verbs, "timeout", 1, move |lua, arguments| timeout(lua, &shared, arguments))?;
+    verb_with_own(lua, verbs, "timeout", 2, move |lua, arguments| timeout(lua, &shared, arguments))?;
+    let shared = Rc::clone(runtime);
+    verb_with_own(lua, verbs, "race", 1, move |lua, arguments| race(lua, &shared, arguments))?;
     let shared = Rc::clone(runtime);
     verb(lua, verbs, "run", move |_, arguments| Ok(run(&shared, arguments)))
 }
@@ -95,7 +95,7 @@ fn outstanding_table(lua: &Lua, runtime: &Runtime) -> mlua::Result<Table> {
 }
 
 /// Adds Scheduler's calls that finish at once to `functions`.
-pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, functions: &Table) -> mlua::Result<()> {
+pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, functions: &Table, start: Instant) -> mlua::Result<()> {
     let shared = Rc::clone(runtime);
     direct(lua, functions, "spawn", move |lua, arguments| {
         let function = arguments.function("function")?;
@@ -114,7 +114,13 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, functions: &Table) -> ml
     })?;
     let shared = Rc::clone(runtime);
     direct(lua, functions, "active_tasks", move |_, _| Ok(shared.tasks.borrow().len()))?;
-    let start = std::time::Instant::now();
+    let shared = Rc::clone(runtime);
+    direct(lua, functions, "current", move |_, _| {
+        let current = shared.current.get();
+        Ok(current.and_then(|key| shared.tasks.borrow().handle(key)))
+    })?;
+    let shared = Rc::clone(runtime);
+    direct(lua, functions, "channel", move |lua, arguments| Ok(new_channel(lua, &shared, arguments)?))?;
     direct(lua, functions, "now", move |_, _| Ok(start.elapsed().as_secs_f64()))?;
     let shared = Rc::clone(runtime);
     direct(lua, functions, "has_work", move |_, _| Ok(shared.has_work()))?;

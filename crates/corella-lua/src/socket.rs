@@ -12,6 +12,7 @@ use mlua::{AnyUserData, IntoLua, Lua, MultiValue, Table, UserData, UserDataField
 use crate::accept;
 use crate::arguments::Arguments;
 use crate::failure::{Failure, OperationError};
+use crate::file_handle;
 use crate::request::{Class, Outcome, Request};
 use crate::runtime::Runtime;
 use crate::stream::{Rights, Stream, Transport};
@@ -245,12 +246,15 @@ impl Socket {
 
     // Transfers.
 
-    fn with_stream(&self, work: Work, deadline: Option<Duration>) -> Rc<Request> {
-        let stream = match &*self.state.borrow() {
+    fn stream(&self) -> Option<Rc<Stream>> {
+        match &*self.state.borrow() {
             State::Connected { stream, .. } => Some(Rc::clone(stream)),
             _ => None,
-        };
-        match stream {
+        }
+    }
+
+    fn with_stream(&self, work: Work, deadline: Option<Duration>) -> Rc<Request> {
+        match self.stream() {
             Some(stream) => stream.submit(work, deadline),
             None => self.refused(&work.name()),
         }
@@ -396,7 +400,11 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
         Ok(socket.with_stream(Work::Read { length }, arguments.options.deadline))
     })?;
     verb(lua, verbs, "readline", |_, arguments| {
-        Ok(socket_of(arguments)?.with_stream(Work::ReadLine, arguments.options.deadline))
+        let socket = socket_of(arguments)?;
+        match socket.stream() {
+            Some(stream) => file_handle::readline(&stream, arguments),
+            None => Ok(socket.refused("readline")),
+        }
     })?;
     verb(lua, verbs, "send", |_, arguments| {
         let socket = socket_of(arguments)?;

@@ -28,7 +28,7 @@ impl Stream {
         match transport {
             Transport::File(file) => self.launch(operation(file), finish),
             _ => {
-                let error = self.with_buffers(|buffers| OperationError::closed(buffers.front_name(), &*buffers.name));
+                let error = self.with_buffers(|buffers| buffers.not_open(buffers.front_name()));
                 self.settle_front(Err(error.into()));
             }
         }
@@ -65,6 +65,7 @@ impl Stream {
             buffers.can_seek = file.can_seek();
             (buffers.position, buffers.eof, buffers.deferred) = (0, false, None);
             buffers.input.clear();
+            buffers.ahead = buffers.buffer_size;
             buffers.appends && buffers.can_seek
         });
         let transport = Transport::File(file);

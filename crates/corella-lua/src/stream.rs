@@ -13,11 +13,12 @@ use corella::{Action, ErrorKind, File, OpenOptions, Operation, RequestId, Socket
 
 use mlua::AnyUserData;
 
+use crate::encoding::Encoding;
 use crate::failure::{Failure, OperationError};
 use crate::input::Input;
 use crate::request::{Class, Outcome, Request, Stop};
 use crate::runtime::Runtime;
-use crate::work::{Buffers, Entry, Life, Step, Work};
+use crate::work::{BUFFER_SIZE, Buffering, Buffers, Entry, LINE_END, Life, Step, Work};
 
 /// What moves the bytes.
 #[derive(Clone)]
@@ -50,6 +51,18 @@ pub(crate) struct Rights {
     pub(crate) append: bool,
 }
 
+impl Rights {
+    /// The mode of these rights, as a script says it.
+    pub(crate) fn mode(self) -> &'static str {
+        match (self.read, self.write, self.append) {
+            (_, _, true) => "wa",
+            (true, true, _) => "rw",
+            (false, true, _) => "w",
+            _ => "r",
+        }
+    }
+}
+
 impl Stream {
     /// A stream that is not open yet, or one of what is open already.
     pub(crate) fn new(runtime: &Rc<Runtime>, transport: Transport, name: &str, rights: Rights) -> Rc<Stream> {
@@ -63,7 +76,12 @@ impl Stream {
             queue: VecDeque::new(),
             input: Input::default(),
             output: Vec::new(),
-            is_unbuffered: false,
+            buffering: Buffering::Full,
+            buffer_size: BUFFER_SIZE,
+            ahead: BUFFER_SIZE,
+            encoding: Encoding::Binary,
+            separator: LINE_END.into(),
+            mode: rights.mode(),
             is_standard_output: false,
             position: 0,
             eof: false,
@@ -76,6 +94,14 @@ impl Stream {
     /// What can be asked at once.
     pub(crate) fn with_buffers<R>(&self, look: impl FnOnce(&mut Buffers) -> R) -> R {
         look(&mut self.state.borrow_mut().buffers)
+    }
+
+    /// The file, while there is one.
+    pub(crate) fn file(&self) -> Option<File> {
+        match &self.state.borrow().transport {
+            Transport::File(file) => Some(file.clone()),
+            _ => None,
+        }
     }
 
     /// Opens it and gives `handle`, the script's. An open one refuses.
@@ -93,7 +119,7 @@ impl Stream {
                 buffers.life = Life::Opening;
                 buffers.name = path.to_string_lossy().into();
                 (buffers.can_read, buffers.can_write) = (rights.read, rights.write);
-                buffers.appends = rights.append;
+                (buffers.appends, buffers.mode) = (rights.append, rights.mode());
             }
             is_free
         });
@@ -105,16 +131,16 @@ impl Stream {
     }
 
     /// Asks for something; it is done in its turn.
-    pub(crate) fn submit(self: &Rc<Self>, work: Work, deadline: Option<Duration>) -> Rc<Request> {
+    pub(crate) fn submit(self: &Rc<Self>, mut work: Work, deadline: Option<Duration>) -> Rc<Request> {
         let refusal = self.with_buffers(|buffers| {
             let name = &*buffers.name;
-            if matches!(buffers.life, Life::New | Life::Closing | Life::Closed) {
-                return Some(OperationError::closed(work.name(), name));
+            if !buffers.is_open() {
+                return Some(buffers.not_open(work.name()));
             }
             let why = match () {
                 () if work.reads() && !buffers.can_read => "the handle is open for writing only",
                 () if work.writes() && !buffers.can_write => "the handle is open for reading only",
-                () => return None,
+                () => return buffers.encode(&mut work).err(),
             };
             Some(OperationError::invalid(work.name(), name, why))
         });
@@ -175,7 +201,10 @@ impl Stream {
                 stream.interrupt(&request, ErrorKind::Cancelled);
             }
         })));
-        self.with_buffers(|buffers| buffers.queue.push_back(Entry::new(&request, work, deadline)));
+        self.with_buffers(|buffers| {
+            let entry = Entry::new(&request, work, buffers.encoding, deadline);
+            buffers.queue.push_back(entry);
+        });
         self.advance();
         if let (Some(deadline), false) = (deadline, request.is_settled()) {
             self.start_timer(&request, deadline);
@@ -267,7 +296,11 @@ impl Stream {
     }
 
     pub(crate) fn settle_front(&self, result: Result<Outcome, Failure>) {
-        let entry = self.with_buffers(|buffers| buffers.queue.pop_front());
+        let entry = self.with_buffers(|buffers| {
+            // The next to look for the end of a record may look for another one.
+            buffers.input.forget_search();
+            buffers.queue.pop_front()
+        });
         if let Some(entry) = entry {
             self.settle(entry, result);
         }

@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Instant;
 
 use corella::ErrorKind;
-use mlua::{Function, Lua, MultiValue, Table, Thread, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{
+    AnyUserData, Function, Lua, MultiValue, Table, Thread, UserData, UserDataFields, UserDataMethods, UserDataRef,
+    Value,
+};
 
+use crate::arguments::Arguments;
 use crate::failure::OperationError;
 use crate::request::{Class, Request};
 use crate::runtime::{Ready, Runtime};
 use crate::traceback;
+use crate::verb::direct;
 
 /// Names one task, for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +28,28 @@ impl TaskKey {
     }
 }
 
+/// Why a task is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TaskKind {
+    /// A callback of time, or of what other tasks did.
+    Event,
+    /// A callback of I/O.
+    Io,
+    /// The main program, or what a script has spawned.
+    Code,
+}
+
+impl TaskKind {
+    /// The name that scripts see.
+    fn name(self) -> &'static str {
+        match self {
+            TaskKind::Event => "event",
+            TaskKind::Io => "io",
+            TaskKind::Code => "code",
+        }
+    }
+}
+
 /// A task that has not ended.
 pub(crate) struct Task {
     pub(crate) thread: Thread,
@@ -29,6 +57,8 @@ pub(crate) struct Task {
     pub(crate) ending: Rc<Request>,
     /// What it waits for.
     pub(crate) awaits: Option<Rc<Request>>,
+    kind: TaskKind,
+    born: Instant,
 }
 
 /// All tasks that have not ended.
@@ -39,11 +69,17 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn insert(&mut self, thread: Thread, ending: Rc<Request>) -> TaskKey {
+    fn insert(&mut self, thread: Thread, ending: Rc<Request>, kind: TaskKind) -> TaskHandle {
         self.made += 1;
-        let key = TaskKey(self.made);
-        self.tasks.insert(key, Task { thread, ending, awaits: None });
-        key
+        let (key, born) = (TaskKey(self.made), Instant::now());
+        self.tasks.insert(key, Task { thread, ending: Rc::clone(&ending), awaits: None, kind, born });
+        TaskHandle { key, ending, kind, born }
+    }
+
+    /// What a script may hold of a task that has not ended.
+    pub(crate) fn handle(&self, key: TaskKey) -> Option<TaskHandle> {
+        let task = self.tasks.get(&key)?;
+        Some(TaskHandle { key, ending: Rc::clone(&task.ending), kind: task.kind, born: task.born })
     }
 
     pub(crate) fn get_mut(&mut self, key: TaskKey) -> Option<&mut Task> {
@@ -67,6 +103,8 @@ impl Tasks {
 pub(crate) struct TaskHandle {
     pub(crate) key: TaskKey,
     pub(crate) ending: Rc<Request>,
+    kind: TaskKind,
+    born: Instant,
 }
 
 impl UserData for TaskHandle {
@@ -76,24 +114,63 @@ impl UserData for TaskHandle {
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_meta_method("__tostring", |_, this, ()| {
-            let state = match this.ending.has_failed() {
-                None => "running",
-                Some(false) => "done",
-                Some(true) => "failed",
-            };
-            Ok(format!("Task {} ({state})", this.key.number()))
-        });
+        methods
+            .add_meta_method("__tostring", |_, this, ()| Ok(format!("Task {} ({})", this.key.number(), this.status())));
+        // Two objects of one task are as good as one.
+        methods.add_meta_method("__eq", |_, this, other: UserDataRef<TaskHandle>| Ok(this.key == other.key));
     }
 }
 
+impl TaskHandle {
+    /// How it stands, as scripts see it.
+    fn status(&self) -> &'static str {
+        match (self.ending.has_failed(), self.ending.failure()) {
+            (Some(false), _) => "done",
+            (Some(true), Some(failure)) if failure.is_unwanted() => "killed",
+            (Some(true), _) => "failed",
+            (None, _) => self.ending.runtime().state_of(self.key),
+        }
+    }
+}
+
+impl Runtime {
+    /// How a task that has not ended stands.
+    fn state_of(&self, key: TaskKey) -> &'static str {
+        if self.current.get() == Some(key) {
+            return "running";
+        }
+        let waits = self
+            .tasks
+            .borrow()
+            .tasks
+            .get(&key)
+            .is_some_and(|task| task.awaits.as_ref().is_some_and(|request| !request.is_settled()));
+        if waits { "waiting" } else { "ready" }
+    }
+}
+
+/// The task that a method was called on.
+pub(crate) fn task_of(arguments: &mut Arguments) -> Result<AnyUserData, String> {
+    arguments.object::<TaskHandle>("Task")
+}
+
+/// Adds Task's calls that finish at once to `methods`. `start` is when the clock of scripts began.
+pub(crate) fn install_methods(lua: &Lua, methods: &Table, start: Instant) -> mlua::Result<()> {
+    direct(lua, methods, "id", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.key.number()))?;
+    direct(lua, methods, "type", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.kind.name()))?;
+    direct(lua, methods, "status", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.status()))?;
+    direct(lua, methods, "birth_time", move |_, arguments| {
+        let born = task_of(arguments)?.borrow::<TaskHandle>()?.born;
+        Ok(born.saturating_duration_since(start).as_secs_f64())
+    })
+}
+
 /// Makes a task that has nothing to do yet.
-pub(crate) fn make(lua: &Lua, runtime: &Rc<Runtime>) -> mlua::Result<TaskHandle> {
+pub(crate) fn make(lua: &Lua, runtime: &Rc<Runtime>, kind: TaskKind) -> mlua::Result<TaskHandle> {
     let body: Function = lua.named_registry_value("corella.body")?;
     let thread: Thread = lua.create_thread(body)?;
     let ending = Request::new(runtime, Class::Internal);
-    let key = runtime.tasks.borrow_mut().insert(thread, Rc::clone(&ending));
-    Ok(TaskHandle { key, ending })
+    Ok(runtime.tasks.borrow_mut().insert(thread, ending, kind))
 }
 
 /// Makes a task that will call `function`.
@@ -103,7 +180,7 @@ pub(crate) fn spawn(
     function: Function,
     arguments: MultiValue,
 ) -> mlua::Result<TaskHandle> {
-    let task = make(lua, runtime)?;
+    let task = make(lua, runtime, TaskKind::Code)?;
     runtime.make_ready(Ready::Begin(task.key, function, arguments));
     Ok(task)
 }

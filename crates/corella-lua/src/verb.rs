@@ -18,22 +18,16 @@ pub(crate) fn verb<F>(lua: &Lua, table: &Table, name: &'static str, submit: F) -
 where
     F: Fn(&Lua, &mut Arguments) -> Result<Rc<Request>, String> + 'static,
 {
-    verb_with_functions(lua, table, name, 0, submit)
+    verb_with_own(lua, table, name, 0, submit)
 }
 
-/// The same, for an operation that has `functions` among its own arguments.
-pub(crate) fn verb_with_functions<F>(
-    lua: &Lua,
-    table: &Table,
-    name: &'static str,
-    functions: usize,
-    submit: F,
-) -> mlua::Result<()>
+/// The same, for an operation whose first `own` arguments are never its options or callback, whatever they are.
+pub(crate) fn verb_with_own<F>(lua: &Lua, table: &Table, name: &'static str, own: usize, submit: F) -> mlua::Result<()>
 where
     F: Fn(&Lua, &mut Arguments) -> Result<Rc<Request>, String> + 'static,
 {
     let function = lua.create_function(move |lua, (can_wait, values): (bool, MultiValue)| {
-        match call(lua, name, functions, can_wait, values, &submit) {
+        match call(lua, name, own, can_wait, values, &submit) {
             Ok((request, is_async, callback)) => {
                 let status = lua.create_userdata(Status(Rc::clone(&request)))?;
                 if is_async {
@@ -59,12 +53,12 @@ type Submit<'a> = &'a dyn Fn(&Lua, &mut Arguments) -> Result<Rc<Request>, String
 fn call(
     lua: &Lua,
     name: &'static str,
-    functions: usize,
+    own: usize,
     can_wait: bool,
     values: MultiValue,
     submit: Submit<'_>,
 ) -> Result<Called, String> {
-    let mut arguments = Arguments::new(name, values, functions)?;
+    let mut arguments = Arguments::new(name, values, own)?;
     let is_async = arguments.is_async();
     if !is_async && !can_wait {
         return Err(cannot_wait(name));

@@ -10,15 +10,28 @@ use corella::{ErrorKind, OpenOptions, RequestId};
 
 use mlua::AnyUserData;
 
+use crate::encoding::{Encoding, Unwritable};
 use crate::failure::{Failure, OperationError};
 use crate::input::Input;
 use crate::request::{Outcome, Request};
 
-/// Output is written out when this much has come together.
-const OUTPUT_MAX: usize = 16 * 1024;
-/// What is read ahead at least, and what one read may ask for at most.
-const FILL_MIN: usize = 16 * 1024;
-const FILL_MAX: usize = 1 << 20;
+/// So much is read ahead, and comes together before it is written out, unless the script says otherwise.
+pub(crate) const BUFFER_SIZE: usize = 16 * 1024;
+/// The largest that a script may ask for.
+pub(crate) const BUFFER_SIZE_MAX: usize = 1 << 28;
+/// What ends a record unless the script says otherwise.
+pub(crate) const LINE_END: &[u8] = b"\n";
+
+/// When output is written out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Buffering {
+    /// With each print.
+    None,
+    /// With a print that has a line end, and when the buffer is full.
+    Line,
+    /// When the buffer is full.
+    Full,
+}
 
 /// One thing to do, in its turn.
 pub(crate) enum Work {
@@ -28,15 +41,25 @@ pub(crate) enum Work {
         options: OpenOptions,
         handle: AnyUserData,
     },
+    /// Bytes as they are to be written.
     Print {
         bytes: Vec<u8>,
         count: u64,
+        has_line_end: bool,
     },
+    /// So many characters.
     Read {
         length: u64,
     },
-    ReadLine,
+    /// To the end of a record, which is text of the script's.
+    ReadLine {
+        separator: Rc<[u8]>,
+    },
     ReadAll,
+    /// So many characters, which the next read will get again.
+    Peek {
+        length: u64,
+    },
     /// What there is, at most so much.
     Receive {
         most: u64,
@@ -58,13 +81,19 @@ pub(crate) enum Positioned {
 }
 
 impl Work {
+    /// Bytes to print.
+    pub(crate) fn print(bytes: Vec<u8>) -> Work {
+        Work::Print { count: bytes.len() as u64, has_line_end: memchr::memchr(b'\n', &bytes).is_some(), bytes }
+    }
+
     /// Its name in errors.
     pub(crate) fn name(&self) -> String {
         match self {
             Work::Open { .. } => "open".into(),
             Work::Print { count, .. } => format!("print {count} bytes"),
             Work::Read { length } => format!("read {length} bytes"),
-            Work::ReadLine => "readline".into(),
+            Work::ReadLine { .. } => "readline".into(),
+            Work::Peek { length } => format!("peek {length} bytes"),
             Work::ReadAll => "readall".into(),
             Work::Receive { most } => format!("recv {most} bytes"),
             Work::Seek { to: SeekFrom::Start(offset) } => format!("seek to {offset}"),
@@ -85,8 +114,9 @@ impl Work {
         matches!(
             self,
             Work::Read { .. }
-                | Work::ReadLine
+                | Work::ReadLine { .. }
                 | Work::ReadAll
+                | Work::Peek { .. }
                 | Work::Receive { .. }
                 | Work::Positioned(Positioned::ReadAt { .. })
         )
@@ -102,6 +132,8 @@ impl Work {
 pub(crate) struct Entry {
     pub(crate) request: Rc<Request>,
     pub(crate) work: Work,
+    /// How the handle's bytes were text when it was asked for.
+    pub(crate) encoding: Encoding,
     /// When it is out of time.
     pub(crate) due: Option<Instant>,
     /// The sleep that will say so.
@@ -156,8 +188,16 @@ pub(crate) struct Buffers {
     pub(crate) queue: VecDeque<Entry>,
     pub(crate) input: Input,
     pub(crate) output: Vec<u8>,
-    /// Write out each print.
-    pub(crate) is_unbuffered: bool,
+    pub(crate) buffering: Buffering,
+    /// How many bytes are read ahead, and how many come together before they are written out.
+    pub(crate) buffer_size: usize,
+    /// How much the next read ahead may ask for.
+    pub(crate) ahead: usize,
+    pub(crate) encoding: Encoding,
+    /// What ends a record: text of the script's.
+    pub(crate) separator: Rc<[u8]>,
+    /// How it was opened, as a script says it.
+    pub(crate) mode: &'static str,
     /// It is standard output: once nobody reads it the program ends.
     pub(crate) is_standard_output: bool,
     /// Where the script is: buffered input comes after it, buffered output before it.
@@ -169,6 +209,42 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
+    /// Why nothing can be asked of it.
+    pub(crate) fn not_open(&self, operation: impl Into<String>) -> OperationError {
+        match self.life {
+            Life::New => OperationError::new(ErrorKind::Closed, operation, &*self.name, "the handle is not open"),
+            _ => OperationError::closed(operation, &*self.name),
+        }
+    }
+
+    /// Whether it takes requests.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.life, Life::Open | Life::Opening)
+    }
+
+    /// Has text stand as it does in the file: what is printed, and the end of a record.
+    pub(crate) fn encode(&self, work: &mut Work) -> Result<(), OperationError> {
+        if self.encoding == Encoding::Binary {
+            return Ok(());
+        }
+        let name = work.name();
+        let refused = |unwritable: Unwritable| {
+            let offset = unwritable.offset as u64;
+            OperationError::not_text(name, &*self.name, unwritable.why, offset, Vec::new())
+        };
+        match work {
+            Work::Print { bytes, count, .. } => {
+                *bytes = self.encoding.encode(std::mem::take(bytes)).map_err(refused)?;
+                *count = bytes.len() as u64;
+            }
+            Work::ReadLine { separator } => {
+                *separator = self.encoding.encode(separator.to_vec()).map_err(refused)?.into();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     pub(crate) fn stopped(&self, entry: &Entry, kind: ErrorKind) -> Failure {
         OperationError::stopped(kind, entry.work.name(), &*self.name).into()
     }
@@ -190,7 +266,7 @@ impl Buffers {
         match (&entry.work, self.life) {
             (Work::Open { path, options, .. }, _) => return Step::Open(path.clone(), *options),
             (_, Life::Open | Life::Closing) => {}
-            _ => return Step::Settle(Err(OperationError::closed(entry.work.name(), &*self.name).into())),
+            _ => return Step::Settle(Err(self.not_open(entry.work.name()).into())),
         }
         if let Work::Print { .. } = entry.work {
             return self.print(entry);
@@ -199,7 +275,9 @@ impl Buffers {
             return Step::WriteOut(std::mem::take(&mut self.output));
         }
         match &entry.work {
-            Work::Read { .. } | Work::ReadLine | Work::ReadAll | Work::Receive { .. } => self.read(entry),
+            Work::Read { .. } | Work::ReadLine { .. } | Work::ReadAll | Work::Receive { .. } | Work::Peek { .. } => {
+                self.read(entry)
+            }
             Work::Seek { to } => self.seek(*to),
             Work::Close => Step::Close,
             Work::Flush => match self.deferred.take() {
@@ -221,13 +299,13 @@ impl Buffers {
         if let Some(failure) = self.deferred.take() {
             return Step::Settle(Err(failure));
         }
-        let Work::Print { bytes, count } = &mut entry.work else { return Step::Rest };
-        let bytes = std::mem::take(bytes);
+        let Work::Print { bytes, count, has_line_end } = &mut entry.work else { return Step::Rest };
+        let (bytes, has_line_end) = (std::mem::take(bytes), *has_line_end);
         if bytes.is_empty() {
             return Step::Settle(Ok(Outcome::Count(*count)));
         }
         self.accept(&bytes);
-        match self.is_output_due() {
+        match self.is_output_due(has_line_end) {
             true => Step::WriteOut(std::mem::take(&mut self.output)),
             false => Step::Settle(Ok(Outcome::Count(*count))),
         }
@@ -242,8 +320,13 @@ impl Buffers {
         self.output.extend_from_slice(bytes);
     }
 
-    fn is_output_due(&self) -> bool {
-        self.is_unbuffered || self.output.len() >= OUTPUT_MAX
+    fn is_output_due(&self, has_line_end: bool) -> bool {
+        let is_full = self.output.len() >= self.buffer_size;
+        match self.buffering {
+            Buffering::None => true,
+            Buffering::Line => has_line_end || is_full,
+            Buffering::Full => is_full,
+        }
     }
 
     /// Where output of so many bytes goes that was just taken; nothing for streams and appends.
@@ -254,47 +337,8 @@ impl Buffers {
     /// Whether so many bytes of output can be taken with nothing to wait for.
     pub(crate) fn has_room(&self, count: usize) -> bool {
         let is_quiet = self.life == Life::Open && self.queue.is_empty() && self.deferred.is_none();
-        is_quiet && self.can_write && !self.is_unbuffered && self.output.len() + count < OUTPUT_MAX
-    }
-
-    fn read(&mut self, entry: &Entry) -> Step {
-        let wanted = match entry.work {
-            Work::Read { length } => length,
-            Work::Receive { most } => most,
-            _ => u64::MAX,
-        };
-        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-        let line = match entry.work {
-            Work::ReadLine => self.input.take_line(),
-            _ => None,
-        };
-        let is_some_enough = matches!(entry.work, Work::Receive { .. }) && !self.input.is_empty();
-        let bytes = match line {
-            Some(line) => line,
-            None if entry.at_end => {
-                self.eof = true;
-                self.input.take(wanted)
-            }
-            None if is_some_enough || self.input.len() >= wanted => {
-                self.eof = false;
-                self.input.take(wanted)
-            }
-            None => return self.fill(entry, wanted),
-        };
-        self.position += bytes.len() as u64;
-        Step::Settle(Ok(Outcome::Bytes(bytes)))
-    }
-
-    fn fill(&self, entry: &Entry, wanted: usize) -> Step {
-        if let Some(kind) = entry.stopped {
-            return Step::Settle(Err(self.stopped(entry, kind)));
-        }
-        match entry.work {
-            Work::Receive { .. } => Step::Fill(wanted.min(FILL_MAX)),
-            Work::ReadAll => Step::Fill(self.input.len().clamp(FILL_MIN, FILL_MAX)),
-            Work::ReadLine => Step::Fill(FILL_MIN),
-            _ => Step::Fill((wanted - self.input.len()).clamp(FILL_MIN, FILL_MAX)),
-        }
+        let is_plain = self.buffering == Buffering::Full && self.encoding == Encoding::Binary;
+        is_quiet && self.can_write && is_plain && self.output.len() + count < self.buffer_size
     }
 
     fn seek(&mut self, to: SeekFrom) -> Step {
@@ -314,6 +358,7 @@ impl Buffers {
         match place.filter(|place| i64::try_from(*place).is_ok()) {
             Some(place) => {
                 self.input.clear();
+                self.ahead = self.buffer_size;
                 self.eof = false;
                 self.position = place;
                 Ok(Outcome::Count(place))
@@ -327,10 +372,11 @@ impl Buffers {
 }
 
 impl Entry {
-    pub(crate) fn new(request: &Rc<Request>, work: Work, deadline: Option<Duration>) -> Entry {
+    pub(crate) fn new(request: &Rc<Request>, work: Work, encoding: Encoding, deadline: Option<Duration>) -> Entry {
         Entry {
             request: Rc::clone(request),
             work,
+            encoding,
             due: deadline.map(|deadline| Instant::now() + deadline),
             timer: None,
             stopped: None,

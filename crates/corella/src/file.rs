@@ -1,6 +1,6 @@
 //! Files: what a program holds of a regular file, a pipe, a terminal or a device.
 
-use std::io::SeekFrom;
+use std::io::{IsTerminal, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -483,5 +483,13 @@ impl File {
         let queue = core.queue.borrow();
         let handle = &queue.handles[queue.handles.find(self.handle.key)?];
         handle.descriptor.as_ref().and_then(Descriptor::os_number)
+    }
+
+    /// Whether it is a terminal; never once it is closed.
+    pub fn is_terminal(&self) -> bool {
+        let Ok(core) = self.handle.io.try_core() else { return false };
+        let queue = core.queue.borrow();
+        let handle = queue.handles.find(self.handle.key).map(|index| &queue.handles[index]);
+        handle.is_some_and(|handle| matches!(&handle.descriptor, Some(Descriptor::Os(os)) if os.is_terminal()))
     }
 }

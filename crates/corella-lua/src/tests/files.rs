@@ -204,7 +204,7 @@ fn a_closed_handle_takes_nothing() {
         fails("the handle is closed", file.read_at, file, 1, 0)
         file:open(path)
         assert(file:readall() == "")
-        fails("the handle is closed", FileHandle.read, FileHandle.new(), 1)
+        fails("the handle is not open", FileHandle.read, FileHandle.new(), 1)
         fails("Is a directory", FileHandle.open, "/")
         "#,
     );

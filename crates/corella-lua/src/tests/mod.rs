@@ -1,8 +1,11 @@
 //! Small scripts, one promise each, on both backends.
 
+mod channels;
 mod coroutines;
+mod directories;
 mod endings;
 mod files;
+mod reading;
 mod sockets;
 mod status;
 mod tasks;
