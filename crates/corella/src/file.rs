@@ -5,7 +5,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::backend::{
-    Descriptor, OwnedFile, RawDescriptor, StandardStream, Value, codes, from_file, into_file, set_cursor,
+    Descriptor, Nature, OwnedFile, RawDescriptor, StandardStream, Value, WaitsBy, codes, from_file, into_file,
+    set_cursor,
 };
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd};
 use crate::error::{Error, ErrorKind};
@@ -156,13 +157,22 @@ impl Action for Opening {
         if class == Class::Stream {
             core.queue.borrow().backend.take_in(&descriptor).map_err(fault)?;
         }
-        let nonblocking = nature.kind == FileKind::CharacterDevice
+        let is_nonblocking = nature.kind == FileKind::CharacterDevice
             && core.queue.borrow().backend.habits(&descriptor).map_err(fault)?.nonblocking;
         let mut handle = Handle::new(descriptor, class, Target::Path(Rc::clone(&self.path)));
-        handle.nonblocking = nonblocking;
+        handle.waits_by = waits_by(nature, is_nonblocking);
         handle.known_end = nature.size;
         let key = core.queue.borrow_mut().adopt(handle);
         Ok(File { handle: HandleRef::new(io.clone(), key, Some(self.path)) })
+    }
+}
+
+/// How the requests of a handle wait.
+fn waits_by(nature: Nature, is_nonblocking: bool) -> WaitsBy {
+    match nature.is_answered_by_program {
+        true => WaitsBy::Patience,
+        false if is_nonblocking => WaitsBy::Readiness,
+        false => WaitsBy::Class,
     }
 }
 
@@ -467,7 +477,7 @@ impl Io {
             _ => 0,
         };
         let mut handle = Handle::new(descriptor, class, target);
-        handle.nonblocking = class == Class::Stream && habits.nonblocking;
+        handle.waits_by = waits_by(nature, class == Class::Stream && habits.nonblocking);
         handle.cursor = cursor;
         handle.known_end = nature.size;
         let key = core.queue.borrow_mut().adopt(handle);

@@ -48,11 +48,33 @@ pub(crate) enum SocketAnswer {
 pub(crate) struct Nature {
     pub(crate) kind: FileKind,
     pub(crate) size: u64,
+    /// Another program answers for it (FUSE), and may never do so.
+    pub(crate) is_answered_by_program: bool,
 }
 
 pub(super) fn nature(descriptor: BorrowedDescriptor<'_>) -> io::Result<Nature> {
     let stat = calls::fstat(descriptor)?;
-    Ok(Nature { kind: FileKind::from_mode(stat.st_mode), size: stat.st_size.try_into().unwrap_or(0) })
+    let kind = FileKind::from_mode(stat.st_mode);
+    Ok(Nature {
+        kind,
+        size: stat.st_size.try_into().unwrap_or(0),
+        is_answered_by_program: kind == FileKind::File && is_answered_by_program(descriptor, stat.st_dev),
+    })
+}
+
+/// Such a file system is on no device, and has a device number of major 0 (see makedev(3)).
+#[cfg(target_os = "linux")]
+fn is_answered_by_program(descriptor: BorrowedDescriptor<'_>, device: calls::Dev) -> bool {
+    if calls::major(device) != 0 {
+        return false;
+    }
+    // FUSE_SUPER_MAGIC of statfs(2). Only such a program can fail to say what it is.
+    calls::fstatfs(descriptor).map_or(true, |system| system.f_type == 0x6573_5546)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_answered_by_program(_descriptor: BorrowedDescriptor<'_>, _device: calls::Dev) -> bool {
+    false
 }
 
 /// How a descriptor is that somebody else has opened.

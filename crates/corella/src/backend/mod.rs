@@ -178,6 +178,17 @@ pub(crate) struct Completion {
 /// Completions on their way from a backend to the queue.
 pub(crate) type Completions = VecDeque<Completion>;
 
+/// How an operation waits, where its class alone does not say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WaitsBy {
+    #[default]
+    Class,
+    /// Only readiness waits for it: others have made the description non-blocking, or it is a terminal.
+    Readiness,
+    /// Another program answers for the file (FUSE), and may never do so: it must hold up nobody else.
+    Patience,
+}
+
 /// One operation for a backend.
 #[derive(Debug)]
 pub(crate) struct Submission<'a> {
@@ -190,9 +201,7 @@ pub(crate) struct Submission<'a> {
     pub(crate) parts: &'a [Part],
     /// Where in the file; `None` for streams and where the OS keeps the cursor.
     pub(crate) offset: Option<u64>,
-    /// Only readiness waits for it: others have made the description non-blocking, or it is a terminal.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "a ring's question"))]
-    pub(crate) nonblocking: bool,
+    pub(crate) waits_by: WaitsBy,
     /// The close of this socket waits (SO_LINGER).
     pub(crate) lingers: bool,
 }

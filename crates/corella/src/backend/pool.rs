@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use super::os::{self, OsDescriptor};
 use super::perform::{is_fifo, is_ready};
-use super::{Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, codes, perform};
+use super::{
+    Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, WaitsBy, Wakeup, codes, perform,
+};
 use crate::buffer::Part;
 use crate::op::{Class, Op};
 
@@ -28,7 +30,8 @@ const LOST_MAX: usize = 64;
 enum Crew {
     /// What ends by itself: files, and names of files.
     Files,
-    /// What may wait for somebody else for as long as that likes: FIFOs being opened, name servers, devices.
+    /// What may wait for somebody else for as long as that likes: FIFOs being opened, name servers, devices, files that
+    /// another program answers for.
     Patient,
     /// Closes, which end by themselves and must wait for neither.
     Closes,
@@ -41,6 +44,7 @@ impl Crew {
         match (submission.op, submission.class) {
             (Op::Close, _) => Crew::Closes,
             (Op::Resolve { .. }, _) | (Op::Read { .. } | Op::Write { .. }, Class::Stream) => Crew::Patient,
+            _ if submission.waits_by == WaitsBy::Patience => Crew::Patient,
             _ => Crew::Files,
         }
     }
@@ -68,7 +72,7 @@ impl Job {
             class: self.class,
             parts: self.parts.as_slice(),
             offset: self.offset,
-            nonblocking: false,
+            waits_by: WaitsBy::Class,
             lingers: false,
         }
     }
@@ -429,7 +433,7 @@ mod tests {
                 class: Class::Stream,
                 parts: &[],
                 offset: None,
-                nonblocking: false,
+                waits_by: WaitsBy::Class,
                 lingers: false,
             });
             let mut completions = Completions::new();
@@ -460,7 +464,7 @@ mod tests {
                 class: Class::Stream,
                 parts: &[Part { pointer: byte.as_mut_ptr(), length: 1 }],
                 offset: None,
-                nonblocking: false,
+                waits_by: WaitsBy::Class,
                 lingers: false,
             });
             while !pool.has_done() {

@@ -20,7 +20,7 @@ use polling::{Event, Events, PollMode, Poller};
 use super::perform::{close, finish_connect, shut_down, start_connect, transfer_at_once};
 use super::pool::{Job, Pool};
 use super::{
-    Attempt, Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, Wakeup, attempt,
+    Attempt, Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, WaitsBy, Wakeup, attempt,
     set_nonblocking,
 };
 use crate::buffer::Part;
@@ -496,7 +496,7 @@ impl Source {
                 class: waiting.class,
                 parts: &parts,
                 offset: waiting.offset,
-                nonblocking: false,
+                waits_by: WaitsBy::Class,
                 lingers: false,
             };
             match self.try_here(&submission, false) {

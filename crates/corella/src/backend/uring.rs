@@ -29,7 +29,7 @@ use super::address::to_os;
 use super::datagram::{Message, RECEIVE_FLAGS};
 use super::perform::{clamp, open_flags};
 use super::{
-    Completion, Completions, Fault, Outcome, Portable, RawDescriptor, Submission, Token, Value, Wakeup,
+    Completion, Completions, Fault, Outcome, Portable, RawDescriptor, Submission, Token, Value, WaitsBy, Wakeup,
     adopt_descriptor, lend, sigpipe,
 };
 use crate::buffer::Part;
@@ -312,9 +312,10 @@ impl Uring {
         let messages_used = self.messages_used;
         let writes_to_stream = submission.class == Class::Stream && matches!(submission.op, Op::Write { .. });
         let would_signal = writes_to_stream && sigpipe::write_flag() == 0 && !sigpipe::is_ignored();
-        let lowered = match submission.nonblocking || submission.lingers || would_signal {
-            // The ring would answer EAGAIN where it is to wait, and close on this thread, however long that takes; and
-            // the signal of a write that nobody reads would come to this thread at any time.
+        let lowered = match submission.waits_by != WaitsBy::Class || submission.lingers || would_signal {
+            // The ring would answer EAGAIN where it is to wait; close on this thread, however long that takes; read on
+            // this thread a file that another program answers for, as it always reports itself ready; and the signal
+            // of a write that nobody reads would come to this thread at any time.
             true => None,
             false => self.lower(submission, kept),
         };

@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::rc::Rc;
 
 use super::slots::{NONE, RequestId};
-use crate::backend::{Arrival, Backend, Descriptor, RawDescriptor, SocketAnswer, SocketCall};
+use crate::backend::{Arrival, Backend, Descriptor, RawDescriptor, SocketAnswer, SocketCall, WaitsBy};
 use crate::op::{Class, Lanes};
 use crate::planted::{self, Defect};
 
@@ -175,8 +175,8 @@ pub(crate) struct Handle {
     pub(crate) untaken: u32,
     /// How many bytes of a stream the OS has handed over.
     pub(crate) received: u64,
-    /// Only readiness waits for it: somebody else made the description non-blocking, or it is a terminal.
-    pub(crate) nonblocking: bool,
+    /// How its requests wait.
+    pub(crate) waits_by: WaitsBy,
     /// Its close waits until what was sent has arrived (SO_LINGER).
     pub(crate) lingers: bool,
 }
@@ -200,7 +200,7 @@ impl Handle {
             pushback: None,
             untaken: 0,
             received: 0,
-            nonblocking: false,
+            waits_by: WaitsBy::default(),
             lingers: false,
         }
     }

@@ -5,7 +5,7 @@ use super::handles::{Handle, Returned};
 use super::outcome::State;
 use super::slots::RequestId;
 use crate::backend::{
-    Backend, Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value, codes,
+    Backend, Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value, WaitsBy, codes,
 };
 use crate::buffer::{ReadToEnd, fill_from};
 use crate::op::{At, Class, Extent, Op, SeekTo};
@@ -100,7 +100,7 @@ impl RequestQueue {
 
     fn hand_to_backend(&mut self, index: u32) {
         self.parts.clear();
-        let Place { class, offset, descriptor, nonblocking, lingers } = self.place(index);
+        let Place { class, offset, descriptor, waits_by, lingers } = self.place(index);
         let slot = &self.slots[index];
         if let Some(parts) = slot.op.parts() {
             let begins_again = slot.op.extent() == Some(Extent::ToEnd)
@@ -122,7 +122,7 @@ impl RequestQueue {
             class,
             parts: &self.parts,
             offset,
-            nonblocking,
+            waits_by,
             lingers,
         };
         let outcome = if bare { self.backend.perform(&submission) } else { None };
@@ -136,7 +136,8 @@ impl RequestQueue {
     fn place(&mut self, index: u32) -> Place {
         let slot = &mut self.slots[index];
         let Some(key) = slot.handle else {
-            return Place { class: Class::Stream, offset: None, descriptor: -1, nonblocking: false, lingers: false };
+            let waits_by = WaitsBy::Class;
+            return Place { class: Class::Stream, offset: None, descriptor: -1, waits_by, lingers: false };
         };
         let handle = &mut self.handles[key.index];
         if !slot.begun {
@@ -160,7 +161,7 @@ impl RequestQueue {
         };
         let handle = &self.handles[key.index];
         let lingers = handle.lingers && matches!(self.slots[index].op, Op::Close);
-        Place { class: handle.class, offset, descriptor, nonblocking: handle.nonblocking, lingers }
+        Place { class: handle.class, offset, descriptor, waits_by: handle.waits_by, lingers }
     }
 }
 
@@ -170,7 +171,7 @@ struct Place {
     /// In the file; `None` for streams and where the OS keeps the cursor.
     offset: Option<u64>,
     descriptor: RawDescriptor,
-    nonblocking: bool,
+    waits_by: WaitsBy,
     lingers: bool,
 }
 

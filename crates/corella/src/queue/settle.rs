@@ -4,7 +4,7 @@ use super::handles::{Broken, Handle, HandleKey, Returned};
 use super::outcome::{Event, State, Step, decide};
 use super::slots::{Cause, Ending, Link, NONE, Report, RequestId, Slot};
 use super::{PUMP_BUDGET, RequestQueue, lanes};
-use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PARTS_MAX, Value, codes};
+use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PARTS_MAX, Value, WaitsBy, codes};
 use crate::buffer::{ReadToEnd, copy_out};
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::{At, Class, Extent, Op};
@@ -92,7 +92,7 @@ impl RequestQueue {
         if let (Err(Fault::Os(codes::EAGAIN)), Some(key)) = (&outcome, self.slots[index].handle) {
             let handle = &mut self.handles[key.index];
             let is_stream = !matches!(handle.class, Class::File { .. } | Class::SharedFile);
-            if is_stream && !std::mem::replace(&mut handle.nonblocking, true) {
+            if is_stream && std::mem::replace(&mut handle.waits_by, WaitsBy::Readiness) != WaitsBy::Readiness {
                 return Err(Fault::Interrupted);
             }
         }

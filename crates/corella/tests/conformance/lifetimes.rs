@@ -1,7 +1,7 @@
 //! Point 6: memory, the end of a scheduler, and forked children.
 
 use std::cell::Cell;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ promises![
     a_drop_ends_though_every_thread_is_taken_for_good,
     a_drop_with_a_hundred_thousand_requests_in_flight_ends_in_time,
     a_shutdown_of_what_never_ends_returns_in_time,
+    a_file_system_that_never_answers_holds_nobody_up_and_is_given_up_in_time,
     a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once,
     a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone,
     a_fork_inside_a_direct_callback_leaves_the_parents_deadlines_alone,
@@ -205,6 +206,53 @@ fn a_shutdown_of_what_never_ends_returns_in_time(setup: &Setup) {
     } else {
         assert_eq!(read.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
     }
+}
+
+/// More than there are threads for them, or workers of the kernel's.
+const STALLED_READS: u64 = 100;
+
+fn a_file_system_that_never_answers_holds_nobody_up_and_is_given_up_in_time(setup: &Setup) {
+    if !setup.is_own_process_with_mounts() {
+        return;
+    }
+    let Some((path, mut asked)) = setup.stalled_file() else {
+        // Where nothing can be mounted, a pipe stands in for it.
+        return a_shutdown_of_what_never_ends_returns_in_time(setup);
+    };
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let stalled = io.open(&path, Mode::Read).wait().unwrap();
+    let reads: Vec<_> = (0..STALLED_READS)
+        .map(|number| (number, stalled.read_at(vec![0; 16], number * 16)))
+        .map(|(number, read)| if number % 2 == 0 { read } else { read.deadline(Duration::from_millis(1)) })
+        .map(|read| read.submit().unwrap())
+        .collect();
+    let start = Instant::now();
+    scheduler.poll().unwrap();
+    asked.read_exact(&mut [0]).unwrap();
+    // Nor does what else files need wait behind them, nor a timer, nor a socket.
+    let (socket, mut peer) = setup.connection(&io);
+    peer.write_all(b"here").unwrap();
+    let path = setup.file("answered", b"answered");
+    scheduler
+        .block_on(async {
+            let file = io.open(&path, Mode::ReadWrite).await.unwrap();
+            assert_eq!(file.read_at(vec![0; 8], 0).await.unwrap().1, b"answered");
+            file.write_at("ANSWERED", 0).await.unwrap();
+            file.sync().await.unwrap();
+            assert_eq!(socket.recv_exact(vec![0; 4]).await.unwrap().1, b"here");
+            io.sleep(Duration::from_millis(20)).await.unwrap();
+        })
+        .unwrap();
+    let running = reads.iter().filter(|read| !read.is_settled()).count();
+    assert!(running > 0, "it was to answer nothing");
+    let leaked = scheduler.shutdown(Duration::from_millis(100)).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    let (leaked, closes): (Vec<_>, Vec<_>) =
+        leaked.requests.into_iter().partition(|request| request.operation.starts_with("read_at 16 bytes at"));
+    assert!(leaked.iter().chain(&closes).all(|request| request.target.ends_with("stalled")), "{leaked:?} {closes:?}");
+    assert!(!leaked.is_empty() && leaked.len() <= running && closes.len() <= 1, "{leaked:?} {closes:?}");
+    std::mem::forget(reads);
 }
 
 fn a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once(setup: &Setup) {

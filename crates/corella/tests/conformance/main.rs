@@ -21,6 +21,7 @@ mod panics;
 mod random;
 mod shortages;
 mod signals;
+mod stalled;
 mod stops;
 mod surface;
 mod words;

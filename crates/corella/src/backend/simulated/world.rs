@@ -327,10 +327,10 @@ impl World {
         match self.object(raw)? {
             Object::File { inode, .. } => {
                 let Facts { kind, size, .. } = self.disk.facts(inode)?;
-                Ok(Nature { kind, size })
+                Ok(Nature { kind, size, is_answered_by_program: false })
             }
-            Object::Socket(_) => Ok(Nature { kind: FileKind::Socket, size: 0 }),
-            Object::Standard(_) => Ok(Nature { kind: FileKind::Pipe, size: 0 }),
+            Object::Socket(_) => Ok(Nature { kind: FileKind::Socket, size: 0, is_answered_by_program: false }),
+            Object::Standard(_) => Ok(Nature { kind: FileKind::Pipe, size: 0, is_answered_by_program: false }),
         }
     }
 
