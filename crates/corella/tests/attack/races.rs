@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use corella::{CancelToken, ErrorKind, Mode, Shutdown};
+use corella::{CancelToken, ErrorKind, Mode, Shutdown, Socket};
 
 use crate::promises;
 use crate::setup::Setup;
 
 promises![
     a_hundred_thousand_receives_cancelled_as_bytes_arrive_lose_none,
-    accepts_cancelled_as_connections_arrive_lose_none,
-    reads_cancelled_as_they_finish_settle_once,
-    connects_cancelled_as_they_finish_settle_once,
+    a_hundred_thousand_accepts_cancelled_as_connections_arrive_lose_none,
+    a_hundred_thousand_reads_cancelled_as_they_finish_settle_once,
+    a_hundred_thousand_connects_cancelled_as_they_finish_settle_once,
     a_hundred_thousand_timers_cancelled_as_they_fire_settle_once,
     ninety_six_to_ten_thousand_sends_submitted_at_once_arrive_in_order_at_a_slow_reader,
     a_storm_of_opens_and_closes_never_mixes_up_descriptors,
@@ -107,59 +107,80 @@ fn count(outcome: Result<(usize, Vec<u8>), corella::Failed<Vec<u8>>>, received: 
     }
 }
 
-fn accepts_cancelled_as_connections_arrive_lose_none(setup: &Setup) {
-    const CONNECTIONS: usize = 3000;
+fn a_hundred_thousand_accepts_cancelled_as_connections_arrive_lose_none(setup: &Setup) {
+    const ROUNDS: u64 = 100_000;
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
     let listener = io.listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_address().unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&is_over);
+    // It tells how many connections it made.
     let client = std::thread::spawn(move || {
-        for number in 0..CONNECTIONS as u32 {
-            let mut connection = TcpStream::connect(address).unwrap();
+        let mut number = 0u32;
+        while !stop.load(Ordering::SeqCst) {
+            let mut connection = connect_without_trace(address);
             connection.write_all(&number.to_le_bytes()).unwrap();
+            number += 1;
             // Gone only when the other side has seen it, so that at most a few are waiting.
             let mut end = [0; 1];
             let _ = connection.read(&mut end).unwrap();
         }
+        number
     });
     let mut expected = 0u32;
-    let (mut rounds, mut cancelled) = (0u64, 0);
+    let (mut rounds, mut cancelled) = (0u64, 0u64);
+    let mut greet = async |connection: Socket| {
+        let (_, number) = connection.recv_exact(vec![0; 4]).await.unwrap();
+        assert_eq!(number, expected.to_le_bytes());
+        expected += 1;
+        connection.send(vec![1]).await.unwrap();
+    };
     scheduler
         .block_on(async {
-            while (expected as usize) < CONNECTIONS {
+            while rounds < ROUNDS {
                 rounds += 1;
                 let status = listener.accept().submit().unwrap();
-                if rounds % 3 != 0 {
-                    io.yield_now().await;
+                if rounds % 8 != 0 {
+                    for _ in 0..rounds % 3 {
+                        io.yield_now().await;
+                    }
                     status.cancel();
                 }
                 match status.await {
-                    Ok(connection) => {
-                        let (_, number) = connection.recv_exact(vec![0; 4]).await.unwrap();
-                        assert_eq!(number, expected.to_le_bytes());
-                        expected += 1;
-                        connection.send(vec![1]).await.unwrap();
-                    }
+                    Ok(connection) => greet(connection).await,
                     Err(error) => {
                         assert_eq!(error.kind(), ErrorKind::Cancelled);
                         cancelled += 1;
                     }
                 }
             }
+            is_over.store(true, Ordering::SeqCst);
+            // At most one is on its way; without it the client waits for ever.
+            while let Ok(connection) = listener.accept().deadline(Duration::from_millis(500)).await {
+                greet(connection).await;
+            }
         })
         .unwrap();
-    client.join().unwrap();
-    assert!(cancelled > 100, "{cancelled} of {rounds}");
+    assert_eq!(client.join().unwrap(), expected);
+    assert!(cancelled > 1000 && expected > 1000, "{cancelled} of {rounds}, {expected} connections");
 }
 
-fn reads_cancelled_as_they_finish_settle_once(setup: &Setup) {
+/// A connection whose close leaves no port waiting (SO_LINGER of nothing), as there are fewer than connections here.
+fn connect_without_trace(address: SocketAddr) -> TcpStream {
+    let connection = TcpStream::connect(address).unwrap();
+    socket2::SockRef::from(&connection).set_linger(Some(Duration::ZERO)).unwrap();
+    connection
+}
+
+fn a_hundred_thousand_reads_cancelled_as_they_finish_settle_once(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
     let content: Vec<u8> = (0..1 << 16).map(|place: u32| (place % 251) as u8).collect();
     let file = io.open(setup.file("data", &content), Mode::Read).wait().unwrap();
     scheduler
         .block_on(async {
-            for round in 0..20_000usize {
+            for round in 0..100_000usize {
                 let offset = (round * 37) % 60_000;
                 let token = CancelToken::new();
                 let status = file.read_at(vec![0; 512], offset as u64).cancel_with(&token).submit().unwrap();
@@ -176,15 +197,17 @@ fn reads_cancelled_as_they_finish_settle_once(setup: &Setup) {
         .unwrap();
 }
 
-fn connects_cancelled_as_they_finish_settle_once(setup: &Setup) {
+fn a_hundred_thousand_connects_cancelled_as_they_finish_settle_once(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     let accepting = std::thread::spawn(move || {
         for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            socket2::SockRef::from(&connection).set_linger(Some(Duration::ZERO)).unwrap();
             let mut mark = [0; 1];
-            if connection.unwrap().read(&mut mark).is_ok_and(|count| count == 1) {
+            if connection.read(&mut mark).is_ok_and(|count| count == 1) {
                 return;
             }
         }
@@ -192,14 +215,18 @@ fn connects_cancelled_as_they_finish_settle_once(setup: &Setup) {
     let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
     scheduler
         .block_on(async {
-            for round in 0..3000 {
+            for round in 0..100_000 {
                 let status = io.connect(address).submit().unwrap();
                 if round % 2 == 0 {
                     io.yield_now().await;
                 }
                 status.cancel();
                 match status.await {
-                    Ok(socket) => socket.close().await.unwrap(),
+                    Ok(socket) => {
+                        // As it leaves no port waiting either.
+                        socket.set_linger(Some(Duration::ZERO)).unwrap();
+                        socket.close().await.unwrap();
+                    }
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled),
                 }
             }
