@@ -101,6 +101,56 @@ mod tests {
     use crate::op::Op;
     use crate::queue::slots::Slot;
 
+    /// Nothing is due before what stands above it, and each request knows its place.
+    fn check(deadlines: &Deadlines, slots: &Slots) {
+        for (place, (due, index)) in deadlines.heap.iter().enumerate() {
+            assert_eq!(slots[*index].timer, place as u32);
+            assert!(place == 0 || deadlines.heap[(place - 1) / CHILDREN].0 <= *due, "at {place}");
+        }
+    }
+
+    #[test]
+    fn the_heap_is_one_after_each_change() {
+        let mut slots = Slots::default();
+        let mut deadlines = Deadlines::default();
+        let mut random = 99u64;
+        let mut draw = |below: u64| {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (random >> 33) % below
+        };
+        let mut inside = Vec::new();
+        for round in 0..3000 {
+            // Grows at first, and shrinks in the end.
+            if inside.is_empty() || draw(3000) > round {
+                let index = slots.insert(Slot::new(Op::Sleep));
+                deadlines.insert(draw(1000), index, &mut slots);
+                inside.push(index);
+            } else {
+                // From anywhere in it: what takes the place may have to rise or to sink.
+                let index = inside.swap_remove(draw(inside.len() as u64) as usize);
+                deadlines.remove(index, &mut slots);
+                assert_eq!(slots[index].timer, NO_TIMER);
+            }
+            check(&deadlines, &slots);
+            assert_eq!(deadlines.heap.len(), inside.len());
+        }
+    }
+
+    #[test]
+    fn a_burst_of_timers_keeps_no_memory() {
+        let mut slots = Slots::default();
+        let mut deadlines = Deadlines::default();
+        let indices: Vec<u32> = (0..20_000).map(|_| slots.insert(Slot::new(Op::Sleep))).collect();
+        indices.iter().for_each(|index| deadlines.insert(7, *index, &mut slots));
+        for index in indices {
+            deadlines.remove(index, &mut slots);
+            // Nor does it give memory back that it is about to need.
+            let (used, kept) = (deadlines.heap.len(), deadlines.heap.capacity());
+            assert!(kept >= used && (kept <= 1024 || kept <= used * 4 + 4), "{kept} places for {used}");
+        }
+        assert!(deadlines.heap.capacity() <= 1024);
+    }
+
     #[test]
     fn requests_come_due_in_the_order_of_their_times_and_removed_ones_never() {
         let mut slots = Slots::default();

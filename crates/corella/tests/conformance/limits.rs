@@ -17,6 +17,7 @@ promises![
     at_its_depth_the_queue_rejects_submits_and_callbacks_and_lets_waits_and_awaits_wait_their_turn,
     cancel_close_and_wake_need_no_free_slot,
     a_request_given_up_makes_room_for_the_next,
+    closes_take_no_place_of_other_requests,
     the_inbox_and_the_tasks_have_limits,
     a_receive_stream_without_free_buffers_receives_nothing,
     a_receive_stream_that_nobody_reads_takes_no_more_than_its_pool,
@@ -109,6 +110,31 @@ fn a_request_given_up_makes_room_for_the_next(setup: &Setup) {
     open.cancel();
     let file = io.open(path, Mode::Read).wait().unwrap();
     assert_eq!(file.read_at(vec![0; 7], 0).deadline(Duration::from_secs(30)).wait().unwrap().1, b"content");
+}
+
+fn closes_take_no_place_of_other_requests(setup: &Setup) {
+    let mut scheduler = setup.builder().queue_depth(2).build().unwrap();
+    let io = scheduler.io();
+    let path = setup.file("data", b"content");
+    for round in 0..20 {
+        let files: Vec<_> = (0..2).map(|_| io.open(&path, Mode::Read).wait().unwrap()).collect();
+        // Both places are taken again while the closes are on their way.
+        let reads: Vec<_> = (0..2).map(|_| files[0].read_at(vec![0; 7], 0).submit().unwrap()).collect();
+        for file in files {
+            if round % 2 == 0 {
+                file.close().submit().unwrap();
+            }
+        }
+        for read in reads {
+            let _ = read.wait();
+        }
+    }
+    scheduler.run().unwrap();
+    assert_eq!(scheduler.outstanding().len(), 0);
+    let file = io.open(&path, Mode::Read).wait().unwrap();
+    let [first, second] = [(); 2].map(|()| file.read_at(vec![0; 7], 0).submit().unwrap());
+    assert_eq!(file.read_at(vec![0; 7], 0).submit().unwrap_err().error.kind(), ErrorKind::Rejected);
+    assert_eq!((first.wait().unwrap().0, second.wait().unwrap().0), (7, 7));
 }
 
 fn the_inbox_and_the_tasks_have_limits(setup: &Setup) {

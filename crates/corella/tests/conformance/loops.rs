@@ -24,6 +24,7 @@ promises![
     an_interval_of_nothing_ticks_by_the_microsecond,
     a_timeout_drops_what_takes_too_long,
     run_ends_when_nothing_is_left_and_when_it_is_told_to,
+    a_run_for_a_while_turns_that_long_and_ends_early_when_it_is_told_to,
     other_threads_send_spawn_cancel_and_wake,
     a_foreign_executor_may_poll_an_operation,
     has_work_says_true_in_time,
@@ -133,6 +134,31 @@ fn run_ends_when_nothing_is_left_and_when_it_is_told_to(setup: &Setup) {
     listener.close().then(|outcome| outcome.unwrap()).unwrap();
     scheduler.run().unwrap();
     assert!(scheduler.outstanding().is_empty());
+}
+
+fn a_run_for_a_while_turns_that_long_and_ends_early_when_it_is_told_to(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let ticks = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&ticks);
+    let clock = io.clone();
+    drop(
+        io.spawn(async move {
+            loop {
+                clock.sleep(Duration::from_millis(2)).await.unwrap();
+                counted.set(counted.get() + 1);
+            }
+        })
+        .unwrap(),
+    );
+    let start = Instant::now();
+    scheduler.run_for(Duration::from_millis(50)).unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(50) && ticks.get() > 0, "{} ticks", ticks.get());
+    let stopping = io.clone();
+    io.sleep(Duration::from_millis(2)).then(move |_| stopping.stop()).unwrap();
+    let start = Instant::now();
+    scheduler.run_for(Duration::from_secs(3600)).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(600));
 }
 
 fn other_threads_send_spawn_cancel_and_wake(setup: &Setup) {

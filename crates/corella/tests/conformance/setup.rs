@@ -32,14 +32,16 @@ impl Variant {
         }
     }
 
-    /// All, or the one that `CORELLA_BACKEND` names.
+    /// All, or those that `CORELLA_BACKEND` names, with commas between them.
     pub fn wanted() -> Vec<Variant> {
         let wanted = std::env::var("CORELLA_BACKEND").unwrap_or_default();
         // SAFETY: the process has one thread yet. The variable is the suite's; the schedulers under test choose by
         // the builder, or by themselves.
         unsafe { std::env::remove_var("CORELLA_BACKEND") };
-        let list: Vec<_> =
-            Variant::ALL.into_iter().filter(|variant| wanted.is_empty() || wanted == variant.name()).collect();
+        let list: Vec<_> = Variant::ALL
+            .into_iter()
+            .filter(|variant| wanted.is_empty() || wanted.split(',').any(|name| name == variant.name()))
+            .collect();
         assert!(!list.is_empty(), "CORELLA_BACKEND is {wanted:?}; it may be uring, portable or refused");
         list
     }

@@ -15,6 +15,7 @@ promises![
     bad_input_is_answered_and_never_panics,
     a_name_that_does_not_resolve_is_an_error_that_names_it,
     outstanding_lists_operation_target_and_age,
+    a_transfer_that_the_mode_forbids_says_so,
 ];
 
 fn an_error_reads_operation_numbers_target_reason_and_code(setup: &Setup) {
@@ -201,4 +202,26 @@ fn outstanding_lists_operation_target_and_age(setup: &Setup) {
     assert_eq!((list[1].operation.as_str(), list[1].at_os, list[1].id), ("recv 20 bytes", false, second.id()));
     assert!(list.iter().all(|request| request.target == peer.local_addr().unwrap().to_string()));
     assert!(list[0].age >= Duration::from_millis(5) && list[0].age > list[1].age);
+    // Of this moment, though nothing has turned since.
+    std::thread::sleep(Duration::from_millis(2));
+    let later = scheduler.outstanding();
+    assert!(later[0].age >= list[0].age + Duration::from_millis(2) && later[1].age >= Duration::from_millis(2));
+    let third = io.sleep(Duration::from_secs(9)).submit().unwrap();
+    assert!(scheduler.outstanding().iter().any(|request| request.id == third.id() && !request.at_os));
+}
+
+fn a_transfer_that_the_mode_forbids_says_so(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let path = setup.file("data", b"content");
+    let read_only = io.open(&path, Mode::Read).wait().unwrap();
+    let write_only = io.open(&path, OpenOptions::new().write(true)).wait().unwrap();
+    for failed in [read_only.write("x").wait().unwrap_err().error, read_only.write_at("x", 0).wait().unwrap_err().error]
+    {
+        assert_eq!(failed.os_code(), Some(libc::EBADF));
+        assert!(failed.to_string().contains("not open for writing"), "{failed}");
+    }
+    let failed = write_only.read(vec![0; 4]).wait().unwrap_err().error;
+    assert_eq!(failed.os_code(), Some(libc::EBADF));
+    assert!(failed.to_string().contains("not open for reading"), "{failed}");
 }
