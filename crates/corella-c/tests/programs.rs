@@ -1,8 +1,10 @@
 //! Programs in C, C++ and Python against an installation made for them, as their authors would build and run them.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 const BACKENDS: [&str; 2] = ["uring", "portable"];
@@ -181,7 +183,6 @@ fn cmake_finds_the_package() {
 
 #[test]
 fn a_plain_epoll_loop_reads_files_beside_its_own_descriptors() {
-    use std::io::Write;
     let program = build("epoll", &C11, &[example("epoll.c")]);
     for backend in BACKENDS {
         let mut command = run(&program, backend);
@@ -225,5 +226,98 @@ fn an_asyncio_loop_awaits_files_beside_its_own_sockets() {
         python.arg(fresh(&format!("python-{backend}"))).env("CORELLA_LIBRARY", prefix().join("lib/libcorella.so"));
         let output = succeeds(python.env("PYTHONDONTWRITEBYTECODE", "1"));
         assert_eq!(output.stdout, b"served 100 clients, 7680000 bytes\n");
+    }
+}
+
+/// The machine of examples/c/vm, built with these flags.
+fn machine(name: &str, flags: &[&str]) -> PathBuf {
+    let mut sources: Vec<_> = fs::read_dir(example("vm")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+    sources.sort();
+    let compiler: Vec<_> = C11.iter().chain(&["-D_DEFAULT_SOURCE"]).chain(flags).copied().collect();
+    build(name, &compiler, &sources)
+}
+
+/// `serve.vm` running on it, and its port.
+fn serving(mut command: Command, options: &[&str], connections: usize) -> (Child, u16) {
+    command.args(options).arg(example("vm/serve.vm")).arg(connections.to_string());
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let port = line.trim().parse();
+    (server, port.unwrap_or_else(|error| panic!("{line:?} is no port: {error}")))
+}
+
+/// What a machine said of itself at its orderly end.
+fn count_of(machine: Child, what: &str) -> i64 {
+    let output = machine.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    let count =
+        text.split(", ").find_map(|part| part.trim().strip_prefix(what)).and_then(|rest| rest.trim().parse().ok());
+    count.unwrap_or_else(|| panic!("no {what} in {text:?}"))
+}
+
+/// A file that takes a few pieces to read.
+fn page(name: &str) -> PathBuf {
+    let path = fresh(name).join("page");
+    let bytes: Vec<u8> = (0..40_000u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn a_stack_machine_serves_a_thousand_connections_and_reads_files_while_it_computes() {
+    let page = page("page-of-a-thousand");
+    for (name, flags) in [("vm", &[][..]), ("vm-sanitized", &["-fsanitize=address,undefined"][..])] {
+        let program = machine(name, flags);
+        for backend in BACKENDS {
+            let (server, port) = serving(run(&program, backend), &[], 1000);
+            let mut visitor = run(&program, backend);
+            visitor.arg(example("vm/visit.vm")).arg(port.to_string()).arg("1000").arg(&page);
+            let output = succeeds(&mut visitor);
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "1000 of 1000 got the file as it is\n");
+            assert!(count_of(server, "collections") > 0, "the collector had something to move");
+        }
+    }
+}
+
+#[test]
+fn a_stack_machine_serves_under_valgrind() {
+    let (program, page) = (machine("vm-checked", &[]), page("page-checked"));
+    for backend in BACKENDS {
+        let mut valgrind = with_library(Command::new("valgrind"), backend);
+        valgrind
+            .args(["-q", "--leak-check=full", "--errors-for-leak-kinds=definite", "--error-exitcode=9"])
+            .arg(&program);
+        let (server, port) = serving(valgrind, &["--heap", "300000"], 20);
+        let mut visitor = run(&program, backend);
+        succeeds(visitor.arg(example("vm/visit.vm")).arg(port.to_string()).arg("20").arg(&page));
+        assert!(count_of(server, "collections") > 0, "the collector had something to move");
+    }
+}
+
+/// Failed requests are thrown where they settle: out of the callback, through the library, to the machine's loop.
+#[test]
+fn exceptions_leave_a_stack_machines_callbacks_by_a_jump() {
+    let program = machine("vm-throws", &[]);
+    let ask = |port: u16, path: &str| {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        writeln!(client, "{path}").unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        answer
+    };
+    let page = page("page-thrown");
+    for backend in BACKENDS {
+        // The third of them finds no room in the heap for the piece of the file that has just been read.
+        let (server, port) = serving(run(&program, backend), &["--heap", "12000"], 3);
+        let answer = String::from_utf8(ask(port, "/nonexistent")).unwrap();
+        assert_eq!(answer, "failed: open for reading of /nonexistent: No such file or directory (os error 2)");
+        let answer = String::from_utf8(ask(port, "/")).unwrap();
+        assert!(answer.starts_with("failed: "), "{answer}");
+        let answer = String::from_utf8(ask(port, page.to_str().unwrap())).unwrap();
+        assert!(answer.starts_with("failed: out of memory"), "{answer}");
+        assert_eq!(count_of(server, "exceptions"), 3);
     }
 }
