@@ -39,6 +39,7 @@ mod address;
 mod backend;
 mod buffer;
 mod buffer_pool;
+mod child;
 mod datagram;
 mod erased;
 mod error;
@@ -64,6 +65,7 @@ pub use backend::fork::generation as fork_generation;
 pub use backend::{BackendKind, BackendReason, Faults, InjectedFault, Simulation};
 pub use buffer::{Buffer, BufferMut, Parts, Slice, SliceOf, Spare, SpareCapacity};
 pub use buffer_pool::{BufferPool, PooledBuffer};
+pub use child::Child;
 pub use datagram::{Datagram, DatagramSocket, ReturnedDatagram};
 pub use error::{Error, ErrorKind, Failed, Moved};
 pub use file::{File, Mode};
@@ -90,6 +92,7 @@ struct Readme;
 /// What each operation carries and gives back: the parameter of [`Operation`] and [`Status`].
 pub mod actions {
     pub use crate::buffer::ReadToEnd;
+    pub use crate::child::{Exiting, Starting};
     pub use crate::datagram::ReceivingFrom;
     pub use crate::file::{Opening, Seeking};
     pub use crate::fs::{OpenDirectory, ReadDirectory, ReadLink, Stat};

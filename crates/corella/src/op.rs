@@ -12,10 +12,11 @@
 //! | `send`, `send_to`, `shutdown` | – | send lane | |
 //! | `recv`, `recv_from`, `accept` | – | receive lane | |
 //! | `connect` | – | both lanes | |
+//! | `exit_status` of a child | – | receive lane | |
 //! | any positioned one, `.unordered()` | unordered | as without | barriers only |
 //!
 //! Within a lane of a stream everything conflicts, so it is first in, first out. Operations on paths, name
-//! resolution and sleeps have no lane.
+//! resolution, starts of programs and sleeps have no lane.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -23,6 +24,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use crate::address::Address;
+use crate::backend::Starter;
 use crate::buffer::Parts;
 use crate::fs::Entry;
 use crate::planted::{self, Defect};
@@ -113,6 +115,7 @@ pub(crate) enum Op {
     ReadDirectory { reader: DirectoryReader, path: Arc<CStr> },
     SyncDirectory { path: Arc<CStr> },
     Resolve { name: Arc<str>, port: u16 },
+    Start { program: Arc<str>, starter: Starter },
 
     // On files, pipes and terminals.
     Read { at: At, extent: Extent, parts: Parts },
@@ -132,6 +135,9 @@ pub(crate) enum Op {
     RecvFrom { parts: Parts },
     SendTo { address: Option<Address>, parts: Parts },
     Shutdown { how: Shutdown },
+
+    // On a child.
+    AwaitExit { pid: i32 },
 
     // On any handle.
     Barrier,
@@ -154,6 +160,8 @@ pub(crate) enum Class {
     Listener,
     /// A socket for datagrams.
     Datagram,
+    /// A child process, which ends once.
+    Child,
 }
 
 /// The lanes of a handle, as a set. A file has one; a stream has one for each direction.
@@ -252,14 +260,18 @@ impl Op {
             | Op::OpenDirectory { .. }
             | Op::ReadDirectory { .. }
             | Op::SyncDirectory { .. }
-            | Op::Resolve { .. } => Lanes::NONE,
+            | Op::Resolve { .. }
+            | Op::Start { .. } => Lanes::NONE,
             _ => match class {
                 Class::File { .. } => Lanes::RECEIVE,
                 Class::SharedFile => Lanes::BOTH,
-                Class::Stream | Class::Socket | Class::Listener | Class::Datagram => match self {
-                    Op::Read { .. } | Op::Recv { .. } | Op::RecvFrom { .. } | Op::Accept | Op::Seek { .. } => {
-                        Lanes::RECEIVE
-                    }
+                _ => match self {
+                    Op::Read { .. }
+                    | Op::Recv { .. }
+                    | Op::RecvFrom { .. }
+                    | Op::Accept
+                    | Op::AwaitExit { .. }
+                    | Op::Seek { .. } => Lanes::RECEIVE,
                     Op::Write { .. } | Op::Send { .. } | Op::SendTo { .. } | Op::Shutdown { .. } | Op::StatHandle => {
                         Lanes::SEND
                     }
@@ -344,6 +356,8 @@ impl Op {
             Op::ReadDirectory { reader, path } => Op::ReadDirectory { reader: reader.clone(), path: path.clone() },
             Op::SyncDirectory { path } => Op::SyncDirectory { path: path.clone() },
             Op::Resolve { name, port } => Op::Resolve { name: name.clone(), port: *port },
+            Op::Start { program, starter } => Op::Start { program: program.clone(), starter: starter.clone() },
+            Op::AwaitExit { pid } => Op::AwaitExit { pid: *pid },
             Op::Read { at, extent, .. } => Op::Read { at: *at, extent: *extent, parts: Parts::default() },
             Op::Write { at, .. } => Op::Write { at: *at, parts: Parts::default() },
             Op::Seek { to } => Op::Seek { to: *to },
@@ -392,7 +406,8 @@ impl Op {
 
     /// Whether a close cancels it, instead of waiting for it.
     pub(crate) fn ends_at_close(&self) -> bool {
-        matches!(self, Op::Read { .. } | Op::Recv { .. } | Op::RecvFrom { .. } | Op::Accept | Op::Connect { .. })
+        let takes = matches!(self, Op::Read { .. } | Op::Recv { .. } | Op::RecvFrom { .. } | Op::Accept);
+        takes || matches!(self, Op::Connect { .. } | Op::AwaitExit { .. })
     }
 
     /// Whether a cancel settles it at once, while the OS may still be at it: nothing of a handle's depends on it.
@@ -416,6 +431,7 @@ impl Op {
             | Op::ReadDirectory { path, .. }
             | Op::SyncDirectory { path } => path.to_string_lossy().into_owned(),
             Op::Resolve { name, port } => format!("{name}:{port}"),
+            Op::Start { program, .. } => program.to_string(),
             _ => String::new(),
         }
     }
@@ -447,6 +463,8 @@ impl fmt::Display for Op {
             Op::ReadDirectory { .. } => write!(out, "readdir"),
             Op::SyncDirectory { .. } => write!(out, "sync"),
             Op::Resolve { .. } => write!(out, "resolve"),
+            Op::Start { .. } => write!(out, "start"),
+            Op::AwaitExit { .. } => write!(out, "exit_status"),
             Op::Read { at, extent, parts } => {
                 match extent {
                     Extent::ToEnd => write!(out, "read_to_end")?,

@@ -428,3 +428,12 @@ fn a_partition_loses_datagrams_and_who_is_connected_hears_that_nobody_is_there()
     let unix = io.bind_datagrams(corella::UnixAddress::path("/socket")).unwrap_err();
     assert_eq!(unix.os_code(), Some(libc::EAFNOSUPPORT));
 }
+
+#[test]
+fn a_simulated_machine_runs_no_programs_and_says_so() {
+    let machine = Simulation::new(1);
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    let error = scheduler.io().start(std::process::Command::new("true")).wait().unwrap_err();
+    assert_eq!(error.os_code(), Some(libc::ENOSYS));
+    assert!(error.to_string().ends_with("a simulated machine runs no programs"), "{error}");
+}

@@ -6,7 +6,8 @@ pub(crate) use rustix::io::Errno;
 
 #[cfg(unix)]
 pub(crate) use libc::{
-    EAGAIN, EBADF, ECANCELED, EINTR, EINVAL, EIO, EISDIR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTRECOVERABLE, ESPIPE,
+    EAGAIN, EBADF, ECANCELED, ECHILD, EINTR, EINVAL, EIO, EISDIR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSYS,
+    ENOTRECOVERABLE, ESPIPE,
 };
 
 #[cfg(windows)]
@@ -23,6 +24,7 @@ mod of_windows {
     pub(crate) const EAGAIN: i32 = sockets::WSAEWOULDBLOCK;
     pub(crate) const EBADF: i32 = files::ERROR_INVALID_HANDLE as i32;
     pub(crate) const ECANCELED: i32 = files::ERROR_OPERATION_ABORTED as i32;
+    pub(crate) const ECHILD: i32 = files::ERROR_WAIT_NO_CHILDREN as i32;
     pub(crate) const EINTR: i32 = sockets::WSAEINTR;
     pub(crate) const EINVAL: i32 = files::ERROR_INVALID_PARAMETER as i32;
     pub(crate) const EIO: i32 = files::ERROR_IO_DEVICE as i32;
@@ -31,6 +33,7 @@ mod of_windows {
     pub(crate) const ENFILE: i32 = sockets::WSAEMFILE;
     pub(crate) const ENOBUFS: i32 = sockets::WSAENOBUFS;
     pub(crate) const ENOMEM: i32 = files::ERROR_NOT_ENOUGH_MEMORY as i32;
+    pub(crate) const ENOSYS: i32 = files::ERROR_CALL_NOT_IMPLEMENTED as i32;
     pub(crate) const ENOTRECOVERABLE: i32 = files::ERROR_INTERNAL_ERROR as i32;
     pub(crate) const ESPIPE: i32 = files::ERROR_SEEK_ON_DEVICE as i32;
 
@@ -40,10 +43,12 @@ mod of_windows {
 
     impl Errno {
         pub(crate) const ADDRINUSE: Errno = Errno(sockets::WSAEADDRINUSE);
+        pub(crate) const AFNOSUPPORT: Errno = Errno(sockets::WSAEAFNOSUPPORT);
         pub(crate) const BADF: Errno = Errno(EBADF);
         pub(crate) const BUSY: Errno = Errno(files::ERROR_BUSY as i32);
         pub(crate) const CONNREFUSED: Errno = Errno(sockets::WSAECONNREFUSED);
         pub(crate) const CONNRESET: Errno = Errno(sockets::WSAECONNRESET);
+        pub(crate) const DESTADDRREQ: Errno = Errno(sockets::WSAEDESTADDRREQ);
         pub(crate) const EXIST: Errno = Errno(files::ERROR_ALREADY_EXISTS as i32);
         pub(crate) const FBIG: Errno = Errno(files::ERROR_FILE_TOO_LARGE as i32);
         pub(crate) const INVAL: Errno = Errno(EINVAL);
@@ -52,9 +57,11 @@ mod of_windows {
         pub(crate) const ISDIR: Errno = Errno(EISDIR);
         pub(crate) const LOOP: Errno = Errno(files::ERROR_CANT_RESOLVE_FILENAME as i32);
         pub(crate) const MFILE: Errno = Errno(EMFILE);
+        pub(crate) const MSGSIZE: Errno = Errno(sockets::WSAEMSGSIZE);
         pub(crate) const NAMETOOLONG: Errno = Errno(files::ERROR_FILENAME_EXCED_RANGE as i32);
         pub(crate) const NOENT: Errno = Errno(files::ERROR_FILE_NOT_FOUND as i32);
         pub(crate) const NOSPC: Errno = Errno(files::ERROR_DISK_FULL as i32);
+        pub(crate) const NOSYS: Errno = Errno(ENOSYS);
         pub(crate) const NOTCONN: Errno = Errno(sockets::WSAENOTCONN);
         pub(crate) const NOTDIR: Errno = Errno(files::ERROR_DIRECTORY as i32);
         pub(crate) const NOTEMPTY: Errno = Errno(files::ERROR_DIR_NOT_EMPTY as i32);

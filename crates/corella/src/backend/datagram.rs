@@ -7,7 +7,7 @@ use std::mem::{size_of, zeroed};
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::perform::{SEND_FLAGS, vectors};
-use super::{Arrival, Fault, Outcome, Submission, TRANSFER_PARTS_MAX, Value, address};
+use super::{Arrival, Fault, Outcome, Submission, Value, address};
 use crate::address::{Address, UnixAddress};
 use crate::buffer::Part;
 use crate::op::Op;
@@ -20,19 +20,19 @@ pub(super) const RECEIVE_FLAGS: libc::c_int = 0;
 
 /// The header of one message, and the address in it. The header has the addresses of others and of its own name, so it
 /// is written where it stays until the OS is done with it.
-struct Envelope {
+pub(super) struct Envelope {
     header: libc::msghdr,
     name: libc::sockaddr_storage,
 }
 
 impl Envelope {
-    fn new() -> Envelope {
+    pub(super) fn new() -> Envelope {
         // SAFETY: all zeroes is a valid empty header, and a valid address of no family.
         unsafe { zeroed() }
     }
 
     /// For a receive into so many parts, which the caller keeps.
-    fn fill(&mut self, list: *const libc::iovec, count: u32) -> *mut libc::msghdr {
+    pub(super) fn fill(&mut self, list: *const libc::iovec, count: u32) -> *mut libc::msghdr {
         *self = Envelope::new();
         self.header.msg_name = (&raw mut self.name).cast();
         self.header.msg_namelen = size_of::<libc::sockaddr_storage>() as _;
@@ -42,7 +42,7 @@ impl Envelope {
     }
 
     /// For a send of so many parts, which the caller keeps, to an address, or to the peer.
-    fn send(
+    pub(super) fn send(
         &mut self,
         list: *const libc::iovec,
         count: u32,
@@ -62,7 +62,7 @@ impl Envelope {
     }
 
     /// What a receive that gave `result` has brought; there was room for so many bytes.
-    fn arrival(&self, result: usize, room: usize) -> Arrival {
+    pub(super) fn arrival(&self, result: usize, room: usize) -> Arrival {
         let is_cut = self.header.msg_flags & libc::MSG_TRUNC != 0;
         let size = (!is_cut || RECEIVE_FLAGS & libc::MSG_TRUNC != 0).then_some(result as u32);
         Arrival { count: result.min(room) as u32, size, sender: self.sender() }
@@ -76,55 +76,6 @@ impl Envelope {
         let name = unsafe { SockAddr::new(storage, self.header.msg_namelen) };
         // The sockets are of known families, so what else there is has no name.
         address::from_os(&name).unwrap_or_else(|_| UnixAddress::unnamed().into())
-    }
-}
-
-/// An envelope with the list of its parts: all that the OS is told of one message, for calls that end later.
-pub(super) struct Message {
-    envelope: Envelope,
-    parts: [Part; TRANSFER_PARTS_MAX],
-    used: usize,
-}
-
-impl Message {
-    pub(super) fn new() -> Box<Message> {
-        let none = Part { pointer: std::ptr::null_mut(), length: 0 };
-        Box::new(Message { envelope: Envelope::new(), parts: [none; TRANSFER_PARTS_MAX], used: 0 })
-    }
-
-    /// Copies the parts, and says where they are.
-    pub(super) fn keep(&mut self, parts: &[Part]) -> (*const libc::iovec, u32) {
-        self.used = parts.len();
-        self.parts[..self.used].copy_from_slice(parts);
-        self.list()
-    }
-
-    fn list(&self) -> (*const libc::iovec, u32) {
-        let (list, count) = vectors(&self.parts[..self.used]);
-        (list, count as u32)
-    }
-
-    /// The header for a receive into the parts that are kept.
-    pub(super) fn fill(&mut self) -> *mut libc::msghdr {
-        let (list, count) = self.list();
-        self.envelope.fill(list, count)
-    }
-
-    /// The header for a send of the parts that are kept.
-    pub(super) fn send(&mut self, address: Option<&Address>) -> io::Result<*const libc::msghdr> {
-        let (list, count) = self.list();
-        self.envelope.send(list, count, address)
-    }
-
-    /// What a receive that gave `result` has brought.
-    pub(super) fn arrival(&self, result: usize) -> Arrival {
-        self.envelope.arrival(result, room(&self.parts[..self.used]))
-    }
-}
-
-impl std::fmt::Debug for Message {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Message({} parts)", self.used)
     }
 }
 
@@ -154,6 +105,6 @@ pub(super) fn exchange(submission: &Submission<'_>, flags: libc::c_int) -> Outco
 }
 
 /// How many bytes find room in a buffer.
-fn room(parts: &[Part]) -> usize {
+pub(super) fn room(parts: &[Part]) -> usize {
     parts.iter().map(|part| part.length).sum()
 }

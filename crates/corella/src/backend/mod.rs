@@ -13,10 +13,14 @@
 //! - A [`Wakeup`] ends a `wait` from any thread, or makes the next one return at once.
 
 mod address;
+#[cfg(unix)]
+mod children;
 pub(crate) mod codes;
 mod control;
 mod datagram;
 pub(crate) mod fork;
+#[cfg(target_os = "linux")]
+mod message;
 #[cfg(unix)]
 #[path = "unix.rs"]
 mod os;
@@ -25,6 +29,8 @@ mod perform;
 mod pool;
 #[cfg(unix)]
 mod portable;
+#[cfg(unix)]
+mod reaper;
 #[cfg(unix)]
 mod sigpipe;
 mod simulated;
@@ -47,6 +53,7 @@ use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op};
 
+pub(crate) use children::{KILL_SIGNAL, Orphan, Started, Starter};
 pub(crate) use codes::Errno;
 pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers, set_nonblocking};
 pub(crate) use os::{
@@ -124,6 +131,9 @@ pub(crate) enum Value {
     Entries(Vec<Entry>),
     Addresses(Vec<SocketAddr>),
     Datagram(Arrival),
+    Child(Box<Started>),
+    /// As wait(2) has it.
+    Exit(i32),
 }
 
 /// A datagram that was received.
@@ -143,6 +153,8 @@ pub(crate) enum Fault {
     Os(i32),
     /// A name did not resolve, for this reason.
     Name(Box<str>),
+    /// It cannot be, for this reason.
+    Invalid(Box<str>),
     /// It ended without moving anything, because of a cancel or a signal.
     Interrupted,
 }
@@ -492,6 +504,14 @@ impl Backend {
         }
     }
 
+    /// Sends a signal to the child that a descriptor is of.
+    pub(crate) fn signal(&self, descriptor: &Descriptor, pid: i32, number: i32) -> io::Result<()> {
+        match (self, descriptor) {
+            (Backend::Simulated(_), _) | (_, Descriptor::Simulated(_)) => Err(foreign()),
+            (_, Descriptor::Os(descriptor)) => children::signal(pid, descriptor, number),
+        }
+    }
+
     /// Makes a socket or pipe ready for this backend's way of waiting.
     pub(crate) fn take_in(&self, descriptor: &Descriptor) -> io::Result<()> {
         match (self, descriptor) {
@@ -544,6 +564,11 @@ impl Backend {
             Backend::Ended(ended) => ended.0,
         }
     }
+}
+
+/// A status of wait(2) as the standard library has it.
+pub(crate) fn exit_status_of(status: i32) -> std::process::ExitStatus {
+    std::os::unix::process::ExitStatusExt::from_raw(status)
 }
 
 /// Why the OS cannot take an address, if it cannot.

@@ -13,7 +13,9 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
 use socket2::SockRef;
 
-use super::{Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value, address, datagram, os, sigpipe};
+use super::{
+    Fault, Outcome, RawDescriptor, Submission, TRANSFER_BYTES_MAX, Value, address, children, datagram, os, sigpipe,
+};
 use crate::address::Address;
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
@@ -82,6 +84,7 @@ fn on_path(op: &Op) -> Outcome {
         Op::OpenDirectory { path } | Op::ReadDirectory { path, .. } => read_directory(op, os::path_of(path)),
         Op::SyncDirectory { path } => sync_directory(path),
         Op::Resolve { name, port } => resolve(name, *port),
+        Op::Start { starter, .. } => children::start(starter),
         other => unreachable!("{other} has a handle or needs no call"),
     }
 }
@@ -354,6 +357,7 @@ pub(crate) fn attempt(submission: &Submission<'_>, accepts_nonblocking: bool) ->
             Op::RecvFrom { .. } | Op::SendTo { .. } => datagram::exchange(submission, libc::MSG_DONTWAIT),
             Op::Read { .. } | Op::Write { .. } => transfer(submission),
             Op::Accept => accept(descriptor, accepts_nonblocking),
+            Op::AwaitExit { pid } => return children::reap(*pid, descriptor),
             other => unreachable!("{other} is not tried without blocking"),
         };
         match outcome {

@@ -141,7 +141,7 @@ impl Portable {
             }
             (Class::Socket | Class::Listener, Op::Recv { .. } | Op::Accept) => READ,
             (Class::Socket | Class::Listener, Op::Send { .. } | Op::Connect { .. }) => WRITE,
-            (Class::Datagram, Op::RecvFrom { .. }) => READ,
+            (Class::Datagram, Op::RecvFrom { .. }) | (Class::Child, Op::AwaitExit { .. }) => READ,
             (Class::Datagram, Op::SendTo { .. } | Op::Connect { .. }) => WRITE,
             (Class::Stream, Op::Read { .. }) if submission.descriptor >= 0 => READ,
             (Class::Stream, Op::Write { .. }) if submission.descriptor >= 0 => WRITE,
@@ -374,7 +374,7 @@ impl Source {
             // Sends and receives have a flag for it, a connect sees to it itself; accept has none, so its socket is
             // made so. Whoever shares it with this process is to leave it so.
             Class::Listener if set_nonblocking(descriptor, true).is_err() => Calls::None,
-            Class::Socket | Class::Listener | Class::Datagram => Calls::All,
+            Class::Socket | Class::Listener | Class::Datagram | Class::Child => Calls::All,
             _ => match stream_kind(descriptor) {
                 StreamKind::Pipe => Calls::Flagged,
                 StreamKind::Terminal => calls_on(&mut own, descriptor),
@@ -455,7 +455,8 @@ impl Source {
             None => descriptor,
         };
         match self.registration {
-            Registration::None if !is_for_a_thread && poller.supports_edge() => {
+            // The end of a child that somebody traces is not ours at once, and no second event would tell.
+            Registration::None if !is_for_a_thread && poller.supports_edge() && self.class != Class::Child => {
                 // SAFETY: `forget_descriptor` deletes it before the descriptor is closed.
                 unsafe { poller.add_with_mode(&watched, Event::all(key), PollMode::Edge)? };
                 self.registration = Registration::Edge;

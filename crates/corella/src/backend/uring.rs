@@ -26,7 +26,9 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use socket2::SockAddr;
 
 use super::address::to_os;
-use super::datagram::{Message, RECEIVE_FLAGS};
+use super::children::reap;
+use super::datagram::RECEIVE_FLAGS;
+use super::message::Message;
 use super::perform::{clamp, open_flags};
 use super::{
     Completion, Completions, Fault, Outcome, Portable, RawDescriptor, Submission, Token, Value, WaitsBy, Wakeup,
@@ -127,6 +129,7 @@ enum Kept {
     Used {
         token: Token,
         op: Op,
+        descriptor: RawDescriptor,
         statx: Option<Box<libc::statx>>,
         address: Option<Box<SockAddr>>,
         /// Of a datagram to be received: the kernel writes to its header.
@@ -422,6 +425,7 @@ impl Uring {
             (Op::Allocate { offset, length }, _) => {
                 entry!(Fallocate, opcode::Fallocate::new(fd, *length).offset(*offset))
             }
+            (Op::AwaitExit { .. }, _) => entry!(PollAdd, opcode::PollAdd::new(fd, libc::POLLIN as u32)),
             (Op::Close, _) => entry!(Close, opcode::Close::new(fd)),
             (Op::Open { path, options }, _) => Some((open_entry(path, options), opcode::OpenAt::CODE)),
             (Op::Stat { .. } | Op::StatHandle, _) => {
@@ -480,7 +484,8 @@ impl Uring {
             | Op::HardLink { .. }
             | Op::SymbolicLink { .. }
             | Op::Connect { .. }
-            | Op::RecvFrom { .. } => None,
+            | Op::RecvFrom { .. }
+            | Op::AwaitExit { .. } => None,
             _ => return None,
         };
         let address = match submission.op {
@@ -494,6 +499,7 @@ impl Uring {
         let used = Kept::Used {
             token: submission.token,
             op: submission.op.without_parts(),
+            descriptor: submission.descriptor,
             statx,
             address,
             message,
@@ -786,7 +792,8 @@ impl Uring {
                     if self.opens_again(index, result) {
                         continue;
                     }
-                    let Kept::Used { token, op, statx, message, is_second_try, .. } = self.release(index) else {
+                    let Kept::Used { token, op, descriptor, statx, message, is_second_try, .. } = self.release(index)
+                    else {
                         unreachable!("one completion for each submission")
                     };
                     if let Some(message) = message {
@@ -795,6 +802,14 @@ impl Uring {
                             Err(fault) => Err(fault),
                         };
                         self.spare_messages.push(message);
+                        completions.push_back(Completion { token, outcome });
+                        continue;
+                    }
+                    if let (Op::AwaitExit { pid }, true) = (&op, result >= 0) {
+                        // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
+                        let outcome = reap(*pid, unsafe { BorrowedFd::borrow_raw(descriptor) });
+                        // If it is not ours yet it is waited for again.
+                        let outcome = outcome.unwrap_or(Err(Fault::Interrupted));
                         completions.push_back(Completion { token, outcome });
                         continue;
                     }

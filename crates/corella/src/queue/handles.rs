@@ -149,6 +149,14 @@ impl Pushback {
     }
 }
 
+/// What is known of a child process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChildState {
+    pub(crate) pid: i32,
+    /// What it ended with, as wait(2) has it, once somebody has been told.
+    pub(crate) status: Option<i32>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Handle {
     generation: u32,
@@ -177,6 +185,8 @@ pub(crate) struct Handle {
     pub(crate) received: u64,
     /// How its requests wait.
     pub(crate) waits_by: WaitsBy,
+    /// Of a child process.
+    pub(crate) child: Option<ChildState>,
     /// Its close waits until what was sent has arrived (SO_LINGER).
     pub(crate) lingers: bool,
 }
@@ -201,6 +211,7 @@ impl Handle {
             untaken: 0,
             received: 0,
             waits_by: WaitsBy::default(),
+            child: None,
             lingers: false,
         }
     }

@@ -1,11 +1,12 @@
 //! Carrying a request out: here and now, by a bare call, or through the backend.
 
 use super::RequestQueue;
-use super::handles::{Handle, Returned};
+use super::handles::{ChildState, Handle, Returned};
 use super::outcome::State;
 use super::slots::RequestId;
 use crate::backend::{
-    Backend, Completion, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value, WaitsBy, codes,
+    Backend, Completion, Fault, Orphan, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value, WaitsBy, codes,
+    raw_descriptor,
 };
 use crate::buffer::{ReadToEnd, fill_from};
 use crate::op::{At, Class, Extent, Op, SeekTo};
@@ -45,6 +46,16 @@ impl RequestQueue {
         match &mut slot.op {
             Op::Barrier => Some(Ok(Value::Count(0))),
             Op::Seek { to } => Some(seek(*to, handle, &self.backend)),
+            Op::AwaitExit { .. } => handle.child?.status.map(|status| Ok(Value::Exit(status))),
+            Op::Close if handle.class == Class::Child => {
+                let ChildState { pid, status } = handle.child?;
+                let descriptor = handle.descriptor.take().and_then(|descriptor| descriptor.into_os().ok())?;
+                self.backend.forget_descriptor(raw_descriptor(&descriptor));
+                if status.is_none() {
+                    drop(Orphan::new(pid, descriptor));
+                }
+                Some(Ok(Value::Count(0)))
+            }
             Op::Accept => {
                 let (place, connection) = handle.pushback.as_mut()?.take_connection()?;
                 slot.origin = place;

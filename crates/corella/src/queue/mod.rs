@@ -44,6 +44,9 @@ const QUEUED_SLACK: usize = 64;
 /// Why a forked child's request with a token of its parent's is refused.
 const FOREIGN_TOKEN: &str = "its cancel token is that of the parent's requests";
 
+/// Why there is no exit status.
+const STATUS_IS_LOST: &str = "this process ignores SIGCHLD, or something in it has waited for all its children";
+
 /// A request as the handles make it.
 pub(crate) struct Request {
     pub(crate) op: Op,
@@ -400,6 +403,8 @@ impl RequestQueue {
         match op {
             Op::Write { .. } if code == codes::EBADF => error.with_note("not open for writing"),
             Op::Read { .. } if code == codes::EBADF => error.with_note("not open for reading"),
+            Op::Start { .. } if code == codes::ENOSYS => error.with_note("a simulated machine runs no programs"),
+            Op::AwaitExit { .. } if code == codes::ECHILD => error.with_note(STATUS_IS_LOST),
             _ => error,
         }
     }

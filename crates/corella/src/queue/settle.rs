@@ -144,6 +144,7 @@ impl RequestQueue {
                 let error = match outcome {
                     Err(Fault::Os(code)) => self.os_error(index, code),
                     Err(Fault::Name(why)) => self.error(index, ErrorKind::NameNotResolved).with_note(why),
+                    Err(Fault::Invalid(why)) => self.error(index, ErrorKind::InvalidInput).with_note(why),
                     _ => self.error(index, ErrorKind::UnexpectedEnd).with_note(format!("after {moved} bytes")),
                 };
                 self.settle(index, Err(error));
@@ -170,6 +171,13 @@ impl RequestQueue {
                 #[cfg(corella_valgrind)]
                 if let Some(parts) = slot.op.parts() {
                     parts.tell_valgrind(0, slot.moved);
+                }
+                return Event::Done;
+            }
+            Ok(Value::Exit(status)) => {
+                let handle = slot.handle.and_then(|key| self.handles.get_mut(key));
+                if let Some(child) = handle.and_then(|handle| handle.child.as_mut()) {
+                    child.status = Some(*status);
                 }
                 return Event::Done;
             }

@@ -9,6 +9,7 @@ mod runner;
 mod setup;
 
 mod backends;
+mod children;
 mod datagrams;
 mod delivery;
 mod ends;
@@ -44,6 +45,7 @@ const POINTS: &[runner::Point] = &[
     ("shortages", shortages::PROMISES),
     ("signals", signals::PROMISES),
     ("words", words::PROMISES),
+    ("children", children::PROMISES),
     ("datagrams", datagrams::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "the modules are those of the conformance suite, of which a part is used")]
 
+#[path = "../conformance/children.rs"]
+mod children;
 #[path = "../conformance/datagrams.rs"]
 mod datagrams;
 #[path = "../conformance/delivery.rs"]
@@ -39,6 +41,7 @@ const POINTS: &[runner::Point] = &[
     ("stops", stops::PROMISES),
     ("delivery", delivery::PROMISES),
     ("words", words::PROMISES),
+    ("children", children::PROMISES),
     ("datagrams", datagrams::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use rustix::io::Errno;
-
 use super::network::{Ask, SocketId};
+use crate::backend::Errno;
 
 type Result<T> = std::result::Result<T, Errno>;
 

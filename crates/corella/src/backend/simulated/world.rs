@@ -707,6 +707,8 @@ impl World {
                 let delay = self.within(NETWORK_TIME);
                 count(self.network.shut_down(self.socket(raw)?, *how, now, delay))?
             }
+            // It runs no programs.
+            Op::Start { .. } | Op::AwaitExit { .. } => return Err(Errno::NOSYS),
             Op::Close => {
                 self.close(raw);
                 Value::Count(0)
