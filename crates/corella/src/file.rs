@@ -1,12 +1,12 @@
 //! Files: what a program holds of a regular file, a pipe, a terminal or a device.
 
-use std::io::{IsTerminal, SeekFrom};
+use std::io::SeekFrom;
 use std::path::Path;
 use std::rc::Rc;
 
 use crate::backend::{
     Descriptor, Nature, OwnedFile, RawDescriptor, StandardStream, Value, WaitsBy, codes, from_file, into_file,
-    set_cursor,
+    is_terminal, set_cursor,
 };
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd};
 use crate::error::{Error, ErrorKind};
@@ -500,6 +500,6 @@ impl File {
         let Ok(core) = self.handle.io.try_core() else { return false };
         let queue = core.queue.borrow();
         let handle = queue.handles.find(self.handle.key).map(|index| &queue.handles[index]);
-        handle.is_some_and(|handle| matches!(&handle.descriptor, Some(Descriptor::Os(os)) if os.is_terminal()))
+        handle.is_some_and(|handle| matches!(&handle.descriptor, Some(Descriptor::Os(os)) if is_terminal(os)))
     }
 }

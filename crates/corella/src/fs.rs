@@ -3,9 +3,11 @@
 use std::ffi::{CString, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+#[cfg(unix)]
+use std::time::Duration;
+use std::time::SystemTime;
 
-use crate::backend::Value;
+use crate::backend::{Value, kind_of_entry};
 use crate::error::{Error, ErrorKind};
 use crate::op::{DirectoryReader, Op};
 use crate::operation::{Action, ActionReport, Operation, Plan, Sealed};
@@ -35,6 +37,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
+    #[cfg(unix)]
     pub(crate) fn from_mode(mode: rustix::fs::RawMode) -> FileKind {
         use rustix::fs::FileType;
         match FileType::from_raw_mode(mode) {
@@ -80,6 +83,7 @@ pub struct Metadata {
     pub allocated: u64,
 }
 
+#[cfg(unix)]
 fn time(seconds: i64, nanoseconds: u32) -> SystemTime {
     let within = Duration::from_nanos(u64::from(nanoseconds));
     let whole = Duration::from_secs(seconds.unsigned_abs());
@@ -92,6 +96,7 @@ fn time(seconds: i64, nanoseconds: u32) -> SystemTime {
 
 #[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between systems")]
 impl Metadata {
+    #[cfg(unix)]
     pub(crate) fn from_stat(stat: &rustix::fs::Stat) -> Metadata {
         Metadata {
             kind: FileKind::from_mode(stat.st_mode as _),
@@ -151,17 +156,7 @@ pub struct Entry {
 
 impl Entry {
     pub(crate) fn from_std(entry: &std::fs::DirEntry) -> Entry {
-        use std::os::unix::fs::FileTypeExt;
-        let kind = match entry.file_type() {
-            Ok(kind) if kind.is_file() => FileKind::File,
-            Ok(kind) if kind.is_dir() => FileKind::Directory,
-            Ok(kind) if kind.is_symlink() => FileKind::SymbolicLink,
-            Ok(kind) if kind.is_fifo() => FileKind::Pipe,
-            Ok(kind) if kind.is_socket() => FileKind::Socket,
-            Ok(kind) if kind.is_char_device() => FileKind::CharacterDevice,
-            Ok(kind) if kind.is_block_device() => FileKind::BlockDevice,
-            _ => FileKind::Other,
-        };
+        let kind = entry.file_type().map_or(FileKind::Other, |kind| kind_of_entry(&kind));
         Entry { name: entry.file_name(), kind }
     }
 }

@@ -1,8 +1,6 @@
 //! Addresses in the OS's form, and back.
 
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 
 use socket2::{Domain, SockAddr};
 
@@ -14,10 +12,21 @@ fn cannot_be(why: &'static str) -> io::Error {
 
 /// An address as the OS takes it, or why it cannot.
 pub(super) fn to_os(address: &Address) -> io::Result<SockAddr> {
-    let unix = match address {
-        Address::Internet(address) => return Ok(SockAddr::from(*address)),
-        Address::Unix(unix) => unix,
-    };
+    match address {
+        Address::Internet(address) => Ok(SockAddr::from(*address)),
+        Address::Unix(unix) => unix_to_os(unix),
+    }
+}
+
+#[cfg(windows)]
+fn unix_to_os(_unix: &UnixAddress) -> io::Result<SockAddr> {
+    Err(cannot_be("there are no Unix-domain sockets on completion ports"))
+}
+
+#[cfg(unix)]
+fn unix_to_os(unix: &UnixAddress) -> io::Result<SockAddr> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
     let bytes = match (unix.as_path(), unix.as_abstract_name()) {
         (Some(path), _) if path.as_os_str().is_empty() => return Err(cannot_be("the path is empty")),
         (Some(path), _) if path.as_os_str().as_bytes().contains(&0) => {
@@ -38,17 +47,26 @@ pub(super) fn from_os(address: &SockAddr) -> io::Result<Address> {
     if let Some(internet) = address.as_socket() {
         return Ok(internet.into());
     }
+    unix_from_os(address).map(Address::from)
+}
+
+#[cfg(windows)]
+fn unix_from_os(_address: &SockAddr) -> io::Result<UnixAddress> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "not an address of the internet"))
+}
+
+#[cfg(unix)]
+fn unix_from_os(address: &SockAddr) -> io::Result<UnixAddress> {
     let has_family = address.len() > 0 && i32::from(address.family()) != libc::AF_UNSPEC;
     if has_family && !address.is_unix() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "an address of neither the internet nor Unix"));
     }
-    let unix = match (address.as_pathname(), address.as_abstract_namespace()) {
+    Ok(match (address.as_pathname(), address.as_abstract_namespace()) {
         _ if !has_family => UnixAddress::unnamed(),
         (Some(path), _) => UnixAddress::path(path),
         (None, Some(name)) => UnixAddress::abstract_name(name),
         (None, None) => UnixAddress::unnamed(),
-    };
-    Ok(unix.into())
+    })
 }
 
 /// The family of an address's sockets.

@@ -1,13 +1,12 @@
 //! What is asked of a handle and answered at once, without a place in its lanes: addresses, options, its nature.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::time::Duration;
 
-use rustix::fs::{self as calls, OFlags};
 use socket2::{SockRef, Socket, TcpKeepalive, Type};
 
 use super::address::{domain, from_os, to_os};
-use super::os::{BorrowedDescriptor, OsDescriptor, OwnedSocket, from_socket};
+use super::os::{OsDescriptor, OwnedSocket, from_socket};
 use crate::address::Address;
 use crate::fs::FileKind;
 use crate::op::Class;
@@ -52,31 +51,6 @@ pub(crate) struct Nature {
     pub(crate) is_answered_by_program: bool,
 }
 
-pub(super) fn nature(descriptor: BorrowedDescriptor<'_>) -> io::Result<Nature> {
-    let stat = calls::fstat(descriptor)?;
-    let kind = FileKind::from_mode(stat.st_mode);
-    Ok(Nature {
-        kind,
-        size: stat.st_size.try_into().unwrap_or(0),
-        is_answered_by_program: kind == FileKind::File && is_answered_by_program(descriptor, stat.st_dev),
-    })
-}
-
-/// Such a file system is on no device, and has a device number of major 0 (see makedev(3)).
-#[cfg(target_os = "linux")]
-fn is_answered_by_program(descriptor: BorrowedDescriptor<'_>, device: calls::Dev) -> bool {
-    if calls::major(device) != 0 {
-        return false;
-    }
-    // FUSE_SUPER_MAGIC of statfs(2). Only such a program can fail to say what it is.
-    calls::fstatfs(descriptor).map_or(true, |system| system.f_type == 0x6573_5546)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_answered_by_program(_descriptor: BorrowedDescriptor<'_>, _device: calls::Dev) -> bool {
-    false
-}
-
 /// How a descriptor is that somebody else has opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Habits {
@@ -89,17 +63,8 @@ pub(crate) struct Habits {
     pub(crate) cursor: u64,
 }
 
-pub(super) fn habits(descriptor: BorrowedDescriptor<'_>) -> io::Result<Habits> {
-    let flags = calls::fcntl_getfl(descriptor)?;
-    Ok(Habits {
-        appends: flags.contains(OFlags::APPEND),
-        nonblocking: flags.contains(OFlags::NONBLOCK) || descriptor.is_terminal(),
-        cursor: calls::tell(descriptor).unwrap_or(0),
-    })
-}
-
-pub(super) fn socket_call(descriptor: BorrowedDescriptor<'_>, call: SocketCall) -> io::Result<SocketAnswer> {
-    let socket = SockRef::from(&descriptor);
+pub(super) fn socket_call(descriptor: &OsDescriptor, call: SocketCall) -> io::Result<SocketAnswer> {
+    let socket = SockRef::from(descriptor);
     match call {
         SocketCall::Bind(address) => socket.bind(&to_os(&address)?)?,
         SocketCall::Listen(backlog) => socket.listen(backlog)?,
@@ -140,14 +105,4 @@ pub(crate) fn lingers(socket: &OwnedSocket) -> bool {
 /// Errors if it is not a socket; only a socket has a type.
 pub(crate) fn expect_socket(socket: &OwnedSocket) -> io::Result<()> {
     SockRef::from(socket).r#type().map(drop)
-}
-
-/// Sets whether calls on a description block.
-pub(crate) fn set_nonblocking(descriptor: impl std::os::fd::AsFd, nonblocking: bool) -> io::Result<()> {
-    let mut flags = calls::fcntl_getfl(&descriptor)?;
-    if flags.contains(OFlags::NONBLOCK) != nonblocking {
-        flags.set(OFlags::NONBLOCK, nonblocking);
-        calls::fcntl_setfl(&descriptor, flags)?;
-    }
-    Ok(())
 }

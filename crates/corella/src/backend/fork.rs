@@ -5,12 +5,15 @@
 
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+#[cfg(unix)]
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
+#[cfg(unix)]
 static REGISTERED: Once = Once::new();
 
+#[cfg(unix)]
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
@@ -21,12 +24,17 @@ pub fn generation() -> u64 {
 }
 
 /// Starts to count forks; called before the first scheduler is made.
+#[cfg(unix)]
 pub(crate) fn watch() {
     REGISTERED.call_once(|| {
         // SAFETY: the handler only adds to an atomic, which is allowed between fork and exec.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
 }
+
+/// No process has forked children here.
+#[cfg(windows)]
+pub(crate) fn watch() {}
 
 /// A value that only the process that made it drops.
 ///
@@ -67,7 +75,7 @@ impl<T> Drop for OfThisProcess<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 pub(crate) mod tests {
     use super::*;
 

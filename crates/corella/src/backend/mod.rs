@@ -17,6 +17,7 @@ mod address;
 mod children;
 pub(crate) mod codes;
 mod control;
+#[cfg(unix)]
 mod datagram;
 pub(crate) mod fork;
 #[cfg(target_os = "linux")]
@@ -24,8 +25,14 @@ mod message;
 #[cfg(unix)]
 #[path = "unix.rs"]
 mod os;
-mod perform;
+#[cfg(windows)]
+#[path = "windows/mod.rs"]
+mod os;
 #[cfg(unix)]
+mod perform;
+#[cfg(windows)]
+#[path = "windows/perform.rs"]
+mod perform;
 mod pool;
 #[cfg(unix)]
 mod portable;
@@ -55,15 +62,17 @@ use crate::op::{Class, Op};
 
 pub(crate) use children::{KILL_SIGNAL, Orphan, Started, Starter};
 pub(crate) use codes::Errno;
-pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers, set_nonblocking};
+pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers};
 pub(crate) use os::{
     BorrowedWaitable, OsDescriptor, OwnedFile, OwnedSocket, RawDescriptor, from_file, from_socket, into_file,
-    into_socket, raw as raw_descriptor, set_cursor,
+    into_socket, is_terminal, kind_of_entry, raw as raw_descriptor, set_cursor, set_nonblocking,
 };
+#[cfg(unix)]
 pub(crate) use perform::Attempt;
 #[cfg(target_os = "linux")]
 pub(crate) use perform::adopt_descriptor;
 use perform::{attempt, perform};
+#[cfg(unix)]
 pub(crate) use portable::Portable;
 pub(crate) use simulated::Simulated;
 pub use simulated::{Faults, InjectedFault, Simulation};
@@ -335,6 +344,7 @@ impl Clock {
 pub(crate) enum Wakeup {
     #[cfg(target_os = "linux")]
     Event(Weak<OsDescriptor>),
+    #[cfg(unix)]
     Poller(Weak<portable::Bell>),
     Flag(Arc<AtomicBool>),
 }
@@ -348,6 +358,7 @@ impl Wakeup {
                 // A full counter (EAGAIN) is as good as a wake: the other side has not looked yet.
                 let _ = rustix::io::write(event, &1u64.to_ne_bytes());
             }
+            #[cfg(unix)]
             Wakeup::Poller(bell) => bell.upgrade().iter().for_each(|bell| bell.ring()),
             Wakeup::Flag(flag) => flag.store(true, Ordering::Release),
         }
@@ -359,6 +370,7 @@ impl Wakeup {
 pub(crate) enum Backend {
     #[cfg(target_os = "linux")]
     Uring(Box<Uring>),
+    #[cfg(unix)]
     Portable(Box<Portable>),
     Simulated(Box<Simulated>),
     /// The scheduler has ended.
@@ -412,6 +424,7 @@ macro_rules! dispatch {
         match $self {
             #[cfg(target_os = "linux")]
             Backend::Uring($backend) => $call,
+            #[cfg(unix)]
             Backend::Portable($backend) => $call,
             Backend::Simulated($backend) => $call,
             Backend::Ended($backend) => $call,
@@ -476,14 +489,14 @@ impl Backend {
         match (self, descriptor) {
             (Backend::Simulated(simulated), Descriptor::Simulated(number)) => simulated.nature(number),
             (Backend::Simulated(_), _) | (_, Descriptor::Simulated(_)) => Err(foreign()),
-            (_, Descriptor::Os(descriptor)) => control::nature(os::borrow(descriptor)),
+            (_, Descriptor::Os(descriptor)) => os::nature(descriptor),
         }
     }
 
     /// How a descriptor is that somebody else has opened.
     pub(crate) fn habits(&self, descriptor: &Descriptor) -> io::Result<Habits> {
         match descriptor {
-            Descriptor::Os(descriptor) => control::habits(os::borrow(descriptor)),
+            Descriptor::Os(descriptor) => os::habits(descriptor),
             Descriptor::Simulated(_) => Ok(Habits::default()),
         }
     }
@@ -500,7 +513,7 @@ impl Backend {
         match (self, descriptor) {
             (Backend::Simulated(simulated), Descriptor::Simulated(number)) => simulated.socket_call(number, call),
             (Backend::Simulated(_), _) | (_, Descriptor::Simulated(_)) => Err(foreign()),
-            (_, Descriptor::Os(descriptor)) => control::socket_call(os::borrow(descriptor), call),
+            (_, Descriptor::Os(descriptor)) => control::socket_call(descriptor, call),
         }
     }
 
@@ -534,6 +547,7 @@ impl Backend {
         match self {
             #[cfg(target_os = "linux")]
             Backend::Uring(_) => false,
+            #[cfg(unix)]
             Backend::Portable(_) => true,
             Backend::Simulated(_) | Backend::Ended(_) => false,
         }
@@ -559,6 +573,7 @@ impl Backend {
         match self {
             #[cfg(target_os = "linux")]
             Backend::Uring(_) => BackendKind::Uring,
+            #[cfg(unix)]
             Backend::Portable(_) => BackendKind::Portable,
             Backend::Simulated(_) => BackendKind::Simulated,
             Backend::Ended(ended) => ended.0,

@@ -2,19 +2,20 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::StandardStream;
+use rustix::fs::{self as calls, OFlags};
+
+use super::{Habits, Nature, StandardStream};
+use crate::fs::FileKind;
 use crate::op::Class;
 
 /// A descriptor as a number: the OS's, or a simulated machine's. Negative: none.
 pub(crate) type RawDescriptor = RawFd;
 /// A descriptor of the OS that closes itself.
 pub(crate) type OsDescriptor = OwnedFd;
-/// The same lent.
-pub(crate) type BorrowedDescriptor<'a> = BorrowedFd<'a>;
 /// What the standard library has for a file that is owned.
 pub(crate) type OwnedFile = OwnedFd;
 /// What the standard library has for a socket that is owned.
@@ -29,10 +30,6 @@ pub(crate) fn raw(descriptor: &OsDescriptor) -> RawDescriptor {
 /// The number alone, which somebody has to close.
 pub(crate) fn into_raw(descriptor: OsDescriptor) -> RawDescriptor {
     descriptor.into_raw_fd()
-}
-
-pub(crate) fn borrow(descriptor: &OsDescriptor) -> BorrowedDescriptor<'_> {
-    descriptor.as_fd()
 }
 
 /// Takes the descriptor of a handle of this class over by its number.
@@ -65,9 +62,59 @@ pub(crate) fn into_socket(descriptor: OsDescriptor) -> OwnedSocket {
     descriptor
 }
 
+/// What a descriptor refers to.
+pub(crate) fn nature(descriptor: &OsDescriptor) -> io::Result<Nature> {
+    let stat = calls::fstat(descriptor)?;
+    let kind = FileKind::from_mode(stat.st_mode);
+    Ok(Nature {
+        kind,
+        size: stat.st_size.try_into().unwrap_or(0),
+        is_answered_by_program: kind == FileKind::File && is_answered_by_program(descriptor, stat.st_dev),
+    })
+}
+
+/// Such a file system is on no device, and has a device number of major 0 (see makedev(3)).
+#[cfg(target_os = "linux")]
+fn is_answered_by_program(descriptor: &OsDescriptor, device: calls::Dev) -> bool {
+    if calls::major(device) != 0 {
+        return false;
+    }
+    // FUSE_SUPER_MAGIC of statfs(2). Only such a program can fail to say what it is.
+    calls::fstatfs(descriptor).map_or(true, |system| system.f_type == 0x6573_5546)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_answered_by_program(_descriptor: &OsDescriptor, _device: calls::Dev) -> bool {
+    false
+}
+
+/// How a descriptor is that somebody else has opened.
+pub(crate) fn habits(descriptor: &OsDescriptor) -> io::Result<Habits> {
+    let flags = calls::fcntl_getfl(descriptor)?;
+    Ok(Habits {
+        appends: flags.contains(OFlags::APPEND),
+        nonblocking: flags.contains(OFlags::NONBLOCK) || descriptor.is_terminal(),
+        cursor: calls::tell(descriptor).unwrap_or(0),
+    })
+}
+
+/// Sets whether calls on a description block.
+pub(crate) fn set_nonblocking(descriptor: impl AsFd, nonblocking: bool) -> io::Result<()> {
+    let mut flags = calls::fcntl_getfl(&descriptor)?;
+    if flags.contains(OFlags::NONBLOCK) != nonblocking {
+        flags.set(OFlags::NONBLOCK, nonblocking);
+        calls::fcntl_setfl(&descriptor, flags)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn is_terminal(descriptor: &OsDescriptor) -> bool {
+    descriptor.is_terminal()
+}
+
 /// Moves the OS's cursor of a file.
 pub(crate) fn set_cursor(descriptor: &OsDescriptor, place: u64) -> io::Result<()> {
-    rustix::fs::seek(descriptor, rustix::fs::SeekFrom::Start(place))?;
+    calls::seek(descriptor, calls::SeekFrom::Start(place))?;
     Ok(())
 }
 
@@ -88,6 +135,21 @@ pub(crate) fn os_str(path: &[u8]) -> &OsStr {
 /// A path as operations carry it.
 pub(crate) fn path_of(path: &CStr) -> &OsStr {
     OsStr::from_bytes(path.to_bytes())
+}
+
+/// What an entry of a directory is, as the directory says.
+pub(crate) fn kind_of_entry(kind: &std::fs::FileType) -> FileKind {
+    use std::os::unix::fs::FileTypeExt;
+    match kind {
+        kind if kind.is_file() => FileKind::File,
+        kind if kind.is_dir() => FileKind::Directory,
+        kind if kind.is_symlink() => FileKind::SymbolicLink,
+        kind if kind.is_fifo() => FileKind::Pipe,
+        kind if kind.is_socket() => FileKind::Socket,
+        kind if kind.is_char_device() => FileKind::CharacterDevice,
+        kind if kind.is_block_device() => FileKind::BlockDevice,
+        _ => FileKind::Other,
+    }
 }
 
 /// A descriptor for a foreign loop that is always ready.

@@ -10,7 +10,9 @@ use super::remote::{Arrived, Inbox};
 use super::tasks::{ReadyQueue, Tasks, enter_thread};
 use super::turn::Budgets;
 use super::{Core, Scheduler};
-use crate::backend::{Backend, BackendKind, BackendReason, Portable, Simulated, Simulation, fork};
+#[cfg(unix)]
+use crate::backend::Portable;
+use crate::backend::{Backend, BackendKind, BackendReason, Simulated, Simulation, fork};
 #[cfg(target_os = "linux")]
 use crate::backend::{MaskedOpcodes, Uring};
 use crate::error::{Error, ErrorKind};
@@ -246,6 +248,12 @@ impl SchedulerBuilder {
                 let note = "it needs a machine: use build_simulated";
                 Err(Error::new(ErrorKind::InvalidInput, "start simulated", "").with_note(note))
             }
+            #[cfg(windows)]
+            BackendKind::Portable => {
+                let note = "it needs readiness, which Windows has only of sockets";
+                Err(Error::new(ErrorKind::InvalidInput, "start portable", "").with_note(note))
+            }
+            #[cfg(unix)]
             BackendKind::Portable => match Portable::new(self.pool_threads, false) {
                 Ok(portable) => Ok(Backend::Portable(Box::new(portable))),
                 Err(error) => Err(fault(error, "poller")),

@@ -12,7 +12,10 @@ mod turn;
 
 use std::fmt;
 use std::future::Future;
+#[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsHandle, BorrowedHandle};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -228,15 +231,23 @@ pub struct ForeignHandle<'a> {
     core: &'a Core,
 }
 
+#[cfg(unix)]
 impl AsFd for ForeignHandle<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.core.os_handle()
     }
 }
 
+#[cfg(windows)]
+impl AsHandle for ForeignHandle<'_> {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.core.os_handle()
+    }
+}
+
 impl fmt::Debug for ForeignHandle<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ForeignHandle({:?})", self.as_fd())
+        write!(formatter, "ForeignHandle({:?})", self.core.os_handle())
     }
 }
 

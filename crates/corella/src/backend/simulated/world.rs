@@ -106,7 +106,7 @@ struct Request {
     op: Op,
     /// As errors have it, if there is a script to be told.
     name: String,
-    descriptor: i32,
+    descriptor: RawDescriptor,
     class: Class,
     offset: Option<u64>,
     /// For what reads: how much at most.
@@ -136,7 +136,7 @@ pub(super) struct Task {
     pub(super) token: u64,
     pub(super) op: Op,
     pub(super) name: String,
-    pub(super) descriptor: i32,
+    pub(super) descriptor: RawDescriptor,
     pub(super) class: Class,
     pub(super) offset: Option<u64>,
     pub(super) length: usize,
@@ -156,7 +156,7 @@ pub(crate) struct World {
     pub(super) network: Network,
     /// By number.
     descriptors: Vec<Option<Object>>,
-    sockets: BTreeMap<SocketId, i32>,
+    sockets: BTreeMap<SocketId, RawDescriptor>,
     requests: BTreeMap<u64, Request>,
     dropped: Arc<Mutex<Vec<(u64, RawDescriptor)>>>,
     pub(super) faults: Faults,
@@ -274,19 +274,19 @@ impl World {
         }))
     }
 
-    fn object(&self, raw: i32) -> Result<Object, Errno> {
+    fn object(&self, raw: RawDescriptor) -> Result<Object, Errno> {
         let object = usize::try_from(raw).ok().and_then(|index| *self.descriptors.get(index)?);
         object.ok_or(Errno::BADF)
     }
 
-    fn file(&self, raw: i32) -> Result<(Inode, OpenOptions), Errno> {
+    fn file(&self, raw: RawDescriptor) -> Result<(Inode, OpenOptions), Errno> {
         match self.object(raw)? {
             Object::File { inode, options } => Ok((inode, options)),
             _ => Err(Errno::INVAL),
         }
     }
 
-    fn socket(&self, raw: i32) -> Result<SocketId, Errno> {
+    fn socket(&self, raw: RawDescriptor) -> Result<SocketId, Errno> {
         match self.object(raw)? {
             Object::Socket(id) => Ok(id),
             _ => Err(Errno::NOTSOCK),
@@ -297,11 +297,11 @@ impl World {
         self.descriptors.iter().flatten().count()
     }
 
-    pub(super) fn is_in_flight(&self, raw: i32) -> bool {
+    pub(super) fn is_in_flight(&self, raw: RawDescriptor) -> bool {
         self.requests.values().any(|request| request.descriptor == raw && !matches!(request.op, Op::Close))
     }
 
-    fn close(&mut self, raw: i32) {
+    fn close(&mut self, raw: RawDescriptor) {
         assert!(!self.is_in_flight(raw), "descriptor {raw} is closed with requests in flight on it");
         let Ok(object) = self.object(raw) else { return };
         self.descriptors[raw as usize] = None;
@@ -323,7 +323,7 @@ impl World {
         self.new_descriptor(Object::Standard(stream))
     }
 
-    pub(super) fn nature(&self, raw: i32) -> Result<Nature, Errno> {
+    pub(super) fn nature(&self, raw: RawDescriptor) -> Result<Nature, Errno> {
         match self.object(raw)? {
             Object::File { inode, .. } => {
                 let Facts { kind, size, .. } = self.disk.facts(inode)?;
@@ -343,7 +343,7 @@ impl World {
         self.new_descriptor(Object::Socket(id))
     }
 
-    pub(super) fn socket_call(&mut self, raw: i32, call: SocketCall) -> Result<SocketAnswer, Errno> {
+    pub(super) fn socket_call(&mut self, raw: RawDescriptor, call: SocketCall) -> Result<SocketAnswer, Errno> {
         let id = self.socket(raw)?;
         let unbound = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
         match call {
@@ -410,7 +410,7 @@ impl World {
     }
 
     /// What a queue owes the OS: one request at a time in each direction of a stream, and none on what is closed.
-    fn check_order(&self, descriptor: i32, op: &Op, class: Class) {
+    fn check_order(&self, descriptor: RawDescriptor, op: &Op, class: Class) {
         if descriptor < 0 {
             return;
         }
