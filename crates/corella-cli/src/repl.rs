@@ -36,10 +36,6 @@ pub fn repl() -> ExitCode {
         Err(error) => return wrong(&error.to_string()),
     };
     let (prompt, service) = host.prompt();
-    let interrupter = prompt.clone();
-    if let Err(error) = signals::on_interrupt(move || interrupter.interrupt()) {
-        return wrong(&format!("cannot wait for signals: {error}"));
-    }
     let editor = std::thread::Builder::new().name("corella-editor".into()).spawn(move || edit(&prompt));
     if let Err(error) = editor {
         return wrong(&format!("cannot start the line editor: {error}"));
@@ -56,6 +52,11 @@ fn edit(prompt: &Prompt) {
     let config = Config::builder().max_history_size(HISTORY_LINES).map(|config| config.auto_add_history(false).build());
     let editor = config.and_then(Editor::<Names, FileHistory>::with_config);
     let Ok(mut editor) = editor else { return prompt.end() };
+    // The editor has a handler of its own, which takes the place of what was there before it.
+    let interrupter = prompt.clone();
+    if let Err(error) = signals::on_interrupt(move || interrupter.interrupt()) {
+        let _ = writeln!(std::io::stderr(), "Ctrl-C ends the session: {error}");
+    }
     editor.set_helper(Some(Names { prompt: Rc::new(prompt.clone()) }));
     let history = history_path().filter(|_| is_terminal);
     if let Some(path) = &history {
@@ -78,6 +79,8 @@ fn edit(prompt: &Prompt) {
                 }
             }
             Err(ReadlineError::Interrupted) => entered.clear(),
+            // Of a line that ran, heard of only now; or the window has another size.
+            Err(ReadlineError::Signal(_)) => {}
             Err(_) => break,
         }
     }
@@ -123,9 +126,9 @@ impl Completer for Names {
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
         let before = &line[..position];
         let is_of_name = |letter: char| letter.is_alphanumeric() || "_.:".contains(letter);
-        let start = before.rfind(|letter| !is_of_name(letter)).map_or(0, |place| {
-            place + before[place..].chars().next().map_or(1, char::len_utf8)
-        });
+        let start = before
+            .rfind(|letter| !is_of_name(letter))
+            .map_or(0, |place| place + before[place..].chars().next().map_or(1, char::len_utf8));
         let path = &before[start..];
         let last = start + path.rfind(['.', ':']).map_or(0, |place| place + 1);
         Ok((last, self.prompt.complete(path)))

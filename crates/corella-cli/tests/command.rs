@@ -19,7 +19,7 @@ fn a_script_gets_its_arguments_as_in_stock_lua() {
 fn the_help_says_what_there_is() {
     let ended = end_of(corella().arg("--help"));
     assert_eq!(ended.code, Some(0));
-    for part in ["run", "Exit codes:", "CORELLA_BACKEND", "examples/tour.lua"] {
+    for part in ["run", "repl", "probe", "Exit codes:", "CORELLA_BACKEND", "examples/tour.lua"] {
         assert!(ended.stdout.contains(part), "{part}\n{}", ended.stdout);
     }
     let ended = end_of(corella().args(["run", "--help"]));
@@ -28,6 +28,78 @@ fn the_help_says_what_there_is() {
     }
     let ended = end_of(corella().arg("--version"));
     assert_eq!(ended.stdout, format!("corella {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn every_command_has_help_and_a_manual_page() {
+    let directory = corella::empty_directory("man");
+    let ended = end_of(corella().args(["man", "--directory"]).arg(&directory));
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    for command in ["run", "repl", "probe", "completions", "man"] {
+        let ended = end_of(corella().args([command, "--help"]));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let page = std::fs::read_to_string(directory.join(format!("corella-{command}.1"))).unwrap();
+        assert!(page.contains(".SH NAME") && ended.stdout.contains("Usage: corella"), "{command}");
+    }
+    let page = end_of(corella().arg("man")).stdout;
+    assert!(page.contains("Exit codes:") && page.contains(".TH corella 1"), "{page}");
+}
+
+#[test]
+fn shells_get_completions_that_they_understand() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = end_of(corella().args(["completions", shell]));
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{shell}");
+        assert!(ended.stdout.contains("probe") && ended.stdout.contains("execute"), "{shell}");
+    }
+    let script = end_of(corella().args(["completions", "bash"])).stdout;
+    let asked = format!(
+        "{script}\nCOMP_WORDS=(corella pr) COMP_CWORD=1\n_corella corella pr corella\necho \"${{COMPREPLY[@]}}\""
+    );
+    let output = std::process::Command::new("bash").args(["-c", &asked]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "probe");
+}
+
+#[test]
+fn a_program_may_be_given_on_the_command_line() {
+    let ended = end_of(corella().args(["run", "-e", "print(#arg, arg[0], ...) error('seen')", "one", "-e", "--help"]));
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.stdout, "3\t(command line)\tone\t-e\t--help\n");
+    assert!(ended.stderr.starts_with("corella: (command line):1: seen\n"), "{ended:?}");
+}
+
+#[test]
+fn the_probe_says_what_there_is_and_what_is_taken() {
+    let ended = end_of(corella().arg("probe"));
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    for part in ["Backends", "uring     ", "portable  offered", "Chosen: ", "requests at once", "open descriptors"] {
+        assert!(ended.stdout.contains(part), "{part}\n{}", ended.stdout);
+    }
+    let ended = end_of(corella().args(["probe", "--json"]).env("CORELLA_BACKEND", "portable"));
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (report["chosen"].as_str(), report["reason"].as_str()),
+        (Some("portable"), Some("CORELLA_BACKEND asks for it"))
+    );
+    let uring = &report["backends"][0];
+    assert_eq!(uring["name"], "uring");
+    // One of the two: what it has, or why it is not to be had.
+    assert_eq!(uring["offered"] == true, uring["features"]["opcodes"]["Read"] == true, "{uring}");
+    assert_eq!(uring["offered"] == true, uring["refusal"].is_null(), "{uring}");
+    assert!(report["limits"]["requests"].as_u64().unwrap() > 0);
+    let ended = end_of(corella().arg("probe").env("CORELLA_BACKEND", "telepathy"));
+    assert_eq!(ended.code, Some(2));
+}
+
+#[test]
+fn whoever_reads_the_output_may_go_away_early() {
+    for arguments in [&["probe"][..], &["man"], &["completions", "bash"], &["run", "-e", "while true do print(1) end"]]
+    {
+        let mut child = corella().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(141), &b""[..]), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use corella::Error;
 use mlua::{Function, Lua, MultiValue, Value};
 
 use crate::failure::Failure;
@@ -23,35 +24,43 @@ impl Host {
     /// Resumes what is ready and turns, until the program is over.
     pub(crate) fn drive(&mut self, lua: &Lua, main: &TaskHandle) {
         loop {
-            for _ in 0..self.runtime.ready_count().min(RESUMED_PER_TURN) {
-                let Some(ready) = self.runtime.next_ready() else { break };
-                if let Err(error) = self.run_ready(lua, ready) {
-                    self.runtime.report_script_error(&error.to_string());
-                }
-                if self.runtime.is_exiting() {
-                    return;
-                }
+            self.run_some(lua);
+            if self.runtime.is_exiting() {
+                return;
+            }
+            if main.ending.has_failed() == Some(true) {
+                return;
+            }
+            if self.runtime.ready_count() == 0 && self.is_over(main) {
+                return;
+            }
+            if let Err(error) = self.turn_once(lua) {
+                return self.runtime.report_script_error(&error.to_string());
+            }
+        }
+    }
+
+    /// Resumes what is ready, up to a bound.
+    pub(crate) fn run_some(&self, lua: &Lua) {
+        for _ in 0..self.runtime.ready_count().min(RESUMED_PER_TURN) {
+            let Some(ready) = self.runtime.next_ready() else { break };
+            if let Err(error) = self.run_ready(lua, ready) {
+                self.runtime.report_script_error(&error.to_string());
             }
             if self.runtime.is_exiting() {
                 return;
             }
-            let is_idle = self.runtime.ready_count() == 0;
-            if main.ending.has_failed() == Some(true) {
-                return;
-            }
-            if is_idle && self.is_over(main) {
-                return;
-            }
-            self.before_turn(lua, is_idle);
-            let limit = match self.runtime.ready_count() {
-                0 if self.runtime.has_unseen_failure() => COLLECT_EVERY,
-                0 => SLEEP_MAX,
-                _ => Duration::ZERO,
-            };
-            if let Err(error) = self.runtime.turn(limit) {
-                return self.runtime.report_script_error(&error.to_string());
-            }
         }
+    }
+
+    /// Has the scheduler turn once, and sleep if there is nothing to do.
+    pub(crate) fn turn_once(&mut self, lua: &Lua) -> Result<(), Error> {
+        self.before_turn(lua, self.runtime.ready_count() == 0);
+        self.runtime.turn(match self.runtime.ready_count() {
+            0 if self.runtime.has_unseen_failure() => COLLECT_EVERY,
+            0 => SLEEP_MAX,
+            _ => Duration::ZERO,
+        })
     }
 
     /// Nothing is ready. Whether nothing ever will be.

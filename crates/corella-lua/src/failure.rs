@@ -89,6 +89,11 @@ impl OperationError {
         OperationError { operation: operation.into(), target: target.into(), ..error.into() }
     }
 
+    /// Whether it is a task that was killed.
+    pub(crate) fn is_of_task(&self) -> bool {
+        self.kind == ErrorKind::Killed
+    }
+
     pub(crate) fn kind(&self) -> ErrorKind {
         self.kind
     }

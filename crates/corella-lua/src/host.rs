@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Instant;
 
 use corella::{Remote, Scheduler, SchedulerBuilder};
@@ -34,7 +34,7 @@ const QUEUE_DEPTH: usize = 1 << 20;
 /// ```
 pub struct Host {
     /// Gone once the program has ended.
-    lua: Option<Lua>,
+    pub(crate) lua: Option<Lua>,
     pub(crate) runtime: Rc<Runtime>,
     /// What a task yields first when it waits for the Status that it yields second.
     pub(crate) marker: Table,
@@ -78,9 +78,16 @@ impl std::fmt::Debug for Host {
 pub struct Interrupter {
     remote: Option<Remote>,
     code: Arc<AtomicI32>,
+    tells: Arc<AtomicBool>,
 }
 
 impl Interrupter {
+    /// The same, and says first what is outstanding: operation, target and age.
+    pub fn interrupt_and_tell(&self, code: i32) {
+        self.tells.store(true, Ordering::Release);
+        self.interrupt(code);
+    }
+
     /// Ends the program with this exit code as `os.exit` would: tasks are killed, what waits is cancelled, and what
     /// was printed or written goes out. A script that never waits goes on until it does.
     pub fn interrupt(&self, code: i32) {
@@ -102,7 +109,13 @@ impl Host {
     /// # Ok::<(), corella_lua::StartError>(())
     /// ```
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter { remote: self.runtime.remote(), code: Arc::clone(&self.runtime.interrupt_code) }
+        let (code, tells) = (&self.runtime.interrupt_code, &self.runtime.interrupt_tells);
+        Interrupter { remote: self.runtime.remote(), code: Arc::clone(code), tells: Arc::clone(tells) }
+    }
+
+    /// The settings of a host's scheduler.
+    pub fn settings() -> SchedulerBuilder {
+        Scheduler::builder().queue_depth(QUEUE_DEPTH)
     }
 
     /// A host that writes its reports to the standard error output.
@@ -116,11 +129,11 @@ impl Host {
 
     /// A host that gives its reports to `reporter`: errors with their tracebacks, failures that nobody looked at.
     pub fn with_reporter(reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
-        Host::build(Scheduler::builder(), reporter)
+        Host::build(Host::settings(), reporter)
     }
 
     pub(crate) fn build(builder: SchedulerBuilder, reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
-        let scheduler = builder.queue_depth(QUEUE_DEPTH).build().map_err(StartError::Scheduler)?;
+        let scheduler = builder.build().map_err(StartError::Scheduler)?;
         let runtime = Runtime::new(scheduler, Box::new(reporter) as Reporter);
         let lua = Lua::new();
         // Buffers are strings, which soon are garbage: not to wait until the heap has doubled keeps it small.
@@ -155,6 +168,9 @@ impl Host {
             is_cut_short = self.runtime.exit_code.get().is_some() || main.ending.has_failed() != Some(false);
         }
         drop(lua);
+        if self.runtime.interrupt_tells.load(Ordering::Acquire) {
+            self.runtime.tell_outstanding();
+        }
         if is_cut_short {
             self.runtime.cut_short();
         }
@@ -166,7 +182,7 @@ impl Host {
     }
 
     /// Ends tasks, the Lua state and the scheduler, in this order; everything in flight settles.
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let keys = self.runtime.tasks.borrow().keys();
         for key in keys {
             tasks::kill(&self.runtime, key);

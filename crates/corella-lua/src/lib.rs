@@ -74,6 +74,7 @@ mod reading;
 mod request;
 mod runtime;
 mod scheduler;
+mod session;
 mod socket;
 mod status;
 mod steps;
@@ -86,3 +87,4 @@ mod verb;
 mod work;
 
 pub use host::{Host, Interrupter, StartError};
+pub use session::{Answer, Prompt, Service};

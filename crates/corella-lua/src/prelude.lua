@@ -299,6 +299,24 @@ raw.define_body(function(call, ...)
   return xpcall(call, caught, ...)
 end)
 
+-- A line that was entered at a prompt: what it gives is shown, once it is there.
+local function show(count, ...)
+  if count > 0 then
+    _G._ = (...)
+    print(...)
+  end
+end
+
+raw.define_evaluate(function(call)
+  local function given(...)
+    if select("#", ...) == 1 and raw.is_status_that_ends(...) then
+      return given((...):wait())
+    end
+    show(select("#", ...), ...)
+  end
+  given(call())
+end)
+
 function os.exit(code)
   if code == nil or code == true then
     code = 0

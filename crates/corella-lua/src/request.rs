@@ -219,6 +219,11 @@ impl Request {
         }
     }
 
+    /// Whether it comes to an end by itself; an accept may not.
+    pub(crate) fn ends(&self) -> bool {
+        self.class != Class::Passive
+    }
+
     /// Has it fail when `limit` passes, and then calls `then`.
     pub(crate) fn limit(self: &Rc<Self>, limit: Option<Duration>, operation: &'static str, then: impl Fn() + 'static) {
         let (Some(limit), false) = (limit, self.is_settled()) else { return };

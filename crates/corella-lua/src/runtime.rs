@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use corella::actions::Plain;
@@ -23,6 +23,9 @@ const WRITES_LIMIT: Duration = Duration::from_secs(10);
 const OWN_SCRIPT: &str = "[corella]";
 /// So many frames are looked at for the script's own.
 const PLACE_DEPTH: usize = 5;
+
+/// Of so many requests an interrupted program tells.
+const OUTSTANDING_TOLD_MAX: usize = 20;
 
 /// As a shell tells of a process that SIGPIPE ended.
 const CODE_OF_SIGPIPE: i32 = 128 + 13;
@@ -79,6 +82,8 @@ pub(crate) struct Runtime {
     has_lost_readers: Cell<bool>,
     /// What an `Interrupter` asked to end with, or `NOT_INTERRUPTED`.
     pub(crate) interrupt_code: Arc<AtomicI32>,
+    /// It asked to be told what is outstanding, too.
+    pub(crate) interrupt_tells: Arc<AtomicBool>,
     /// Standard output, buffered.
     pub(crate) output: RefCell<Option<Rc<Stream>>>,
 }
@@ -122,6 +127,7 @@ impl Runtime {
                 exit_code: Cell::new(None),
                 has_lost_readers: Cell::new(false),
                 interrupt_code: Arc::new(AtomicI32::new(NOT_INTERRUPTED)),
+                interrupt_tells: Arc::new(AtomicBool::new(false)),
                 output: RefCell::new(None),
             }
         })
@@ -260,6 +266,25 @@ impl Runtime {
         self.exit_code.get().is_some()
     }
 
+    /// Tells at once what is in flight: of a program that is ended from outside.
+    pub(crate) fn tell_outstanding(&self) {
+        let mut outstanding = self.outstanding();
+        outstanding.sort_by_key(|request| std::cmp::Reverse(request.age));
+        let mut text = match outstanding.len() {
+            0 => "interrupted; nothing is outstanding".to_string(),
+            count => format!("interrupted; outstanding ({count}):"),
+        };
+        for request in outstanding.iter().take(OUTSTANDING_TOLD_MAX) {
+            let target = if request.target.is_empty() { String::new() } else { format!(" of {}", request.target) };
+            let age = request.age.as_secs_f64();
+            text.push_str(&format!("\n  {}{target}, for {age:.1} s", request.operation));
+        }
+        if let Some(more) = outstanding.len().checked_sub(OUTSTANDING_TOLD_MAX + 1) {
+            text.push_str(&format!("\n  and {} more", more + 1));
+        }
+        (self.reporter.borrow_mut())(&text);
+    }
+
     /// Whether the program was ended before its time.
     pub(crate) fn is_cut_short(&self) -> bool {
         self.is_cut_short.get()
@@ -360,6 +385,20 @@ impl Runtime {
         }
         self.has_failed.set(true);
         self.report(format!("output is lost: {}", failure.report()));
+    }
+
+    /// Calls `then` once what was printed is out, and the reports after it.
+    pub(crate) fn flush_output_and_then(self: &Rc<Self>, then: impl FnOnce() + 'static) {
+        let output = self.output.borrow().clone();
+        let runtime = Rc::clone(self);
+        let finish = move |_| {
+            runtime.write_reports();
+            then();
+        };
+        match output {
+            Some(output) => output.flush().on_end(finish),
+            None => finish(None),
+        }
     }
 
     pub(crate) fn has_reports(&self) -> bool {

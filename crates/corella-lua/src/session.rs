@@ -19,8 +19,8 @@ use crate::tasks::{self, TaskHandle};
 const CHUNK_NAME: &str = "=prompt";
 /// The words of Lua that a line may begin with or go on with.
 const KEYWORDS: [&str; 22] = [
-    "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local", "nil", "not",
-    "or", "repeat", "return", "then", "true", "until", "while",
+    "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local", "nil",
+    "not", "or", "repeat", "return", "then", "true", "until", "while",
 ];
 
 /// What came of a line.

@@ -188,6 +188,11 @@ impl Stream {
         request.on_failure(move |failure| stream.with_buffers(|buffers| buffers.deferred = Some(failure)));
     }
 
+    /// Writes out what is buffered, in its turn.
+    pub(crate) fn flush(self: &Rc<Self>) -> Rc<Request> {
+        self.submit(Work::Flush, None)
+    }
+
     /// Whether output waits to be written out, or is on its way.
     pub(crate) fn has_output(&self) -> bool {
         self.with_buffers(|buffers| !buffers.output.is_empty() || !buffers.queue.is_empty())

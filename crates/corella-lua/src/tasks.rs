@@ -14,6 +14,7 @@ use crate::arguments::Arguments;
 use crate::failure::OperationError;
 use crate::request::{Class, Request};
 use crate::runtime::{Ready, Runtime};
+use crate::status::Status;
 use crate::traceback;
 use crate::verb::direct;
 
@@ -216,6 +217,13 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table) -> mlua::Re
     let define_body = |lua: &Lua, body: Function| lua.set_named_registry_value("corella.body", body);
     raw.set("define_body", lua.create_function(define_body)?)?;
     let define_close = |lua: &Lua, close: Function| lua.set_named_registry_value("corella.close", close);
+    let define_evaluate = |lua: &Lua, call: Function| lua.set_named_registry_value("corella.evaluate", call);
+    raw.set("define_evaluate", lua.create_function(define_evaluate)?)?;
+    let ends = |_: &Lua, value: Value| match value {
+        Value::UserData(object) => Ok(object.borrow::<Status>().is_ok_and(|status| status.0.ends())),
+        _ => Ok(false),
+    };
+    raw.set("is_status_that_ends", lua.create_function(ends)?)?;
     raw.set("define_close", lua.create_function(define_close)?)?;
     let shared = Rc::clone(runtime);
     let exit = move |_: &Lua, code: i32| {

@@ -60,6 +60,8 @@ mod status;
 mod time;
 
 pub use address::{Address, UnixAddress};
+#[cfg(target_os = "linux")]
+pub use backend::KernelFeatures;
 #[doc(hidden)]
 pub use backend::fork::generation as fork_generation;
 pub use backend::{BackendKind, BackendReason, Faults, InjectedFault, Simulation};
@@ -80,7 +82,7 @@ pub use queue::{Outstanding, Unobserved};
 pub use scheduler::remote::Remote;
 pub use scheduler::tasks::JoinHandle;
 pub use scheduler::token::CancelToken;
-pub use scheduler::{ForeignHandle, Io, Leaked, Scheduler, SchedulerBuilder};
+pub use scheduler::{ForeignHandle, Io, Leaked, Limits, Scheduler, SchedulerBuilder};
 pub use status::{Progress, Status};
 pub use time::{Interval, Timeout, YieldNow};
 

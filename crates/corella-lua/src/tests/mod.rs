@@ -13,7 +13,7 @@ mod tasks;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use corella::{BackendKind, Scheduler};
+use corella::BackendKind;
 
 use crate::Host;
 
@@ -45,7 +45,7 @@ fn run_prepared(backend: BackendKind, script: &str, prepare: impl FnOnce(&Host))
         std::env::temp_dir().join(format!("corella-lua-{}-{:?}", std::process::id(), std::thread::current().id()));
     let reports = Rc::new(RefCell::new(Vec::new()));
     let kept = Rc::clone(&reports);
-    let builder = Scheduler::builder().backend(backend);
+    let builder = Host::settings().backend(backend);
     let mut host = Host::build(builder, move |report| kept.borrow_mut().push(report.to_string())).unwrap();
     prepare(&host);
     // On one line with the head, so that the script's lines are its own.

@@ -27,8 +27,30 @@ macro_rules! opcodes {
 
 /// What `Uring::lower` and the ring's own business use.
 const OPCODES: &[(&str, u8)] = opcodes![
-    Read, Write, Readv, Writev, Recv, Send, SendMsg, RecvMsg, Accept, Connect, Shutdown, OpenAt, Close, Statx, Fsync,
-    Ftruncate, Fallocate, RenameAt, UnlinkAt, MkDirAt, LinkAt, SymlinkAt, PollAdd, AsyncCancel,
+    Read,
+    Write,
+    Readv,
+    Writev,
+    Recv,
+    Send,
+    SendMsg,
+    RecvMsg,
+    Accept,
+    Connect,
+    Shutdown,
+    OpenAt,
+    Close,
+    Statx,
+    Fsync,
+    Ftruncate,
+    Fallocate,
+    RenameAt,
+    UnlinkAt,
+    MkDirAt,
+    LinkAt,
+    SymlinkAt,
+    PollAdd,
+    AsyncCancel,
 ];
 
 impl Uring {

@@ -19,6 +19,8 @@ pub(crate) mod codes;
 mod control;
 #[cfg(unix)]
 mod datagram;
+#[cfg(target_os = "linux")]
+mod features;
 pub(crate) mod fork;
 #[cfg(target_os = "linux")]
 mod message;
@@ -63,6 +65,8 @@ use crate::op::{Class, Op};
 pub(crate) use children::{KILL_SIGNAL, Orphan, Started, Starter};
 pub(crate) use codes::Errno;
 pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers};
+#[cfg(target_os = "linux")]
+pub use features::KernelFeatures;
 pub(crate) use os::{
     BorrowedWaitable, OsDescriptor, OwnedFile, OwnedSocket, RawDescriptor, from_file, from_socket, into_file,
     into_socket, is_terminal, kind_of_entry, raw as raw_descriptor, set_cursor, set_nonblocking,

@@ -310,6 +310,20 @@ impl Uring {
         })
     }
 
+    pub(super) fn supports(&self, code: u8) -> bool {
+        self.supported.get(usize::from(code)).copied().unwrap_or(false)
+    }
+
+    /// Set-up flags that the kernel took.
+    pub(super) fn flags(&self) -> &'static str {
+        self.flags
+    }
+
+    /// Places for submissions, and for completions.
+    pub(super) fn entries(&self) -> (u32, u32) {
+        (self.ring.params().sq_entries(), self.ring.params().cq_entries())
+    }
+
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         let kept = self.keep(submission);
         let messages_used = self.messages_used;

@@ -63,7 +63,36 @@ impl Default for SchedulerBuilder {
     }
 }
 
+/// The limits of a scheduler, as the methods of the same names of [`SchedulerBuilder`] set them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the builder's methods say what each is")]
+pub struct Limits {
+    pub queue_depth: usize,
+    pub ring_entries: u32,
+    pub pool_threads: usize,
+    pub inbox_jobs: usize,
+    pub tasks: usize,
+    pub sleeps: usize,
+}
+
 impl SchedulerBuilder {
+    /// The limits as they are set.
+    ///
+    /// ```
+    /// assert_eq!(corella::Scheduler::builder().queue_depth(8).limits().queue_depth, 8);
+    /// ```
+    pub fn limits(&self) -> Limits {
+        Limits {
+            queue_depth: self.queue_depth,
+            ring_entries: self.ring_entries,
+            pool_threads: self.pool_threads,
+            inbox_jobs: self.inbox_jobs,
+            tasks: self.tasks,
+            sleeps: self.sleeps,
+        }
+    }
+
     /// Forces a backend. Without it `CORELLA_BACKEND` decides, and without that the machine.
     pub fn backend(mut self, kind: BackendKind) -> Self {
         self.backend = Some(kind);

@@ -24,12 +24,14 @@ use std::time::Duration;
 
 use self::remote::Remote;
 use self::tasks::{JoinHandle, JoinState, ROOT, TaskKey, TaskWaker};
+#[cfg(target_os = "linux")]
+use crate::backend::{Backend, KernelFeatures};
 use crate::backend::{BackendKind, BackendReason, Simulation};
 use crate::error::{Error, ErrorKind};
 use crate::queue::slots::RequestId;
 use crate::queue::{Outstanding, Unobserved};
 
-pub use builder::SchedulerBuilder;
+pub use builder::{Limits, SchedulerBuilder};
 pub use shutdown::Leaked;
 pub(crate) use turn::Core;
 use turn::Inside;
@@ -93,6 +95,15 @@ impl Scheduler {
     /// Why it is this one.
     pub fn backend_reason(&self) -> &BackendReason {
         &self.core.reason
+    }
+
+    /// What the kernel has of io_uring; nothing on another backend.
+    #[cfg(target_os = "linux")]
+    pub fn kernel_features(&self) -> Option<KernelFeatures> {
+        match &*self.core.queue.borrow().backend {
+            Backend::Uring(uring) => Some(uring.features()),
+            _ => None,
+        }
     }
 
     /// Turns until no task is left and every request has settled, or until [`Io::stop`].
