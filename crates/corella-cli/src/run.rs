@@ -33,7 +33,9 @@ pub fn run(code: Option<OsString>, mut words: Vec<OsString>) -> ExitCode {
         Ok(host) => host,
         Err(error) => return wrong(&error.to_string()),
     };
-    if let Err(error) = signals::end_the_script(host.interrupter()) {
+    let handled =
+        signals::end_the_script(host.interrupter()).and_then(|()| signals::fail_beyond_the_limit_of_file_sizes());
+    if let Err(error) = handled {
         return wrong(&format!("cannot wait for signals: {error}"));
     }
     exit_code(host.run(&name, &source, &words))

@@ -1,5 +1,7 @@
 //! SIGINT and SIGTERM.
 
+use std::sync::Arc;
+
 use corella_lua::Interrupter;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -23,6 +25,13 @@ pub fn end_the_script(interrupter: Interrupter) -> std::io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Has a write beyond the limit of file sizes fail, as one to a full disk does, and not end the process.
+pub fn fail_beyond_the_limit_of_file_sizes() -> std::io::Result<()> {
+    let signal = rustix::process::Signal::XFSZ.as_raw();
+    // A handler that does nothing of interest: a program that a script starts gets the default again.
+    signal_hook::flag::register(signal, Arc::default()).map(drop)
 }
 
 /// Has each SIGINT call `interrupt`.

@@ -9,21 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use corella::{BACKENDS, Server, corella, curl, curl_bytes, curl_text, empty_directory, end_of, example};
-
-/// Bytes without a pattern that a mistake could preserve.
-fn noise(count: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut bytes = Vec::with_capacity(count);
-    while bytes.len() < count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(count);
-    bytes
-}
+use corella::{BACKENDS, Server, corella, curl, curl_bytes, curl_text, empty_directory, end_of, example, noise};
 
 /// A directory to serve.
 struct Site {

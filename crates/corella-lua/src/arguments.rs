@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Duration>,
     /// Return a Status at once, though there is no callback.
     pub(crate) is_async: bool,
+    /// The most bytes that a record may have; of `readline` alone.
+    pub(crate) limit: Option<u64>,
 }
 
 /// The arguments that are left.
@@ -81,6 +83,12 @@ impl Arguments {
                 }
                 (Some("async"), Value::Boolean(yes)) => options.is_async = *yes,
                 (Some("async"), _) => return Err(format!("{}: option async: true or false is expected", self.name)),
+                (Some("limit"), Value::Integer(limit @ 1..)) if self.name == "readline" => {
+                    options.limit = Some(*limit as u64);
+                }
+                (Some("limit"), _) if self.name == "readline" => {
+                    return Err(format!("{}: option limit: a positive integer is expected", self.name));
+                }
                 _ => {
                     let shown = name.unwrap_or_else(|| key.type_name().into());
                     return Err(format!("{}: there is no option '{shown}'; there are deadline and async", self.name));

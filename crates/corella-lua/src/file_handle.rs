@@ -149,7 +149,8 @@ pub(crate) fn readline(stream: &Rc<Stream>, arguments: &mut Arguments) -> Result
         Some(separator) => separator,
         None => stream.with_buffers(|buffers| Rc::clone(&buffers.separator)),
     };
-    Ok(stream.submit(Work::ReadLine { separator }, arguments.options.deadline))
+    let limit = arguments.options.limit.unwrap_or(u64::MAX);
+    Ok(stream.submit(Work::ReadLine { separator, limit }, arguments.options.deadline))
 }
 
 /// What ends a record, if it is said.

@@ -90,11 +90,13 @@ impl Buffers {
                     there => (there.min(most), false),
                 }
             }
-            Work::ReadLine { separator } => {
+            Work::ReadLine { separator, limit } => {
                 let separator = Separator { bytes: separator, unit: encoding.unit() };
+                let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
                 match self.input.record_length(separator) {
-                    Some(length) => (length, true),
-                    None => return self.rest(encoding, at_end),
+                    Some(length) if length <= limit => (length, true),
+                    _ if self.input.len() >= limit => return self.cut_off(encoding, limit),
+                    _ => return self.rest(encoding, at_end),
                 }
             }
             _ => return self.rest(encoding, at_end),
@@ -114,6 +116,16 @@ impl Buffers {
                 let missing = (count - characters).saturating_mul(encoding.unit() as u64);
                 Found::Missing(usize::try_from(missing).unwrap_or(usize::MAX))
             }
+        }
+    }
+
+    /// The beginning of a record that is too long: whole characters, and one at least.
+    fn cut_off(&self, encoding: Encoding, limit: usize) -> Found {
+        let bytes = self.input.bytes();
+        match encoding.measure(&bytes[..limit], u64::MAX) {
+            Measure::Short { length: 0, .. } => self.characters(1, encoding, false),
+            Measure::Short { length, .. } | Measure::Whole(length) => Found::Whole(length),
+            Measure::Invalid { length, skip } => Found::Invalid { length, skip },
         }
     }
 

@@ -51,9 +51,10 @@ pub(crate) enum Work {
     Read {
         length: u64,
     },
-    /// To the end of a record, which is text of the script's.
+    /// To the end of a record, which is text of the script's, or so many bytes of it.
     ReadLine {
         separator: Rc<[u8]>,
+        limit: u64,
     },
     ReadAll,
     /// So many characters, which the next read will get again.
@@ -237,7 +238,7 @@ impl Buffers {
                 *bytes = self.encoding.encode(std::mem::take(bytes)).map_err(refused)?;
                 *count = bytes.len() as u64;
             }
-            Work::ReadLine { separator } => {
+            Work::ReadLine { separator, .. } => {
                 *separator = self.encoding.encode(separator.to_vec()).map_err(refused)?.into();
             }
             _ => {}

@@ -45,6 +45,20 @@ pub fn run_script(name: &str, script: &str, arguments: &[&str]) -> Ended {
     ended
 }
 
+/// Bytes without a pattern that a mistake could preserve.
+pub fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut bytes = Vec::with_capacity(count);
+    while bytes.len() < count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}
+
 /// What came of a command.
 #[derive(Debug)]
 pub struct Ended {

@@ -201,3 +201,21 @@ fn a_handle_says_what_it_is() {
         "#,
     );
 }
+
+#[test]
+fn a_record_that_is_too_long_comes_in_pieces() {
+    passes(
+        r#"
+        local file <close> = FileHandle.open(path, "rw")
+        file:print("0123456789\nab\n" .. ("\u{20ac}"):rep(3))
+        file:seek(0)
+        assert(file:readline(nil, { limit = 4 }) == "0123" and file:readline({ limit = 6 }) == "456789")
+        assert(file:readline({ limit = 4 }) == "\n" and file:readline({ limit = 3 }) == "ab\n")
+        file:encoding("utf8")
+        assert(file:readline({ limit = 4 }) == "\u{20ac}" and file:readline({ limit = 1 }) == "\u{20ac}")
+        assert(file:readline({ limit = 4 }) == "\u{20ac}" and file:readline({ limit = 4 }) == "" and file:eof())
+        fails("option limit: a positive integer", file.readline, file, { limit = 0 })
+        fails("there is no option 'limit'", file.read, file, 1, { limit = 1 })
+        "#,
+    );
+}
