@@ -45,6 +45,12 @@ mod erased;
 mod error;
 mod file;
 mod fs;
+#[cfg(feature = "marks")]
+#[doc(hidden)]
+pub mod marks;
+#[cfg(not(feature = "marks"))]
+#[expect(unreachable_pub, dead_code, reason = "public to tests, with the feature")]
+mod marks;
 mod net;
 mod op;
 mod operation;

@@ -6,6 +6,7 @@ use super::slots::{Cause, Ending, Payload, RequestId, Slot};
 use super::{FOREIGN_TOKEN, Refusal, RequestQueue, lanes};
 use crate::backend::{Descriptor, OsDescriptor, RawDescriptor, raw_descriptor};
 use crate::error::{Error, ErrorKind};
+use crate::marks::{self, Mark};
 use crate::op::Op;
 use crate::queue::deadlines::Nanoseconds;
 use crate::scheduler::token::CancelToken;
@@ -58,6 +59,7 @@ impl RequestQueue {
         handle.life = Life::Closing;
         for index in lanes::members(key.index, &self.handles, &self.slots) {
             if self.slots[index].state != State::Settled && (now || self.slots[index].op.ends_at_close()) {
+                marks::hit(Mark::CloseCancelled);
                 self.interrupt(index, Cause::Close);
             }
         }
@@ -87,6 +89,7 @@ impl RequestQueue {
         self.keep_name(key);
         for index in lanes::members(key.index, &self.handles, &self.slots) {
             if index != close && self.slots[index].state != State::Settled {
+                marks::hit(Mark::CloseHurried);
                 self.slots[close].cause.get_or_insert(cause);
                 self.interrupt(index, Cause::Close);
             }

@@ -24,6 +24,11 @@ impl Deadlines {
         self.heap.first().map(|(due, _)| *due)
     }
 
+    #[cfg(feature = "marks")]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// The request that is due at `now`, if any; it is taken out.
     pub(crate) fn pop_due(&mut self, now: Nanoseconds, slots: &mut Slots) -> Option<u32> {
         let (due, index) = *self.heap.first()?;

@@ -9,6 +9,7 @@ use super::settle::is_taken;
 use super::slots::{Chain, ChainStep, Ending, Payload, Report, RequestId, Slot};
 use crate::buffer::Part;
 use crate::error::Moved;
+use crate::marks::{self, Mark};
 use crate::op::Op;
 
 impl RequestQueue {
@@ -44,6 +45,7 @@ impl RequestQueue {
             let result = Err(self.stop_error(index));
             return self.end_chain(index, Report { result, moved: Moved::NotStarted });
         }
+        marks::hit(Mark::ChainWentOn);
         slot.state = State::Held;
         self.unsettled += 1;
         self.enter_lanes(index);

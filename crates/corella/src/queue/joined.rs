@@ -8,6 +8,7 @@ use super::outcome::State;
 use super::slots::NONE;
 use super::{Fault, Outcome, RequestQueue, Value};
 use crate::backend::TRANSFER_PARTS_MAX;
+use crate::marks::{self, Mark};
 use crate::op::{At, Op};
 
 /// The send lane of a stream.
@@ -34,6 +35,7 @@ impl RequestQueue {
             slot.state = State::AtOs;
             next = slot.links[SEND].next;
             self.slots[leader].joined += 1;
+            marks::hit(Mark::Joined);
         }
     }
 
@@ -81,6 +83,7 @@ impl RequestQueue {
                 let moved = self.slots[follower].moved;
                 self.settle(follower, Ok(Value::Count(moved)));
             } else if self.slots[follower].cause.is_some() {
+                marks::hit(Mark::JoinedStopped);
                 let error = self.stop_error(follower);
                 self.settle(follower, Err(error));
             }

@@ -12,6 +12,7 @@
 use super::handles::{Handle, Handles};
 use super::outcome::State;
 use super::slots::{Link, NONE, Slots};
+use crate::marks::{self, Mark};
 use crate::op::{Access, Lanes, conflicts};
 
 /// Requests that one looks back over at most.
@@ -74,6 +75,9 @@ pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &Handle) -> Option
     }
     if access == Access::Unordered && handle.barriers == 0 {
         // Only they matter to it.
+        if marks::ENABLED && handle.lanes[0].head != index {
+            marks::hit(Mark::UnorderedPassed);
+        }
         return None;
     }
     for lane in (0..Lanes::COUNT).filter(|lane| slot.lanes.contains(*lane)) {

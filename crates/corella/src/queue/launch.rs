@@ -9,6 +9,7 @@ use crate::backend::{
     raw_descriptor,
 };
 use crate::buffer::{ReadToEnd, fill_from};
+use crate::marks::{self, Mark};
 use crate::op::{At, Class, Extent, Op, SeekTo};
 use crate::planted::{self, Defect};
 
@@ -58,6 +59,7 @@ impl RequestQueue {
             }
             Op::Accept => {
                 let (place, connection) = handle.pushback.as_mut()?.take_connection()?;
+                marks::hit(Mark::TookFromFront);
                 slot.origin = place;
                 slot.begun = false;
                 Some(Ok(Value::Descriptor(connection)))
@@ -78,6 +80,7 @@ impl RequestQueue {
                 if moved == 0 {
                     slot.origin = place;
                 }
+                marks::hit(Mark::TookFromFront);
                 slot.begun = true;
                 // They were counted when the OS handed them over.
                 handle.received -= count;

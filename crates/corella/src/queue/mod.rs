@@ -29,7 +29,8 @@ use crate::backend::fork::OfThisProcess;
 use crate::backend::{Backend, Completions, Ended, Fault, Outcome, TRANSFER_PARTS_MAX, Value, codes};
 use crate::buffer::Part;
 use crate::error::{Error, ErrorKind};
-use crate::op::{At, Class, Op};
+use crate::marks::{self, Mark};
+use crate::op::{Access, At, Class, Op};
 use crate::planted::{self, Defect};
 use crate::scheduler::remote::Inbox;
 use crate::scheduler::token::CancelToken;
@@ -252,7 +253,10 @@ impl RequestQueue {
             _ => self.live >= self.depth,
         };
         match full && !request.waits_its_turn {
-            true => refuse(ErrorKind::Rejected, &format!("{} requests are in the queue", self.live)),
+            true => {
+                marks::hit(Mark::Rejected);
+                refuse(ErrorKind::Rejected, &format!("{} requests are in the queue", self.live))
+            }
             false => Ok(()),
         }
     }
@@ -286,9 +290,29 @@ impl RequestQueue {
             Some(blocker) => {
                 // A bare call is for an idle handle; later it would stop those who run then.
                 self.slots[index].bare = false;
+                if marks::ENABLED {
+                    self.mark_held_back(index, blocker);
+                }
                 lanes::wait_for(index, blocker, &mut self.slots);
             }
             None => self.start(index),
+        }
+    }
+
+    /// Counts why one waits for the other.
+    fn mark_held_back(&self, index: u32, blocker: u32) {
+        let Some(key) = self.slots[index].handle else { return };
+        let access = |index: u32| {
+            let slot = &self.slots[index];
+            slot.op.access(self.handles[key.index].class, slot.unordered)
+        };
+        match (access(blocker), access(index)) {
+            (Access::Barrier, _) | (_, Access::Barrier) => marks::hit(Mark::BarrierHeldBack),
+            (Access::Range { start, end, .. }, Access::Range { start: other, end: other_end, .. }) => {
+                let overlaps = start < other_end && other < end;
+                marks::hit(if overlaps { Mark::OverlapHeldBack } else { Mark::ExtensionHeldBack });
+            }
+            _ => {}
         }
     }
 
@@ -300,11 +324,13 @@ impl RequestQueue {
             if handle.broken.is_some() && slot.op.is_stream_write() {
                 let step = decide(slot.state, self.sort(index), Event::LaneBroken);
                 debug_assert_eq!(step, Step::Break);
+                marks::hit(Mark::FailedForAnother);
                 let error = self.error(index, ErrorKind::LaneBroken);
                 return self.settle(index, Err(error));
             }
         }
         if self.at_os >= self.depth && !matches!(slot.op, Op::Sleep | Op::Close) {
+            marks::hit(Mark::FullQueue);
             if planted::is(Defect::DeadlineLostWhenFull) {
                 self.deadlines.remove(index, &mut self.slots);
             }
@@ -366,6 +392,21 @@ impl RequestQueue {
             .collect();
         list.sort_by_key(|request| std::cmp::Reverse(request.age));
         list
+    }
+
+    /// What it has not given back; tasks are the scheduler's to count.
+    #[cfg(feature = "marks")]
+    pub(crate) fn census(&self) -> marks::Census {
+        marks::Census {
+            slots: self.slots.iter().count(),
+            handles: self.handles.indices().len(),
+            timers: self.deadlines.len(),
+            at_os: self.at_os,
+            counted: self.live + self.sleeps,
+            unsettled: self.unsettled,
+            tasks: 0,
+            leftovers: self.leftovers.len(),
+        }
     }
 
     // Naming.

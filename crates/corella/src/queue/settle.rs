@@ -7,6 +7,7 @@ use super::{PUMP_BUDGET, RequestQueue, lanes};
 use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PARTS_MAX, Value, WaitsBy, codes};
 use crate::buffer::{ReadToEnd, copy_out};
 use crate::error::{Error, ErrorKind, Moved};
+use crate::marks::{self, Mark};
 use crate::op::{At, Class, Extent, Op};
 use crate::planted::{self, Defect};
 
@@ -31,6 +32,7 @@ impl RequestQueue {
         let id = RequestId::from_token(completion.token);
         let Some(index) = self.slots.find(id).filter(|index| self.slots[*index].is_at_os()) else {
             // It was settled as an orphan; a descriptor that comes late is closed here.
+            marks::hit(Mark::LateOutcome);
             return;
         };
         self.at_os -= 1;
@@ -51,6 +53,17 @@ impl RequestQueue {
         if matches!(slot.op, Op::Accept | Op::RecvFrom { .. }) && slot.begun && outcome.is_ok() {
             slot.origin = handle.received;
             handle.received += 1;
+        }
+        let is_cursor_read = matches!(slot.op, Op::Read { at: At::Cursor, .. });
+        if is_cursor_read && matches!(handle.class, Class::File { .. }) && slot.begun && slot.origin != handle.cursor {
+            // The cursor went back behind it, as nobody wanted what the one before had read: it reads that.
+            marks::hit(Mark::WentBehind);
+            if let Some(target) = slot.payload.get_mut::<ReadToEnd>() {
+                drop(target.give_back());
+            }
+            slot.moved = 0;
+            slot.begun = false;
+            return Err(Fault::Interrupted);
         }
         let Some(pushback) = &mut handle.pushback else { return outcome };
         match (&slot.op, outcome) {
@@ -83,6 +96,7 @@ impl RequestQueue {
             }
             (_, outcome) => return outcome,
         }
+        marks::hit(Mark::WentBehind);
         Err(Fault::Interrupted)
     }
 
@@ -114,6 +128,14 @@ impl RequestQueue {
         let event = self.classify(index, &outcome);
         let step = decide(self.slots[index].state, self.sort(index), event);
         let moved = self.slots[index].moved;
+        match step {
+            Step::Succeed if self.slots[index].cause.is_some() => marks::hit(Mark::RacedCancel),
+            Step::Stop if moved > 0 => marks::hit(Mark::StoppedHalfway),
+            Step::Continue if event == Event::Interrupted => marks::hit(Mark::Resumed),
+            Step::Continue if self.slots[index].op.extent().is_some() => marks::hit(Mark::ShortRead),
+            Step::Continue => marks::hit(Mark::ShortWrite),
+            _ => {}
+        }
         match (step, outcome) {
             (Step::Succeed, _) if matches!(self.slots[index].op, Op::Close) && self.slots[index].cause.is_some() => {
                 // It is closed, but not all that was before it has been done.
@@ -300,6 +322,7 @@ impl RequestQueue {
             Ok(_) => false,
         };
         if breaks {
+            marks::hit(Mark::BrokenLane);
             handle.broken = Some(match handle.class {
                 Class::File { .. } | Class::SharedFile => Broken::UntilHanded(id),
                 _ => Broken::ForGood,
@@ -324,6 +347,7 @@ impl RequestQueue {
             let is_held = matches!(slot.state, State::Held | State::Queued);
             if is_held && slot.op.is_stream_write() {
                 debug_assert_eq!(decide(slot.state, self.sort(index), Event::LaneBroken), Step::Break);
+                marks::hit(Mark::FailedForAnother);
                 let error = self.error(index, ErrorKind::LaneBroken);
                 self.settle(index, Err(error));
             }
@@ -341,6 +365,7 @@ impl RequestQueue {
         if slot.state == State::AtOs
             && matches!(slot.op, Op::Recv { .. } | Op::RecvFrom { .. } | Op::Read { .. } | Op::Accept)
         {
+            marks::hit(Mark::ReceiveInterrupted);
             // It goes on when the OS has let go, and then it begins with what came back.
             let token = self.slots.id(head).token();
             self.backend.cancel(token, &slot.op, handle.raw(), &mut self.completions);
@@ -384,6 +409,7 @@ pub(super) fn push_back(slot: &mut Slot, handle: &mut Handle) {
                 && let Ok(Value::Descriptor(_)) = result
                 && let Ok(Value::Descriptor(connection)) = std::mem::replace(result, Ok(Value::Count(0)))
             {
+                marks::hit(Mark::ConnectionPushedBack);
                 handle.pushback.get_or_insert_default().insert_connection(slot.origin, connection);
             }
         }
@@ -402,9 +428,11 @@ pub(super) fn push_back(slot: &mut Slot, handle: &mut Handle) {
             if matches!(handle.class, Class::File { .. })
                 && handle.cursor == slot.origin.saturating_add(slot.moved) =>
         {
+            marks::hit(Mark::CursorWentBack);
             handle.cursor = slot.origin;
         }
         _ if slot.op.is_stream_read(handle.class) && slot.moved > 0 => {
+            marks::hit(Mark::BytesPushedBack);
             let count = std::mem::take(&mut slot.moved);
             let mut bytes = received_bytes(slot, count);
             if planted::is(Defect::ByteDroppedAtRacedCancel) {

@@ -6,6 +6,7 @@ use super::outcome::{Event, State, Step, decide};
 use super::settle::push_back;
 use super::slots::{Cause, Ending, Payload, RequestId};
 use crate::backend::{RawDescriptor, Value};
+use crate::marks::{self, Mark};
 use crate::op::{Lanes, Op};
 
 impl RequestQueue {
@@ -35,6 +36,7 @@ impl RequestQueue {
         let slot = &mut self.slots[index];
         match step {
             Step::StopUnstarted => {
+                marks::hit(Mark::StoppedUnstarted);
                 slot.cause = Some(cause);
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
@@ -64,6 +66,7 @@ impl RequestQueue {
             }
             Step::Hurry => self.hurry_close(index, cause),
             Step::Discard => {
+                marks::hit(Mark::Discarded);
                 if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) {
                     push_back(&mut self.slots[index], handle);
                 }
@@ -74,6 +77,7 @@ impl RequestQueue {
             }
             // Between two steps of a chain nothing is in flight; the next step is not begun then.
             Step::Ignore if slot.chain.is_some() => {
+                marks::hit(Mark::ChainStopped);
                 slot.cause.get_or_insert(cause);
             }
             Step::Ignore => {}

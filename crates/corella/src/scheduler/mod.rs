@@ -87,6 +87,17 @@ impl Scheduler {
         Remote::new(Arc::clone(&self.core.inbox))
     }
 
+    /// What it has not given back.
+    #[cfg(feature = "marks")]
+    #[doc(hidden)]
+    pub fn census(&self) -> crate::marks::Census {
+        let core = &self.core;
+        let census = core.queue.borrow().census();
+        let to_run = core.ready.len() + core.direct.borrow().len() + core.arrived.borrow().jobs.len();
+        let leftovers = census.leftovers + core.leftovers.borrow().len();
+        crate::marks::Census { tasks: core.tasks.borrow().len() + to_run, leftovers, ..census }
+    }
+
     /// The backend in use.
     pub fn backend(&self) -> BackendKind {
         self.core.queue.borrow().backend.kind()

@@ -37,6 +37,7 @@ promises![
     connections_that_come_back_are_accepted_in_order,
     what_a_detached_receive_gets_goes_to_the_next,
     a_cursor_read_dropped_after_it_settled_gives_its_bytes_to_the_next,
+    a_cursor_read_dropped_after_it_settled_gives_its_bytes_to_one_that_is_on_its_way,
     a_connection_handed_over_keeps_what_was_received_and_that_it_is_broken,
     an_operation_dropped_before_its_ending_does_nothing_at_all,
     a_detached_request_goes_on_and_its_failure_goes_to_the_hook,
@@ -436,6 +437,29 @@ fn what_a_detached_receive_gets_goes_to_the_next(setup: &Setup) {
     }
     drop(settled);
     assert_eq!(scheduler.block_on(socket.recv_exact(vec![0; 6])).unwrap().unwrap().1, b"abcdef");
+}
+
+fn a_cursor_read_dropped_after_it_settled_gives_its_bytes_to_one_that_is_on_its_way(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let file = scheduler.io().open(setup.file("data", b"0123456789"), Mode::Read).wait().unwrap();
+    let settled = |scheduler: &mut Scheduler| {
+        let first = file.read(vec![0; 3]).submit().unwrap();
+        while !first.is_settled() {
+            scheduler.turn(Duration::from_secs(1)).unwrap();
+        }
+        first
+    };
+    let first = settled(&mut scheduler);
+    let second = file.read(vec![0; 4]).submit().unwrap();
+    drop(first);
+    assert_eq!(second.wait().unwrap().1, b"0123");
+    assert_eq!(file.cursor().unwrap(), 4);
+    // To the end, whose buffer grows.
+    let first = settled(&mut scheduler);
+    let second = file.read_to_end(b"rest: ".to_vec()).submit().unwrap();
+    drop(first);
+    assert_eq!(second.wait().unwrap(), (6, b"rest: 456789".to_vec()));
+    assert_eq!(file.cursor().unwrap(), 10);
 }
 
 fn a_cursor_read_dropped_after_it_settled_gives_its_bytes_to_the_next(setup: &Setup) {

@@ -1,18 +1,24 @@
 //! Tests of the model: deliberate defects in the engine, each found within a stated number of programs.
 
 #[allow(dead_code, reason = "shared with the model itself")]
+mod diary;
+#[allow(dead_code, reason = "shared with the model itself")]
+mod draw;
+#[allow(dead_code, reason = "shared with the model itself")]
+mod held;
+#[allow(dead_code, reason = "shared with the model itself")]
+mod judge;
+#[allow(dead_code, reason = "shared with the model itself")]
 mod program;
 #[allow(dead_code, reason = "shared with the model itself")]
 mod reference;
 #[allow(dead_code, reason = "shared with the model itself")]
 mod run;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use corella::planted::{Defect, plant};
 
+use judge::{Machine, verdict};
 use program::Program;
-use run::{Machine, run};
 
 /// Programs within which each is found.
 const SEEDS: u64 = 500;
@@ -23,16 +29,9 @@ fn found_by(defect: Option<Defect>) -> Option<(u64, String)> {
     (0..SEEDS).find_map(|seed| {
         let program = Program::draw(seed, 100);
         plant(defect);
-        let verdict = catch_unwind(AssertUnwindSafe(|| run(&program, &Machine::Simulated)));
+        let verdict = verdict(&program, &Machine::Simulated);
         plant(None);
-        match verdict {
-            Ok(Ok(_)) => None,
-            Ok(Err(why)) => Some((seed, why)),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-                Some((seed, text.unwrap_or("?").to_string()))
-            }
-        }
+        verdict.err().map(|why| (seed, why))
     })
 }
 

@@ -1,57 +1,60 @@
-//! Random programs: what they do as plain data, how they are drawn from a seed, and how a failing one is made short.
+//! Random programs as plain data, how they are shown, and how a failing one is made short. `draw` draws them.
 
 use std::fmt;
-
-/// Random numbers from a seed (SplitMix64), so that a seed means the same for ever.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed ^ 0x5851_f42d_4c95_7f2d)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    pub fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    /// One of these, by weight.
-    fn pick<T: Copy>(&mut self, choices: &[(usize, T)]) -> T {
-        let mut left = self.below(choices.iter().map(|(weight, _)| weight).sum());
-        for (weight, choice) in choices {
-            if left < *weight {
-                return *choice;
-            }
-            left -= weight;
-        }
-        unreachable!("the weights sum up")
-    }
-}
 
 /// An operation on a file. Lengths and places are small, so that ranges meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileOp {
-    ReadAt { place: u64, length: usize },
+    ReadAt { place: u64, length: usize, unordered: bool },
     ReadExactAt { place: u64, length: usize },
+    ReadToEndAt { place: u64 },
     Read { length: usize },
-    WriteAt { place: u64, length: usize },
+    ReadExact { length: usize },
+    ReadToEnd,
+    WriteAt { place: u64, length: usize, unordered: bool },
     Write { length: usize },
     Seek { place: u64 },
+    SeekBy { offset: i64 },
+    SeekFromEnd { offset: i64 },
     Truncate { length: u64 },
+    Allocate { place: u64, length: u64 },
     Stat,
     Sync,
     Barrier,
+}
+
+impl FileOp {
+    pub fn is_write(self) -> bool {
+        matches!(self, FileOp::Write { .. } | FileOp::WriteAt { .. })
+    }
+
+    /// Uses the handle's cursor, or moves it.
+    pub fn uses_cursor(self) -> bool {
+        matches!(
+            self,
+            FileOp::Read { .. }
+                | FileOp::ReadExact { .. }
+                | FileOp::ReadToEnd
+                | FileOp::Write { .. }
+                | FileOp::Seek { .. }
+                | FileOp::SeekBy { .. }
+                | FileOp::SeekFromEnd { .. }
+        )
+    }
+
+    /// Reads at the cursor.
+    pub fn reads_on(self) -> bool {
+        matches!(self, FileOp::Read { .. } | FileOp::ReadExact { .. } | FileOp::ReadToEnd)
+    }
+
+    /// May change how long the file is otherwise than by writing.
+    pub fn sets_length(self) -> bool {
+        matches!(self, FileOp::Truncate { .. } | FileOp::Allocate { .. })
+    }
+
+    pub fn is_barrier(self) -> bool {
+        self.sets_length() || matches!(self, FileOp::Sync | FileOp::Barrier)
+    }
 }
 
 /// An operation on one end of a connection.
@@ -60,12 +63,79 @@ pub enum SocketOp {
     Send { length: usize },
     Receive { length: usize },
     ReceiveExact { length: usize },
+    ReceiveToEnd,
+    ShutDownWrites,
+    Barrier,
+}
+
+impl SocketOp {
+    pub fn receives(self) -> bool {
+        matches!(self, SocketOp::Receive { .. } | SocketOp::ReceiveExact { .. } | SocketOp::ReceiveToEnd)
+    }
+}
+
+/// One of the program's handles, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    File(usize),
+    /// One end of a connection; its neighbour (`^ 1`) is the other.
+    End(usize),
+    Listener(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    File { file: usize, op: FileOp },
-    Socket { end: usize, op: SocketOp },
+    File {
+        file: usize,
+        op: FileOp,
+    },
+    Socket {
+        end: usize,
+        op: SocketOp,
+    },
+    Accept {
+        listener: usize,
+    },
+    /// To a listener, by its address or by its machine's name.
+    Connect {
+        listener: usize,
+        by_name: bool,
+    },
+    Close {
+        place: Place,
+        now: bool,
+    },
+}
+
+impl Verb {
+    /// The handle that it is on; a connect makes its own.
+    pub fn place(self) -> Option<Place> {
+        match self {
+            Verb::File { file, .. } => Some(Place::File(file)),
+            Verb::Socket { end, .. } => Some(Place::End(end)),
+            Verb::Accept { listener } => Some(Place::Listener(listener)),
+            Verb::Close { place, .. } => Some(place),
+            Verb::Connect { .. } => None,
+        }
+    }
+
+    /// Whether a close of its handle cancels it.
+    pub fn ends_at_close(self) -> bool {
+        match self {
+            Verb::File { op, .. } => {
+                op.reads_on()
+                    || matches!(op, FileOp::ReadAt { .. } | FileOp::ReadExactAt { .. } | FileOp::ReadToEndAt { .. })
+            }
+            Verb::Socket { op, .. } => op.receives(),
+            Verb::Accept { .. } => true,
+            Verb::Connect { .. } | Verb::Close { .. } => false,
+        }
+    }
+
+    /// Whether it ends by itself, whatever others do.
+    pub fn ends_by_itself(self) -> bool {
+        matches!(self, Verb::File { .. } | Verb::Close { place: Place::File(_), .. })
+    }
 }
 
 /// How an outcome is taken.
@@ -76,6 +146,10 @@ pub enum Taking {
     DirectCallback,
     /// By a task that awaits it.
     Task,
+    /// As a future that the program holds, polled once.
+    Future,
+    /// As a host does that turns the scheduler itself: here and now if that needs no waiting, or by callback.
+    FinishOrCallback,
     /// Blocking, on files only: nobody may ever send.
     Wait,
 }
@@ -96,6 +170,8 @@ pub enum Step {
         verb: Verb,
         taking: Taking,
         stop: Stop,
+        /// Of how many buffers it moves the bytes; one is none of a list's.
+        parts: usize,
     },
     /// One turn that does not wait.
     Poll,
@@ -108,117 +184,73 @@ pub enum Step {
     /// All of them, the newest first.
     DropAllStatuses,
     TakeStatus(usize),
+    /// Has a callback take it after all.
+    CallBackStatus(usize),
+    /// Has a task take it after all.
+    AwaitStatus(usize),
+    /// Of the futures held.
+    PollFuture(usize),
+    DropFuture(usize),
     /// Ends a task where it stands, with what it awaits.
     KillTask(usize),
+    /// One more clone of a handle.
+    Clone(Place),
+    /// One clone less; the last closes it in the background.
+    Drop(Place),
+    /// Nothing arrives any more, on a simulated machine.
+    Partition,
+    Heal,
 }
 
 /// A program with the machine that it runs on.
 #[derive(Clone)]
 pub struct Program {
     pub seed: u64,
+    /// The last is the program's standard input and the one before it its standard output, if `shares` and on a
+    /// simulated machine.
     pub files: usize,
+    pub shares: bool,
     pub appends: bool,
+    /// Files may change their lengths otherwise than by writes; then no positioned write is unordered or unseen.
+    pub sets_lengths: bool,
     pub connections: usize,
+    pub listeners: usize,
     pub depth: usize,
     /// Small ones make senders wait.
     pub window: usize,
     /// In per cent.
     pub short_transfers: usize,
     pub delays: usize,
+    pub slow_readers: usize,
     pub disk_errors: usize,
+    pub resets: usize,
+    pub disk_is_small: bool,
+    /// How many descriptors beyond those open at the beginning.
+    pub descriptors: usize,
+    pub queue_entries: usize,
     pub steps: Vec<Step>,
 }
 
 pub const TOKENS: usize = 4;
 
 impl Program {
-    /// The program of a seed: its shape is drawn first, so that seeds differ in kind and not only in detail.
-    pub fn draw(seed: u64, steps: usize) -> Program {
-        let mut random = Random::new(seed);
-        let mut program = Program {
-            seed,
-            files: 1 + random.below(3),
-            appends: random.chance(20),
-            connections: random.below(3),
-            depth: random.pick(&[(3, 1), (3, 2), (2, 4), (4, 1000)]),
-            window: random.pick(&[(2, 4096), (1, 1 << 16)]),
-            short_transfers: random.pick(&[(2, 0), (2, 30), (1, 90)]),
-            delays: random.pick(&[(2, 0), (1, 20)]),
-            disk_errors: random.pick(&[(3, 0), (1, 10)]),
-            steps: Vec::new(),
-        };
-        if program.depth < steps {
-            // A receive that nobody answers would hold the only place at the OS for good.
-            program.connections = 0;
-        }
-        // How often each thing happens in this program.
-        let weights: Vec<usize> = (0..12).map(|_| 1 + random.below(8)).collect();
-        let stops = random.pick(&[(1, 0), (1, 20), (1, 60)]);
-        for _ in 0..steps {
-            let step = program.draw_step(&mut random, &weights, stops);
-            program.steps.push(step);
-        }
-        program
+    /// Whether the queue takes in less than the program may have in flight: what may never end needs a deadline then.
+    pub fn is_shallow(&self) -> bool {
+        self.depth < 100
     }
 
-    fn draw_step(&self, random: &mut Random, weights: &[usize], stops: usize) -> Step {
-        if random.chance(30) {
-            let number = random.below(64);
-            return random.pick(&[
-                (weights[0] * 2, Step::Poll),
-                (weights[1], Step::Turn(1 + number as u64 * 10)),
-                (1, Step::CancelToken(number % TOKENS)),
-                (2, Step::CancelStatus(number)),
-                (2, Step::DropStatus(number)),
-                (1, Step::DropAllStatuses),
-                (4, Step::TakeStatus(number)),
-                (1, Step::KillTask(number)),
-            ]);
-        }
-        let (little, much) = (1 + random.below(16), 1 + random.below(200));
-        let length = random.pick(&[(1, 0), (4, little), (2, much)]);
-        let place = random.below(100) as u64;
-        let on_socket = self.connections > 0 && random.chance(40);
-        let verb = match on_socket {
-            false => {
-                let write_at = if self.appends { 0 } else { weights[4] };
-                let op = random.pick(&[
-                    (weights[2], FileOp::ReadAt { place, length }),
-                    (1, FileOp::ReadExactAt { place, length }),
-                    (weights[3], FileOp::Read { length }),
-                    (write_at, FileOp::WriteAt { place, length }),
-                    (weights[5], FileOp::Write { length }),
-                    (1, FileOp::Seek { place }),
-                    (1, FileOp::Truncate { length: place }),
-                    (1, FileOp::Stat),
-                    (1, FileOp::Sync),
-                    (1, FileOp::Barrier),
-                ]);
-                Verb::File { file: random.below(self.files), op }
-            }
-            true => {
-                let large = if random.chance(20) { length * 100 } else { length };
-                let op = random.pick(&[
-                    (weights[6], SocketOp::Send { length: large }),
-                    (weights[7], SocketOp::Receive { length: length.max(1) }),
-                    (weights[8] / 2, SocketOp::ReceiveExact { length: length.max(1) }),
-                ]);
-                Verb::Socket { end: random.below(2 * self.connections), op }
-            }
-        };
-        let taking = random.pick(&[
-            (weights[9], Taking::Status),
-            (weights[10], Taking::Callback),
-            (2, Taking::DirectCallback),
-            (weights[11], Taking::Task),
-            (usize::from(!on_socket), Taking::Wait),
-        ]);
-        let stop = match random.chance(stops) {
-            true if random.chance(50) => Stop::Deadline(random.below(400) as u64),
-            true => Stop::Token(random.below(TOKENS)),
-            false => Stop::Nothing,
-        };
-        Step::Do { verb, taking, stop }
+    /// The number of the file that is standard input; the one before is standard output.
+    pub fn shared_input(&self) -> Option<usize> {
+        self.shares.then_some(self.files - 1)
+    }
+
+    pub fn is_shared(&self, file: usize) -> bool {
+        self.shares && file + 2 >= self.files
+    }
+
+    /// Whether a step like this is in it.
+    pub fn has(&self, is_it: impl Fn(Verb) -> bool) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Do { verb, .. } if is_it(*verb)))
     }
 
     /// A shorter program that fails as well: pieces are left out as long as it does.
@@ -243,16 +275,24 @@ impl Program {
 
 impl fmt::Display for Program {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Program { seed, files, appends, connections, depth, window, short_transfers, delays, disk_errors, steps } =
-            self;
         writeln!(
             out,
-            "seed {seed}: {files} files (append mode: {appends}), {connections} connections, depth {depth},"
+            "seed {}: {} files (shared: {}, append mode: {}), {} connections, {} listeners, depth {}, window {},",
+            self.seed, self.files, self.shares, self.appends, self.connections, self.listeners, self.depth, self.window
         )?;
         writeln!(
             out,
-            "window {window}, faults in per cent: short {short_transfers}, late {delays}, EIO {disk_errors}"
+            "faults in per cent: short {}, late {}, slow readers {}, EIO {}, resets {}; small disk: {}, {} descriptors \
+             more, {} queue entries",
+            self.short_transfers,
+            self.delays,
+            self.slow_readers,
+            self.disk_errors,
+            self.resets,
+            self.disk_is_small,
+            self.descriptors,
+            self.queue_entries
         )?;
-        steps.iter().enumerate().try_for_each(|(number, step)| writeln!(out, "  {number}: {step:?}"))
+        self.steps.iter().enumerate().try_for_each(|(number, step)| writeln!(out, "  {number}: {step:?}"))
     }
 }

@@ -1,155 +1,57 @@
-//! Runs a program on a machine, writes down what it saw, and has the reference judge it.
+//! Runs a program on a machine and writes down what it saw.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io::SeekFrom;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corella::{
-    Action, CancelToken, Error, ErrorKind, Failed, Faults, File, Io, JoinHandle, Moved, OpenOptions, Operation,
-    Scheduler, SchedulerBuilder, Shutdown, Simulation, Socket, Status,
+    Action, Begun, CancelToken, File, Io, JoinHandle, Listener, Operation, Scheduler, Shutdown, Simulation, Socket,
 };
 
-use crate::program::{FileOp, Program, SocketOp, Step, Stop, TOKENS, Taking, Verb};
-use crate::reference::{FileReference, Outcome, Record, check_stream};
+use crate::diary::{
+    Diary, Outcome, Record, of_accept, of_connect, of_list_read, of_plain, of_read, of_seek, of_stat, of_write,
+    port_of_accepted,
+};
+use crate::held::{Convert, Held, HeldFuture, HeldOperation, HeldStatus};
+use crate::program::{FileOp, Place, Program, SocketOp, Step, Stop, Taking, Verb};
 
-/// What files hold before the program begins: more than its positioned writes reach.
-const CONTENT: [u8; 300] = [0xee; 300];
+/// How long what a real machine does may take in the end.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The machine that a program runs on.
-pub enum Machine {
-    Simulated,
-    /// With the builder's backend, and a folder for its files.
-    Real(SchedulerBuilder, PathBuf),
-}
+/// The name that a simulated machine's listeners go by; a real one's go by that of the local host.
+pub const NAME: &str = "server";
 
-/// What the program has seen so far.
+/// What was left when all the program's own operations were over.
 #[derive(Default)]
-struct Diary {
-    /// Counts submissions and deliveries.
-    moment: Cell<u64>,
-    /// Where time is the machine's, and says something.
-    time: Option<Io>,
-    records: RefCell<Vec<Record<Verb>>>,
-}
-
-impl Diary {
-    fn next_moment(&self) -> u64 {
-        self.moment.set(self.moment.get() + 1);
-        self.moment.get()
-    }
-
-    fn submitted(&self, index: usize) {
-        let record = &mut self.records.borrow_mut()[index];
-        record.submitted = self.next_moment();
-        record.due_at = record.deadline.zip(self.time.as_ref()).map(|(deadline, io)| io.now() + deadline);
-    }
-
-    fn delivered(&self, index: usize, outcome: Outcome) {
-        let record = &mut self.records.borrow_mut()[index];
-        assert!(record.outcome.is_none(), "delivered twice: {record:?}, {outcome:?}");
-        record.delivered = Some(self.next_moment());
-        record.outcome = Some(outcome);
-        record.delivered_at = self.time.as_ref().map(Io::now);
-    }
-
-    /// Its status is dropped: it goes on.
-    fn let_go(&self, index: usize, cannot_fail: bool) {
-        let record = &mut self.records.borrow_mut()[index];
-        let is_write = matches!(record.op, Verb::File { op: FileOp::WriteAt { .. }, .. });
-        record.outcome = match is_write && cannot_fail && !record.may_stop {
-            true => Some(Outcome::Number(record.content.len() as u64)),
-            false => Some(Outcome::Unseen),
-        };
-    }
-
-    fn given_up(&self, index: usize) {
-        let record = &mut self.records.borrow_mut()[index];
-        if record.outcome.is_none() {
-            record.outcome = Some(Outcome::Unseen);
-        }
-    }
-}
-
-/// A status of any type.
-trait Held {
-    fn is_settled(&self) -> bool;
-    fn cancel(&self);
-    fn take(self: Box<Self>) -> Option<Outcome>;
-}
-
-struct HeldStatus<A: Action> {
-    status: Status<A>,
-    convert: fn(Result<A::Output, A::Error>) -> Outcome,
-}
-
-impl<A: Action> Held for HeldStatus<A> {
-    fn is_settled(&self) -> bool {
-        self.status.is_settled()
-    }
-
-    fn cancel(&self) {
-        self.status.cancel();
-    }
-
-    fn take(self: Box<Self>) -> Option<Outcome> {
-        Some((self.convert)(self.status.take().ok()?))
-    }
-}
-
-fn of_read(outcome: Result<(usize, Vec<u8>), Failed<Vec<u8>>>) -> Outcome {
-    match outcome {
-        Ok((count, mut bytes)) => {
-            bytes.truncate(count);
-            Outcome::Bytes(bytes)
-        }
-        Err(failed) => {
-            let Failed { error, buffer, moved, .. } = failed;
-            let bytes = buffer[..moved.bytes() as usize].to_vec();
-            Outcome::Failed { kind: error.kind(), os_code: error.os_code(), moved, bytes }
-        }
-    }
-}
-
-fn of_write(outcome: Result<(usize, Vec<u8>), Failed<Vec<u8>>>) -> Outcome {
-    match outcome {
-        Ok((count, _)) => Outcome::Number(count as u64),
-        Err(Failed { error, moved, .. }) => {
-            Outcome::Failed { kind: error.kind(), os_code: error.os_code(), moved, bytes: Vec::new() }
-        }
-    }
-}
-
-fn of_error(error: Error) -> Outcome {
-    Outcome::Failed { kind: error.kind(), os_code: error.os_code(), moved: Moved::NotStarted, bytes: Vec::new() }
-}
-
-fn of_plain(outcome: Result<(), Error>) -> Outcome {
-    outcome.map_or_else(of_error, |()| Outcome::Number(0))
-}
-
-fn of_seek(outcome: Result<u64, Error>) -> Outcome {
-    outcome.map_or_else(of_error, Outcome::Number)
-}
-
-fn of_stat(outcome: Result<corella::Metadata, Error>) -> Outcome {
-    outcome.map_or_else(of_error, |metadata| Outcome::Number(metadata.size))
+pub struct Rests {
+    /// Bytes, for each end of a connection.
+    pub bytes: Vec<Vec<u8>>,
+    /// Ports of the clients of connections, for each listener.
+    pub connections: Vec<Vec<u64>>,
 }
 
 /// A running program.
-struct Run<'a> {
-    program: &'a Program,
-    scheduler: &'a mut Scheduler,
-    io: Io,
-    files: Vec<File>,
-    ends: Vec<Socket>,
-    tokens: Vec<CancelToken>,
-    diary: Rc<Diary>,
-    statuses: Vec<(usize, Box<dyn Held>)>,
-    tasks: Vec<(usize, JoinHandle<()>)>,
+pub struct Run<'a> {
+    pub program: &'a Program,
+    pub scheduler: &'a mut Scheduler,
+    /// The machine, if it is a simulated one.
+    pub simulation: Option<&'a Simulation>,
+    pub io: Io,
+    /// With their clones.
+    pub files: Vec<Vec<File>>,
+    pub ends: Vec<Vec<Socket>>,
+    pub listeners: Vec<Vec<Listener>>,
+    pub addresses: Vec<SocketAddr>,
+    pub tokens: Vec<CancelToken>,
+    pub diary: Rc<Diary>,
+    pub statuses: Vec<(usize, Box<dyn Held>)>,
+    pub futures: Vec<(usize, Box<dyn HeldFuture>)>,
+    pub tasks: Vec<(usize, JoinHandle<()>)>,
     /// Each message differs from its neighbours.
-    messages: u8,
+    pub messages: u8,
 }
 
 impl Run<'_> {
@@ -158,44 +60,104 @@ impl Run<'_> {
         (0..length).map(|place| self.messages.wrapping_mul(37).wrapping_add((place as u8).wrapping_mul(11))).collect()
     }
 
-    fn step(&mut self, step: Step) {
+    pub fn step(&mut self, step: Step) {
         match step {
-            Step::Do { verb, taking, stop } => self.begin(verb, taking, stop),
+            Step::Do { verb, taking, stop, parts } => self.begin(verb, taking, stop, parts),
             Step::Poll => drop(self.scheduler.poll().unwrap()),
             Step::Turn(microseconds) => self.scheduler.run_for(Duration::from_micros(microseconds)).unwrap(),
             Step::CancelToken(number) => self.tokens[number].cancel(),
-            Step::CancelStatus(number) => {
-                if !self.statuses.is_empty() {
-                    let (index, status) = &self.statuses[number % self.statuses.len()];
-                    self.diary.records.borrow_mut()[*index].may_stop = true;
-                    status.cancel();
-                }
-            }
-            Step::DropStatus(number) => {
-                if !self.statuses.is_empty() {
-                    self.drop_status(number % self.statuses.len());
-                }
-            }
             Step::DropAllStatuses => (0..self.statuses.len()).rev().for_each(|place| self.drop_status(place)),
-            Step::TakeStatus(number) => {
+            Step::CancelStatus(number)
+            | Step::DropStatus(number)
+            | Step::TakeStatus(number)
+            | Step::CallBackStatus(number)
+            | Step::AwaitStatus(number) => {
                 if !self.statuses.is_empty() {
-                    let place = number % self.statuses.len();
-                    if self.statuses[place].1.is_settled() {
-                        let (index, status) = self.statuses.remove(place);
-                        self.diary.delivered(index, status.take().unwrap());
-                    }
+                    self.step_with_status(step, number % self.statuses.len());
                 }
             }
-            Step::KillTask(number) => {
-                if !self.tasks.is_empty() {
-                    let place = number % self.tasks.len();
-                    if self.may_go_unseen(self.tasks[place].0) {
-                        let (index, task) = self.tasks.remove(place);
-                        self.diary.given_up(index);
-                        task.kill();
-                    }
+            Step::PollFuture(number) if !self.futures.is_empty() => {
+                let place = number % self.futures.len();
+                if let Some(outcome) = self.futures[place].1.poll() {
+                    self.diary.delivered(self.futures.remove(place).0, outcome);
                 }
             }
+            Step::DropFuture(number) if !self.futures.is_empty() => {
+                let place = number % self.futures.len();
+                if self.may_go_unseen(self.futures[place].0) {
+                    let (index, future) = self.futures.remove(place);
+                    self.diary.given_up(index);
+                    drop(future);
+                }
+            }
+            Step::KillTask(number) if !self.tasks.is_empty() => {
+                let place = number % self.tasks.len();
+                if self.may_go_unseen(self.tasks[place].0) {
+                    let (index, task) = self.tasks.remove(place);
+                    self.diary.given_up(index);
+                    task.kill();
+                }
+            }
+            Step::PollFuture(_) | Step::DropFuture(_) | Step::KillTask(_) => {}
+            Step::Clone(place) => self.clone_handle(place),
+            Step::Drop(place) => self.drop_clone(place),
+            Step::Partition => {
+                let machine = "10.0.0.1".parse().unwrap();
+                self.simulation.into_iter().for_each(|simulation| simulation.partition(machine, machine));
+            }
+            Step::Heal => self.simulation.into_iter().for_each(Simulation::heal),
+        }
+    }
+
+    fn step_with_status(&mut self, step: Step, place: usize) {
+        match step {
+            Step::CancelStatus(_) => {
+                let (index, status) = &self.statuses[place];
+                self.diary.may_stop(*index);
+                status.cancel();
+            }
+            Step::DropStatus(_) => self.drop_status(place),
+            Step::TakeStatus(_) if self.statuses[place].1.is_settled() => {
+                let (index, status) = self.statuses.remove(place);
+                self.diary.delivered(index, status.take().unwrap());
+            }
+            Step::CallBackStatus(_) => {
+                let (index, status) = self.statuses.remove(place);
+                status.call_back(Rc::clone(&self.diary), index);
+            }
+            Step::AwaitStatus(_) => {
+                let (index, status) = self.statuses.remove(place);
+                let task = self.io.spawn(status.into_task(Rc::clone(&self.diary), index));
+                self.tasks.push((index, task.unwrap()));
+            }
+            _ => {}
+        }
+    }
+
+    fn clone_handle(&mut self, place: Place) {
+        fn one_more<T: Clone>(clones: &mut Vec<T>) {
+            clones.extend(clones.first().cloned());
+        }
+        match place {
+            Place::File(file) => one_more(&mut self.files[file]),
+            Place::End(end) => one_more(&mut self.ends[end]),
+            Place::Listener(listener) => one_more(&mut self.listeners[listener]),
+        }
+    }
+
+    fn drop_clone(&mut self, place: Place) {
+        let left = match place {
+            Place::File(file) => self.files[file].len(),
+            Place::End(end) => self.ends[end].len(),
+            Place::Listener(listener) => self.listeners[listener].len(),
+        };
+        if left == 1 {
+            self.diary.dropped(place);
+        }
+        match place {
+            Place::File(file) => drop(self.files[file].pop()),
+            Place::End(end) => drop(self.ends[end].pop()),
+            Place::Listener(listener) => drop(self.listeners[listener].pop()),
         }
     }
 
@@ -203,7 +165,7 @@ impl Run<'_> {
     fn drop_status(&mut self, place: usize) {
         if self.may_go_unseen(self.statuses[place].0) {
             let (index, status) = self.statuses.remove(place);
-            self.diary.let_go(index, self.program.disk_errors == 0);
+            self.diary.let_go(index, self.program.disk_errors == 0 && !self.program.disk_is_small);
             drop(status);
         }
     }
@@ -215,102 +177,164 @@ impl Run<'_> {
         let is_later = |record: &&Record<Verb>| {
             record.submitted > records[index].submitted && record.outcome != Some(Outcome::Unseen)
         };
-        let later = || records.iter().filter(is_later);
+        // One that has not got anything yet gets it; a write has gone on.
+        let is_empty_handed = |number: usize| {
+            records[number].op.ends_at_close()
+                && records[number].taking == Taking::Status
+                && records[number].outcome.is_none()
+                && self.statuses.iter().any(|(other, status)| *other == number && !status.is_settled())
+        };
+        let later = |is_it: &dyn Fn(Verb) -> bool| {
+            let mut records = records.iter().enumerate();
+            records.any(|(number, record)| is_later(&record) && is_it(record.op) && !is_empty_handed(number))
+        };
         match records[index].op {
-            Verb::File { op: FileOp::Write { .. } | FileOp::Truncate { .. } | FileOp::Seek { .. }, .. } => false,
-            // Without a truncate it is inside what the file holds from the beginning.
-            Verb::File { op: FileOp::WriteAt { .. }, .. } => {
-                let is_truncate =
-                    |step: &Step| matches!(step, Step::Do { verb: Verb::File { op: FileOp::Truncate { .. }, .. }, .. });
-                !self.program.steps.iter().any(is_truncate)
-            }
+            // Without such operations it is inside what the file holds from the beginning.
+            Verb::File { op: FileOp::WriteAt { .. }, .. } => !self.program.has(|verb| match verb {
+                Verb::File { op, .. } => op.sets_length(),
+                _ => false,
+            }),
             // What it read is the next one's, unless that has gone on from behind it.
-            Verb::File { file, op: FileOp::Read { .. } } => !later().any(|record| {
-                matches!(record.op, Verb::File { file: other, op } if other == file
-                    && matches!(op, FileOp::Read { .. } | FileOp::Write { .. } | FileOp::Seek { .. }))
-            }),
-            Verb::File { .. } | Verb::Socket { op: SocketOp::Send { .. }, .. } => true,
+            Verb::File { file, op } if op.reads_on() => {
+                !later(&|verb| matches!(verb, Verb::File { file: other, op } if other == file && op.uses_cursor()))
+            }
+            Verb::File { op, .. } => !op.is_write() && !op.uses_cursor() && !op.sets_length(),
             // What it got goes to the next, which must not have got what came after.
-            Verb::Socket { end, .. } => !later().any(|record| {
-                matches!(record.op, Verb::Socket { end: other, op } if other == end
-                    && !matches!(op, SocketOp::Send { .. }))
-            }),
+            Verb::Socket { end, op } if op.receives() => {
+                !later(&|verb| matches!(verb, Verb::Socket { end: other, op } if other == end && op.receives()))
+            }
+            Verb::Accept { listener } => {
+                !later(&|verb| matches!(verb, Verb::Accept { listener: other } if other == listener))
+            }
+            Verb::Socket { .. } | Verb::Connect { .. } | Verb::Close { .. } => true,
         }
     }
 
-    fn begin(&mut self, verb: Verb, taking: Taking, stop: Stop) {
+    fn begin(&mut self, verb: Verb, taking: Taking, stop: Stop, parts: usize) {
         let index = self.diary.records.borrow().len();
+        let is_there = match verb {
+            Verb::File { file, .. } | Verb::Close { place: Place::File(file), .. } => !self.files[file].is_empty(),
+            Verb::Socket { end, .. } | Verb::Close { place: Place::End(end), .. } => !self.ends[end].is_empty(),
+            Verb::Accept { listener } | Verb::Close { place: Place::Listener(listener), .. } => {
+                !self.listeners[listener].is_empty()
+            }
+            Verb::Connect { .. } => true,
+        };
+        if !is_there {
+            return;
+        }
         let content = match verb {
             Verb::File { op: FileOp::WriteAt { length, .. } | FileOp::Write { length }, .. }
             | Verb::Socket { op: SocketOp::Send { length }, .. } => self.content(length),
             _ => Vec::new(),
         };
-        let may_stop = stop != Stop::Nothing;
-        // A status is taken when the program likes, so its time says nothing.
-        let deadline = match stop {
-            Stop::Deadline(microseconds) if taking != Taking::Status => Some(Duration::from_micros(microseconds)),
-            _ => None,
-        };
-        let record = Record {
-            op: verb,
-            submitted: 0,
-            delivered: None,
-            may_stop,
-            deadline,
-            due_at: None,
-            delivered_at: None,
-            outcome: None,
-            content: content.clone(),
-        };
+        let mut record = Record::new(verb, taking, content.clone());
+        record.may_stop = stop != Stop::Nothing;
+        // A status or future is taken when the program likes, so its time says nothing.
+        let is_prompt = !matches!(taking, Taking::Status | Taking::Future);
+        if let (Stop::Deadline(microseconds), true) = (stop, is_prompt) {
+            record.deadline = Some(Duration::from_micros(microseconds));
+        }
         self.diary.records.borrow_mut().push(record);
+        let begin = Begin { index, taking, stop, parts };
         match verb {
-            Verb::File { file, op } => {
-                let file = self.files[file].clone();
-                match op {
-                    FileOp::ReadAt { place, length } => {
-                        self.start(index, file.read_at(vec![0; length], place), of_read, taking, stop);
-                    }
-                    FileOp::ReadExactAt { place, length } => {
-                        self.start(index, file.read_exact_at(vec![0; length], place), of_read, taking, stop);
-                    }
-                    FileOp::Read { length } => self.start(index, file.read(vec![0; length]), of_read, taking, stop),
-                    FileOp::WriteAt { place, .. } => {
-                        self.start(index, file.write_at(content, place), of_write, taking, stop);
-                    }
-                    FileOp::Write { .. } => self.start(index, file.write(content), of_write, taking, stop),
-                    FileOp::Seek { place } => {
-                        let to = std::io::SeekFrom::Start(place);
-                        self.start(index, file.seek(to), of_seek, taking, stop);
-                    }
-                    FileOp::Truncate { length } => self.start(index, file.truncate(length), of_plain, taking, stop),
-                    FileOp::Stat => self.start(index, file.stat(), of_stat, taking, stop),
-                    FileOp::Sync => self.start(index, file.sync(), of_plain, taking, stop),
-                    FileOp::Barrier => self.start(index, file.barrier(), of_plain, taking, stop),
-                }
+            Verb::File { file, op } => self.begin_on_file(begin, file, op, content),
+            Verb::Socket { end, op } => self.begin_on_socket(begin, end, op, content),
+            Verb::Accept { listener } => {
+                let clones = &self.listeners[listener];
+                let accept = clones[index % clones.len()].accept();
+                self.start(begin, accept, of_accept);
             }
-            Verb::Socket { end, op } => {
-                let socket = self.ends[end].clone();
-                match op {
-                    SocketOp::Send { .. } => self.start(index, socket.send(content), of_write, taking, stop),
-                    SocketOp::Receive { length } => {
-                        self.start(index, socket.recv(vec![0; length]), of_read, taking, stop);
+            Verb::Connect { listener, by_name } => {
+                let address = self.addresses[listener];
+                let connect = match by_name {
+                    true => {
+                        self.io.connect_name(if self.simulation.is_some() { NAME } else { "localhost" }, address.port())
                     }
-                    SocketOp::ReceiveExact { length } => {
-                        self.start(index, socket.recv_exact(vec![0; length]), of_read, taking, stop);
-                    }
-                }
+                    false => self.io.connect(address),
+                };
+                self.start(begin, connect, of_connect);
+            }
+            Verb::Close { place, now } => {
+                let close = match place {
+                    Place::File(file) if now => self.files[file][0].close_now(),
+                    Place::File(file) => self.files[file][0].close(),
+                    Place::End(end) if now => self.ends[end][0].close_now(),
+                    Place::End(end) => self.ends[end][0].close(),
+                    Place::Listener(listener) => self.listeners[listener][0].close(),
+                };
+                self.start(begin, close, of_plain);
             }
         }
     }
 
-    fn start<A: Action>(
-        &mut self,
-        index: usize,
-        operation: Operation<A>,
-        convert: fn(Result<A::Output, A::Error>) -> Outcome,
-        taking: Taking,
-        stop: Stop,
-    ) {
+    fn begin_on_file(&mut self, begin: Begin, file: usize, op: FileOp, content: Vec<u8>) {
+        let clones = &self.files[file];
+        let file = clones[begin.index % clones.len()].clone();
+        match op {
+            FileOp::ReadAt { place, length, unordered: true } => {
+                self.start(begin, file.read_at(vec![0; length], place).unordered(), of_read);
+            }
+            FileOp::ReadAt { place, length, .. } if begin.parts > 1 => {
+                self.start(begin, file.read_at(pieces(vec![0; length], begin.parts), place), of_list_read);
+            }
+            FileOp::ReadAt { place, length, .. } => self.start(begin, file.read_at(vec![0; length], place), of_read),
+            FileOp::ReadExactAt { place, length } if begin.parts > 1 => {
+                self.start(begin, file.read_exact_at(pieces(vec![0; length], begin.parts), place), of_list_read);
+            }
+            FileOp::ReadExactAt { place, length } => {
+                self.start(begin, file.read_exact_at(vec![0; length], place), of_read);
+            }
+            FileOp::ReadToEndAt { place } => self.start(begin, file.read_to_end_at(Vec::new(), place), of_read),
+            FileOp::Read { length } if begin.parts > 1 => {
+                self.start(begin, file.read(pieces(vec![0; length], begin.parts)), of_list_read);
+            }
+            FileOp::Read { length } => self.start(begin, file.read(vec![0; length]), of_read),
+            FileOp::ReadExact { length } => self.start(begin, file.read_exact(vec![0; length]), of_read),
+            FileOp::ReadToEnd => self.start(begin, file.read_to_end(Vec::new()), of_read),
+            FileOp::WriteAt { place, unordered: true, .. } => {
+                self.start(begin, file.write_at(content, place).unordered(), of_write);
+            }
+            FileOp::WriteAt { place, .. } if begin.parts > 1 => {
+                self.start(begin, file.write_at(pieces(content, begin.parts), place), of_write);
+            }
+            FileOp::WriteAt { place, .. } => self.start(begin, file.write_at(content, place), of_write),
+            FileOp::Write { .. } if begin.parts > 1 => {
+                self.start(begin, file.write(pieces(content, begin.parts)), of_write);
+            }
+            FileOp::Write { .. } => self.start(begin, file.write(content), of_write),
+            FileOp::Seek { place } => self.start(begin, file.seek(SeekFrom::Start(place)), of_seek),
+            FileOp::SeekBy { offset } => self.start(begin, file.seek(SeekFrom::Current(offset)), of_seek),
+            FileOp::SeekFromEnd { offset } => self.start(begin, file.seek(SeekFrom::End(offset)), of_seek),
+            FileOp::Truncate { length } => self.start(begin, file.truncate(length), of_plain),
+            FileOp::Allocate { place, length } => self.start(begin, file.allocate(place, length), of_plain),
+            FileOp::Stat => self.start(begin, file.stat(), of_stat),
+            FileOp::Sync => self.start(begin, file.sync(), of_plain),
+            FileOp::Barrier => self.start(begin, file.barrier(), of_plain),
+        }
+    }
+
+    fn begin_on_socket(&mut self, begin: Begin, end: usize, op: SocketOp, content: Vec<u8>) {
+        let clones = &self.ends[end];
+        let socket = clones[begin.index % clones.len()].clone();
+        match op {
+            SocketOp::Send { .. } if begin.parts > 1 => {
+                self.start(begin, socket.send(pieces(content, begin.parts)), of_write);
+            }
+            SocketOp::Send { .. } => self.start(begin, socket.send(content), of_write),
+            SocketOp::Receive { length } if begin.parts > 1 => {
+                self.start(begin, socket.recv(pieces(vec![0; length], begin.parts)), of_list_read);
+            }
+            SocketOp::Receive { length } => self.start(begin, socket.recv(vec![0; length]), of_read),
+            SocketOp::ReceiveExact { length } => self.start(begin, socket.recv_exact(vec![0; length]), of_read),
+            SocketOp::ReceiveToEnd => self.start(begin, socket.recv_to_end(Vec::new()), of_read),
+            SocketOp::ShutDownWrites => self.start(begin, socket.shutdown(Shutdown::Write), of_plain),
+            SocketOp::Barrier => self.start(begin, socket.barrier(), of_plain),
+        }
+    }
+
+    fn start<A: Action>(&mut self, begin: Begin, operation: Operation<A>, convert: Convert<A>) {
+        let Begin { index, taking, stop, .. } = begin;
         let operation = match stop {
             Stop::Nothing => operation,
             Stop::Deadline(microseconds) => operation.deadline(Duration::from_micros(microseconds)),
@@ -318,25 +342,30 @@ impl Run<'_> {
         };
         let diary = Rc::clone(&self.diary);
         let refused = |error: A::Error| match convert(Err(error)) {
-            Outcome::Failed { kind, .. } => Outcome::Refused(kind),
+            Outcome::Failed { kind, os_code, .. } => Outcome::Refused(kind, os_code),
             other => unreachable!("{other:?} is no refusal"),
         };
+        if taking != Taking::Task {
+            diary.submitted(index);
+        }
+        let inside = Rc::clone(&diary);
+        let callback = move |outcome| inside.delivered(index, convert(outcome));
         match taking {
-            Taking::Status => {
-                diary.submitted(index);
-                match operation.submit() {
-                    Ok(status) => self.statuses.push((index, Box::new(HeldStatus { status, convert }))),
-                    Err(error) => diary.delivered(index, refused(error)),
-                }
-            }
+            Taking::Status => match operation.submit() {
+                Ok(status) => self.statuses.push((index, Box::new(HeldStatus { status, convert }))),
+                Err(error) => diary.delivered(index, refused(error)),
+            },
             Taking::Callback | Taking::DirectCallback => {
                 let operation = if taking == Taking::DirectCallback { operation.direct() } else { operation };
-                diary.submitted(index);
-                let inside = Rc::clone(&diary);
-                if let Err(error) = operation.then(move |outcome| inside.delivered(index, convert(outcome))) {
+                if let Err(error) = operation.then(callback) {
                     diary.delivered(index, refused(error));
                 }
             }
+            Taking::FinishOrCallback => match operation.finish_or_then(callback) {
+                Ok(Begun::Finished(outcome)) => diary.delivered(index, convert(outcome)),
+                Ok(Begun::Submitted(_)) => {}
+                Err(error) => diary.delivered(index, refused(error)),
+            },
             Taking::Task => {
                 let task = self.io.spawn(async move {
                     diary.submitted(index);
@@ -344,194 +373,152 @@ impl Run<'_> {
                 });
                 self.tasks.push((index, task.unwrap()));
             }
+            Taking::Future => {
+                let mut future = HeldOperation { operation, convert };
+                match future.poll() {
+                    Some(outcome) => diary.delivered(index, outcome),
+                    None => self.futures.push((index, Box::new(future))),
+                }
+            }
             Taking::Wait => {
-                diary.submitted(index);
                 let outcome = operation.wait();
                 diary.delivered(index, convert(outcome));
             }
         }
     }
 
-    /// Lets everything come to its end; gives what was left in each direction of each connection.
-    fn finish(&mut self) -> Result<Vec<Vec<u8>>, String> {
-        let mut rests: Vec<_> = Vec::new();
-        for end in &self.ends {
-            // Behind what has been submitted, tasks included.
-            let (io, end) = (self.io.clone(), end.clone());
-            let rest = self.io.spawn(async move {
-                io.yield_now().await;
-                let rest = end.recv_to_end(Vec::new()).submit().unwrap();
-                end.shutdown(Shutdown::Write).await.unwrap();
-                rest.await.unwrap().1
-            });
-            rests.push(rest.unwrap());
+    // The end.
+
+    /// Lets everything come to its end; gives what was left.
+    pub fn finish(&mut self) -> Result<Rests, String> {
+        self.simulation.into_iter().for_each(Simulation::heal);
+        for (index, status) in std::mem::take(&mut self.statuses) {
+            status.call_back(Rc::clone(&self.diary), index);
         }
-        let tasks = std::mem::take(&mut self.tasks);
-        let statuses = std::mem::take(&mut self.statuses);
-        let mut left = Vec::new();
-        let all = async {
-            for (_, task) in tasks {
-                let _ = task.await;
-            }
-            for rest in rests {
-                left.push(rest.await.unwrap());
-            }
-        };
-        self.scheduler.block_on(all).map_err(|error| format!("{error}: {:?}", self.scheduler.outstanding()))?;
-        for (index, status) in statuses {
-            while !status.is_settled() {
-                self.scheduler.turn(Duration::from_secs(1)).map_err(|error| error.to_string())?;
-            }
-            self.diary.delivered(index, status.take().unwrap());
+        for (index, future) in std::mem::take(&mut self.futures) {
+            self.io.spawn(future.into_task(Rc::clone(&self.diary), index)).unwrap();
         }
+        let bytes = self.drain_sockets()?;
+        let diary = Rc::clone(&self.diary);
+        self.turn_until(|| diary.is_over(|verb| matches!(verb, Verb::Accept { .. })))?;
+        let connections = self.drain_listeners()?;
+        self.turn_until(|| diary.is_over(|_| false))?;
+        self.tasks.clear();
         self.scheduler.run().map_err(|error| error.to_string())?;
-        Ok(left)
+        Ok(Rests { bytes, connections })
     }
-}
 
-/// Sends and receives of both ends, connected.
-fn connect(scheduler: &mut Scheduler, address: SocketAddr, count: usize, window: usize) -> Vec<Socket> {
-    let io = scheduler.io();
-    let listener = io.listen(address).unwrap();
-    let address = listener.local_address().unwrap();
-    let mut ends = Vec::new();
-    for _ in 0..count {
-        let pair = async { (io.connect(address).submit().unwrap(), listener.accept().await.unwrap()) };
-        let (connect, accepted) = scheduler.block_on(pair).unwrap();
-        let connected = scheduler.block_on(connect).unwrap().unwrap();
-        for end in [connected, accepted] {
-            end.set_receive_buffer(window).unwrap();
-            end.set_send_buffer(window).unwrap();
-            ends.push(end);
-        }
-    }
-    scheduler.block_on(listener.close()).unwrap().unwrap();
-    ends
-}
-
-/// Runs a program; an error says what was wrong. On a simulated machine also gives its history.
-pub fn run(program: &Program, machine: &Machine) -> Result<u64, String> {
-    let simulation = Simulation::new(program.seed);
-    let (mut scheduler, folder, address, errors) = match machine {
-        Machine::Simulated => {
-            let builder = Scheduler::builder().queue_depth(program.depth);
-            let scheduler = builder.build_simulated(&simulation).unwrap();
-            (scheduler, PathBuf::from("/"), "10.0.0.1:0", &[libc::EIO][..])
-        }
-        Machine::Real(builder, folder) => {
-            let scheduler = builder.clone().queue_depth(program.depth).build().unwrap();
-            (scheduler, folder.clone(), "127.0.0.1:0", &[][..])
-        }
-    };
-    let io = scheduler.io();
-    let path = |number: usize| folder.join(format!("file{number}"));
-    let write_file = |path: &Path| match machine {
-        Machine::Simulated => simulation.add_file(path, CONTENT).unwrap(),
-        Machine::Real(..) => std::fs::write(path, CONTENT).unwrap(),
-    };
-    let mode = OpenOptions::new().read(true).write(!program.appends).append(program.appends);
-    let files: Vec<File> = (0..program.files)
-        .map(|number| {
-            write_file(&path(number));
-            scheduler.block_on(io.open(path(number), mode)).unwrap().unwrap()
-        })
-        .collect();
-    let ends = connect(&mut scheduler, address.parse().unwrap(), program.connections, program.window);
-    let mut faults = Faults::default();
-    faults.short_transfers = program.short_transfers as f64 / 100.0;
-    faults.delays = program.delays as f64 / 100.0;
-    faults.disk_errors = program.disk_errors as f64 / 100.0;
-    simulation.set_faults(faults);
-
-    let tokens = (0..TOKENS).map(|_| CancelToken::new()).collect();
-    let time = matches!(machine, Machine::Simulated).then(|| scheduler.io());
-    let diary = Rc::new(Diary { time, ..Diary::default() });
-    let (statuses, tasks) = (Vec::new(), Vec::new());
-    let scheduler_io = scheduler.io();
-    let mut run = Run {
-        program,
-        scheduler: &mut scheduler,
-        io: scheduler_io,
-        files,
-        ends,
-        tokens,
-        diary: Rc::clone(&diary),
-        statuses,
-        tasks,
-        messages: 0,
-    };
-    program.steps.iter().for_each(|step| run.step(*step));
-    let rests = run.finish()?;
-    drop(run);
-    // The handles close in the background.
-    scheduler.run().map_err(|error| error.to_string())?;
-    if !scheduler.outstanding().is_empty() || scheduler.active_tasks() > 0 {
-        return Err(format!("left over: {:?}, {} tasks", scheduler.outstanding(), scheduler.active_tasks()));
-    }
-    simulation.set_faults(Faults::default());
-    drop(scheduler);
-    if simulation.open_descriptors() > 0 {
-        return Err(format!("{} descriptors are left open", simulation.open_descriptors()));
-    }
-    judge(program, &diary, &rests, errors, |number| match machine {
-        Machine::Simulated => simulation.file(path(number)).unwrap(),
-        Machine::Real(..) => std::fs::read(path(number)).unwrap(),
-    })?;
-    Ok(simulation.history())
-}
-
-fn judge(
-    program: &Program,
-    diary: &Diary,
-    rests: &[Vec<u8>],
-    errors: &[i32],
-    content: impl Fn(usize) -> Vec<u8>,
-) -> Result<(), String> {
-    let mut records = diary.records.take();
-    // A task that was killed before its first poll submitted nothing.
-    records.retain(|record| record.submitted > 0);
-    records.sort_by_key(|record| record.submitted);
-    // What a device takes at most once it has begun, and until that is reported.
-    let slack = Duration::from_millis(if program.delays > 0 { 60 } else { 1 });
-    for record in &records {
-        if let (Some(due), Some(delivered)) = (record.due_at, record.delivered_at)
-            && delivered > due + slack
-        {
-            return Err(format!("settled {:?} after its deadline: {record:?}", delivered - due));
-        }
-    }
-    for number in 0..program.files {
-        let mut reference = FileReference::new(&CONTENT, program.appends, errors);
-        for record in &records {
-            if let Verb::File { file, op } = record.op
-                && file == number
-            {
-                reference.check(&with_op(record, op))?;
+    /// Turns until it is so; on a simulated machine there is always something to do, or it will never be.
+    fn turn_until(&mut self, is_so: impl Fn() -> bool) -> Result<(), String> {
+        let start = Instant::now();
+        while !is_so() {
+            let turned = self.scheduler.turn(Duration::from_millis(100));
+            let is_hopeless = self.simulation.is_none() && start.elapsed() > PATIENCE
+                || self.simulation.is_some_and(|_| self.io.now() > Duration::from_secs(3600));
+            if turned.is_err() || is_hopeless {
+                return Err(format!("something never ends: {:?}", self.scheduler.outstanding()));
             }
         }
-        reference.check_content(&content(number))?;
+        Ok(())
     }
-    for end in 0..2 * program.connections {
-        let of = |wanted: usize, sends: bool| -> Vec<Record<SocketOp>> {
-            let of_socket = records.iter().filter_map(|record| match record.op {
-                Verb::Socket { end, op } if end == wanted && matches!(op, SocketOp::Send { .. }) == sends => {
-                    Some(with_op(record, op))
-                }
-                _ => None,
-            });
-            of_socket.collect()
+
+    /// Ends both directions of each connection and receives what is left; behind what has been submitted, tasks
+    /// included.
+    fn drain_sockets(&mut self) -> Result<Vec<Vec<u8>>, String> {
+        let rests = Rc::new(RefCell::new(vec![None; self.ends.len()]));
+        let ends: Vec<Option<Socket>> = self.ends.iter().map(|clones| clones.first().cloned()).collect();
+        let is_shallow = self.program.is_shallow();
+        let io = self.io.clone();
+        let inside = Rc::clone(&rests);
+        let drain = async move |number: usize, end: Option<Socket>| {
+            let left = match end {
+                Some(end) => match end.recv_to_end(Vec::new()).await {
+                    Ok((_, bytes)) => bytes,
+                    Err(failed) => failed.buffer,
+                },
+                None => Vec::new(),
+            };
+            inside.borrow_mut()[number] = Some(left);
         };
-        // Its peer is its neighbour.
-        check_stream(&of(end, true), &of(end ^ 1, false), &rests[end ^ 1])?;
+        let spawned = self.io.spawn(async move {
+            io.yield_now().await;
+            if is_shallow {
+                // One receive would take the place of all others.
+                for end in ends.iter().flatten() {
+                    let _ = end.shutdown(Shutdown::Write).await;
+                }
+                for (number, end) in ends.into_iter().enumerate() {
+                    drain(number, end).await;
+                }
+            } else {
+                for (number, end) in ends.into_iter().enumerate() {
+                    let drain = drain.clone();
+                    let receives = end.clone();
+                    io.spawn(async move { drain(number, receives).await }).unwrap();
+                    if let Some(end) = end {
+                        io.spawn(async move { drop(end.shutdown(Shutdown::Write).await) }).unwrap();
+                    }
+                }
+            }
+        });
+        drop(spawned.unwrap());
+        let seen = Rc::clone(&rests);
+        self.turn_until(move || seen.borrow().iter().all(Option::is_some))?;
+        let rests = rests.take();
+        Ok(rests.into_iter().map(Option::unwrap_or_default).collect())
     }
-    if records.iter().any(|record| record.outcome == Some(Outcome::Refused(ErrorKind::Closed))) {
-        return Err("refused as closed, but nothing was".into());
+
+    /// Accepts what is left at each listener, until every client that is known to be connected has been.
+    fn drain_listeners(&mut self) -> Result<Vec<Vec<u64>>, String> {
+        let rests = Rc::new(RefCell::new(vec![Vec::new(); self.listeners.len()]));
+        for number in 0..self.listeners.len() {
+            let Some(listener) = self.listeners[number].first().cloned().filter(Listener::is_open) else { continue };
+            let accepting = listener.clone();
+            let accepted = Rc::clone(&rests);
+            let drain = self.io.spawn(async move {
+                while let Ok(socket) = accepting.accept().await {
+                    accepted.borrow_mut()[number].push(port_of_accepted(socket));
+                }
+            });
+            let (diary, seen) = (Rc::clone(&self.diary), Rc::clone(&rests));
+            let is_drained = move || {
+                let records = diary.records.borrow();
+                let mut accepted: BTreeSet<u64> = seen.borrow()[number].iter().copied().collect();
+                let numbers = |is_it: &dyn Fn(Verb) -> bool| -> Vec<u64> {
+                    let ours = records.iter().filter(|record| is_it(record.op));
+                    ours.filter_map(|record| match record.outcome {
+                        Some(Outcome::Number(port)) => Some(port),
+                        _ => None,
+                    })
+                    .collect()
+                };
+                accepted.extend(numbers(&|verb| verb == Verb::Accept { listener: number }));
+                let connected = numbers(&|verb| matches!(verb, Verb::Connect { listener, .. } if listener == number));
+                connected.iter().all(|port| accepted.contains(port))
+            };
+            self.turn_until(is_drained)?;
+            self.diary.dropped(Place::Listener(number));
+            let closed = self.scheduler.block_on(listener.close()).map_err(|error| error.to_string())?;
+            closed.map_err(|error| format!("a listener does not close: {error}"))?;
+            self.scheduler.block_on(drain.unwrap()).map_err(|error| error.to_string())?.unwrap();
+        }
+        Ok(rests.take())
     }
-    Ok(())
 }
 
-fn with_op<Op>(record: &Record<Verb>, op: Op) -> Record<Op> {
-    let Record { submitted, delivered, may_stop, deadline, due_at, delivered_at, outcome, content, .. } =
-        record.clone();
-    Record { op, submitted, delivered, may_stop, deadline, due_at, delivered_at, outcome, content }
+/// One operation as it is begun.
+#[derive(Clone, Copy)]
+struct Begin {
+    index: usize,
+    taking: Taking,
+    stop: Stop,
+    parts: usize,
+}
+
+/// Bytes in so many buffers, with an empty one at the end.
+fn pieces(bytes: Vec<u8>, count: usize) -> Vec<Vec<u8>> {
+    let size = bytes.len().div_ceil(count - 1).max(1);
+    let mut list: Vec<Vec<u8>> = bytes.chunks(size).map(<[u8]>::to_vec).collect();
+    list.resize(count, Vec::new());
+    list
 }

@@ -9,6 +9,7 @@
 mod clock;
 mod datagrams;
 mod disk;
+mod effects;
 mod network;
 mod world;
 
@@ -52,10 +53,17 @@ pub struct Faults {
     pub resets: f64,
     /// Datagrams that are lost on their way.
     pub datagram_losses: f64,
+    /// Receives that take up to 50 ms longer, so that the sender meets a full window.
+    pub slow_readers: f64,
     /// Descriptors at once at most; beyond it EMFILE.
     pub descriptors: usize,
     /// Bytes of all files together at most; beyond it ENOSPC.
     pub disk_bytes: u64,
+    /// Requests that the machine takes in between two waits; those beyond begin later, batch by batch.
+    pub queue_entries: usize,
+    /// Operations that the machine does not have, by the first word of their names in errors (`allocate`,
+    /// `sync_data`): they fail with ENOSYS.
+    pub missing_operations: Vec<String>,
 }
 
 impl Default for Faults {
@@ -68,8 +76,11 @@ impl Default for Faults {
             misdirected_writes: 0.0,
             resets: 0.0,
             datagram_losses: 0.0,
+            slow_readers: 0.0,
             descriptors: 1 << 20,
             disk_bytes: u64::MAX,
+            queue_entries: usize::MAX,
+            missing_operations: Vec::new(),
         }
     }
 }
@@ -209,6 +220,24 @@ impl Simulation {
         self.world.borrow_mut().disk.contents(path.as_ref().as_os_str().as_encoded_bytes()).ok()
     }
 
+    /// Has the program's standard input be this file, which is made if need be.
+    ///
+    /// The OS's error for a path that cannot be one.
+    pub fn redirect_stdin(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.redirect(StandardStream::Input, path.as_ref())
+    }
+
+    /// Has what the program writes to its standard output go into this file, which is made if need be.
+    ///
+    /// The OS's error for a path that cannot be one.
+    pub fn redirect_stdout(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.redirect(StandardStream::Output, path.as_ref())
+    }
+
+    fn redirect(&self, stream: StandardStream, path: &Path) -> io::Result<()> {
+        Ok(self.world.borrow_mut().redirect(stream, path.as_os_str().as_encoded_bytes())?)
+    }
+
     /// Puts a file on the disk, safe from crashes, with the directories to it.
     ///
     /// The OS's error for a path that cannot be one.
@@ -272,8 +301,8 @@ impl Simulated {
         if !parts.is_empty() {
             self.lent.insert(token, Lent { parts, written });
         }
-        let has_script = self.world.borrow().script.is_some();
-        let name = if has_script { submission.op.to_string() } else { String::new() };
+        let is_named = self.world.borrow().wants_names();
+        let name = if is_named { submission.op.to_string() } else { String::new() };
         self.world.borrow_mut().begin(Task {
             token,
             name,
@@ -296,6 +325,7 @@ impl Simulated {
 
     /// Moves the clock to what happens next, or to the end of `timeout`.
     pub(super) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
+        self.world.borrow_mut().batch = 0;
         let now = self.world.borrow().now.get();
         let until = match timeout {
             None => u64::MAX,

@@ -534,7 +534,10 @@ impl Network {
             match segment {
                 Segment::Data(bytes) => {
                     socket.arriving_bytes -= bytes.len();
-                    socket.received.extend(bytes);
+                    // Behind a reset nothing is taken in.
+                    if !socket.broken {
+                        socket.received.extend(bytes);
+                    }
                 }
                 Segment::End => socket.at_end = true,
                 Segment::Reset if socket.broken => {}
@@ -640,6 +643,16 @@ mod tests {
         network.arrive(client, 3);
         assert_eq!(network.receive(client, 1), Err(Errno::CONNRESET));
         assert_eq!(network.send(client, b"x", 4, 1), Err(Errno::PIPE));
+    }
+
+    #[test]
+    fn behind_a_reset_nothing_is_taken_in() {
+        let (mut network, client, server) = connected();
+        network.reset(client, 1);
+        assert_eq!(network.send(client, b"late", 1, 1), Ok(Progress::Done(4)));
+        network.arrive(server, 5);
+        assert_eq!(network.receive(server, 10), Err(Errno::CONNRESET));
+        assert_eq!(network.receive(server, 10), Ok(Progress::Done(Vec::new())));
     }
 
     #[test]

@@ -11,35 +11,31 @@ use std::mem::discriminant;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::clock::{Events, Random};
 use super::disk::{Disk, Facts, Inode};
+use super::effects::internet;
 use super::network::{Ask, Network, Progress, SocketId};
 use super::{Faults, InjectedFault as Injected};
 use crate::address::Address;
 use crate::backend::{
-    Arrival, Descriptor, Errno, Fault, Nature, Outcome, RawDescriptor, SocketAnswer, SocketCall, StandardStream, Value,
-    codes, os,
+    Descriptor, Errno, Fault, Nature, Outcome, RawDescriptor, SocketAnswer, SocketCall, StandardStream, Value,
 };
-use crate::fs::{Entry, FileKind, Metadata};
-use crate::op::{Class, Entries, Op, OpenOptions};
+use crate::fs::FileKind;
+use crate::op::{Class, Op, OpenOptions};
 
 /// Nanoseconds that a simulated device takes, at least and at most.
 const DISK_TIME: (u64, u64) = (5_000, 200_000);
-const NETWORK_TIME: (u64, u64) = (10_000, 300_000);
+pub(super) const NETWORK_TIME: (u64, u64) = (10_000, 300_000);
 /// Until the program's side hears of it.
 const REPORT_TIME: (u64, u64) = (0, 20_000);
 /// What a long delay adds.
 const LONG_DELAY: (u64, u64) = (1_000_000, 50_000_000);
 /// What looking costs, so that a program that only looks gets on.
 pub(super) const LOOK_TIME: u64 = 1_000;
-
-/// How far a misdirected write goes astray.
-const SECTOR: u64 = 512;
-
-/// The moment at which simulated time begins, for file times: the first of January 2020.
-const EPOCH: Duration = Duration::from_secs(1_577_836_800);
+/// How much later each further batch begins that the machine's queue has no room for.
+const BATCH_TIME: u64 = 20_000;
 
 /// A simulated descriptor, which closes itself.
 #[derive(Debug)]
@@ -71,10 +67,22 @@ impl Drop for Number {
 
 /// What a descriptor refers to.
 #[derive(Clone, Copy, Debug)]
-enum Object {
-    File { inode: Inode, options: OpenOptions },
+pub(super) enum Object {
+    File {
+        inode: Inode,
+        options: OpenOptions,
+    },
     Socket(SocketId),
     Standard(StandardStream),
+    /// A standard stream that is a file, whose cursor all who hold it share.
+    Redirected(StandardStream),
+}
+
+/// The file that a standard stream is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Redirection {
+    pub(super) inode: Inode,
+    pub(super) cursor: u64,
 }
 
 /// What is to happen.
@@ -102,23 +110,23 @@ enum Stage {
 
 /// A request in flight.
 #[derive(Debug)]
-struct Request {
-    op: Op,
-    /// As errors have it, if there is a script to be told.
-    name: String,
-    descriptor: RawDescriptor,
-    class: Class,
-    offset: Option<u64>,
+pub(super) struct Request {
+    pub(super) op: Op,
+    /// As errors have it, if somebody is to be told.
+    pub(super) name: String,
+    pub(super) descriptor: RawDescriptor,
+    pub(super) class: Class,
+    pub(super) offset: Option<u64>,
     /// For what reads: how much at most.
-    length: usize,
+    pub(super) length: usize,
     /// For what writes.
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     stage: Stage,
     /// Faults have had their chance: each request gets one.
     is_tested: bool,
     is_cancelled: bool,
     outcome: Outcome,
-    output: Vec<u8>,
+    pub(super) output: Vec<u8>,
 }
 
 /// What became of a request.
@@ -157,6 +165,10 @@ pub(crate) struct World {
     /// By number.
     descriptors: Vec<Option<Object>>,
     sockets: BTreeMap<SocketId, RawDescriptor>,
+    /// By stream.
+    pub(super) redirections: [Option<Redirection>; 3],
+    /// Requests taken in since the last wait.
+    pub(super) batch: usize,
     requests: BTreeMap<u64, Request>,
     dropped: Arc<Mutex<Vec<(u64, RawDescriptor)>>>,
     pub(super) faults: Faults,
@@ -191,6 +203,8 @@ impl World {
             network: Network::new(),
             descriptors: Vec::new(),
             sockets: BTreeMap::new(),
+            redirections: [None; 3],
+            batch: 0,
             requests: BTreeMap::new(),
             dropped: Arc::default(),
             faults: Faults::default(),
@@ -205,17 +219,22 @@ impl World {
 
     // Time.
 
-    fn within(&mut self, (least, most): (u64, u64)) -> u64 {
+    pub(super) fn within(&mut self, (least, most): (u64, u64)) -> u64 {
         least + self.random.below(most - least + 1)
     }
 
     /// How long the device of an operation takes.
-    fn duration(&mut self, class: Class) -> u64 {
+    fn duration(&mut self, class: Class, op: &Op) -> u64 {
         let span = match class {
             Class::Socket | Class::Listener | Class::Datagram => NETWORK_TIME,
             _ => DISK_TIME,
         };
-        let delay = if self.random.chance(self.faults.delays) { self.within(LONG_DELAY) } else { 0 };
+        let mut delay = if self.random.chance(self.faults.delays) { self.within(LONG_DELAY) } else { 0 };
+        if matches!(op, Op::Recv { .. }) && self.random.chance(self.faults.slow_readers) {
+            delay += self.within(LONG_DELAY);
+        }
+        delay += (self.batch / self.faults.queue_entries.max(1)) as u64 * BATCH_TIME;
+        self.batch += 1;
         self.within(span) + delay
     }
 
@@ -252,14 +271,11 @@ impl World {
         }
     }
 
-    fn new_descriptor(&mut self, object: Object) -> Result<Descriptor, Errno> {
+    pub(super) fn new_descriptor(&mut self, object: Object) -> Result<Descriptor, Errno> {
         self.sweep();
         // The lowest that is free, as POSIX has it.
-        let free = self.descriptors.iter().position(Option::is_none);
+        let free = self.free_descriptor()?;
         let raw = free.unwrap_or(self.descriptors.len());
-        if raw >= self.faults.descriptors {
-            return Err(Errno::MFILE);
-        }
         match free {
             Some(free) => self.descriptors[free] = Some(object),
             None => self.descriptors.push(Some(object)),
@@ -274,19 +290,43 @@ impl World {
         }))
     }
 
-    fn object(&self, raw: RawDescriptor) -> Result<Object, Errno> {
+    /// The lowest number that is free among those that were used, if any; the error if no more may be open.
+    pub(super) fn free_descriptor(&self) -> Result<Option<usize>, Errno> {
+        let free = self.descriptors.iter().position(Option::is_none);
+        match free.unwrap_or(self.descriptors.len()) >= self.faults.descriptors {
+            true => Err(Errno::MFILE),
+            false => Ok(free),
+        }
+    }
+
+    pub(super) fn object(&self, raw: RawDescriptor) -> Result<Object, Errno> {
         let object = usize::try_from(raw).ok().and_then(|index| *self.descriptors.get(index)?);
         object.ok_or(Errno::BADF)
     }
 
-    fn file(&self, raw: RawDescriptor) -> Result<(Inode, OpenOptions), Errno> {
+    pub(super) fn file(&self, raw: RawDescriptor) -> Result<Inode, Errno> {
         match self.object(raw)? {
-            Object::File { inode, options } => Ok((inode, options)),
+            Object::File { inode, .. } => Ok(inode),
+            Object::Redirected(stream) => self.redirection(stream).map(|file| file.inode),
             _ => Err(Errno::INVAL),
         }
     }
 
-    fn socket(&self, raw: RawDescriptor) -> Result<SocketId, Errno> {
+    pub(super) fn redirection(&self, stream: StandardStream) -> Result<Redirection, Errno> {
+        self.redirections[stream as usize].ok_or(Errno::BADF)
+    }
+
+    /// Has a standard stream be a file from now on.
+    pub(super) fn redirect(&mut self, stream: StandardStream, path: &[u8]) -> Result<(), Errno> {
+        let options = OpenOptions::new().read(true).write(true).create(true);
+        let inode = self.disk.open(path, &options, self.now.get())?;
+        if let Some(old) = self.redirections[stream as usize].replace(Redirection { inode, cursor: 0 }) {
+            self.disk.close(old.inode);
+        }
+        Ok(())
+    }
+
+    pub(super) fn socket(&self, raw: RawDescriptor) -> Result<SocketId, Errno> {
         match self.object(raw)? {
             Object::Socket(id) => Ok(id),
             _ => Err(Errno::NOTSOCK),
@@ -301,7 +341,7 @@ impl World {
         self.requests.values().any(|request| request.descriptor == raw && !matches!(request.op, Op::Close))
     }
 
-    fn close(&mut self, raw: RawDescriptor) {
+    pub(super) fn close(&mut self, raw: RawDescriptor) {
         assert!(!self.is_in_flight(raw), "descriptor {raw} is closed with requests in flight on it");
         let Ok(object) = self.object(raw) else { return };
         self.descriptors[raw as usize] = None;
@@ -313,20 +353,23 @@ impl World {
                 self.network.close(id, self.now.get(), delay);
                 self.follow_asks();
             }
-            Object::Standard(_) => {}
+            Object::Standard(_) | Object::Redirected(_) => {}
         }
     }
 
     // What is answered at once.
 
     pub(super) fn standard(&mut self, stream: StandardStream) -> Result<Descriptor, Errno> {
-        self.new_descriptor(Object::Standard(stream))
+        self.new_descriptor(match self.redirections[stream as usize] {
+            Some(_) => Object::Redirected(stream),
+            None => Object::Standard(stream),
+        })
     }
 
     pub(super) fn nature(&self, raw: RawDescriptor) -> Result<Nature, Errno> {
         match self.object(raw)? {
-            Object::File { inode, .. } => {
-                let Facts { kind, size, .. } = self.disk.facts(inode)?;
+            Object::File { .. } | Object::Redirected(_) => {
+                let Facts { kind, size, .. } = self.disk.facts(self.file(raw)?)?;
                 Ok(Nature { kind, size, is_answered_by_program: false })
             }
             Object::Socket(_) => Ok(Nature { kind: FileKind::Socket, size: 0, is_answered_by_program: false }),
@@ -375,6 +418,11 @@ impl World {
 
     // Requests.
 
+    /// Whether somebody is to be told of operations by name.
+    pub(super) fn wants_names(&self) -> bool {
+        self.script.is_some() || !self.faults.missing_operations.is_empty()
+    }
+
     pub(super) fn begin(&mut self, task: Task) {
         self.sweep();
         self.operations += 1;
@@ -383,6 +431,7 @@ impl World {
         input.hash(&mut self.history);
         self.record(0, token, length as u64 ^ offset.unwrap_or(u64::MAX));
         self.check_order(descriptor, &op, class);
+        let duration = if self.has_crashed { 0 } else { self.duration(class, &op) };
         let (stage, is_tested, is_cancelled) = (Stage::Pending, false, false);
         let (outcome, output) = (done(), Vec::new());
         let request = Request {
@@ -404,8 +453,7 @@ impl World {
         if self.has_crashed {
             self.finish(token, Err(Fault::from(Errno::IO)), 0);
         } else {
-            let delay = self.duration(class);
-            self.schedule_in(delay, Event::Try(token));
+            self.schedule_in(duration, Event::Try(token));
         }
     }
 
@@ -551,173 +599,6 @@ impl World {
         self.finish(token, outcome, delay);
     }
 
-    /// Which fault befalls a request, by the script or by chance. Those that change only the request are done here.
-    fn inject(&mut self, request: &mut Request) -> Option<Injected> {
-        let is_close = matches!(request.op, Op::Close);
-        // A datagram is moved whole, and has no connection.
-        let moves_bytes = request.op.parts().is_some() && !request.op.is_datagram();
-        let is_network = matches!(request.class, Class::Socket | Class::Listener | Class::Datagram);
-        let is_network = is_network && request.descriptor >= 0;
-        let scripted = match &mut self.script {
-            Some(script) => script(&request.name, self.operations),
-            None => None,
-        };
-        let fault = scripted.or_else(|| {
-            let Faults { disk_errors, resets, short_transfers, misdirected_writes, .. } = self.faults;
-            let is_disk = !is_network && !matches!(request.op, Op::Resolve { .. });
-            let is_write = matches!(request.op, Op::Write { .. });
-            let chances = [
-                (is_disk && !is_close, disk_errors, Injected::Error(codes::EIO)),
-                (is_network && moves_bytes, resets, Injected::Reset),
-                (moves_bytes, short_transfers, Injected::Short),
-                (is_write && is_disk, misdirected_writes, Injected::Misdirected),
-            ];
-            let drawn = chances.into_iter().find(|(applies, chance, _)| *applies && self.random.chance(*chance));
-            drawn.map(|(_, _, fault)| fault)
-        })?;
-        match fault {
-            // A close cannot fail in a way that matters to anybody else.
-            Injected::Error(_) if is_close => return None,
-            Injected::Reset if is_network => {
-                if let Ok(id) = self.socket(request.descriptor) {
-                    self.network.reset(id, self.now.get());
-                }
-            }
-            Injected::Short if moves_bytes => {
-                let length = request.length.max(request.input.len()).max(1);
-                let kept = 1 + self.random.below(length as u64) as usize;
-                request.length = request.length.min(kept);
-                request.input.truncate(kept);
-            }
-            Injected::Misdirected => request.offset = request.offset.map(|offset| offset + SECTOR),
-            _ => {}
-        }
-        Some(fault)
-    }
-
-    fn effect(&mut self, request: &mut Request) -> Result<Progress<Value>, Errno> {
-        let now = self.now.get();
-        let raw = request.descriptor;
-        let value = match &request.op {
-            Op::Open { path, options } => {
-                let inode = self.disk.open(path.to_bytes(), options, now)?;
-                let descriptor = self.new_descriptor(Object::File { inode, options: *options });
-                Value::Descriptor(descriptor.inspect_err(|_| self.disk.close(inode))?)
-            }
-            Op::Stat { path, follow } => metadata(self.disk.stat(path.to_bytes(), *follow)?),
-            Op::Rename { from, to } => count(self.disk.rename(from.to_bytes(), to.to_bytes()))?,
-            Op::Unlink { path } => count(self.disk.unlink(path.to_bytes()))?,
-            Op::MakeDirectory { path, permissions } => {
-                count(self.disk.make_directory(path.to_bytes(), *permissions, now))?
-            }
-            Op::RemoveDirectory { path } => count(self.disk.remove_directory(path.to_bytes()))?,
-            Op::SyncDirectory { path } => count(self.disk.sync_directory(path.to_bytes()))?,
-            Op::HardLink { from, to } => count(self.disk.hard_link(from.to_bytes(), to.to_bytes()))?,
-            Op::SymbolicLink { content, path } => {
-                count(self.disk.symbolic_link(content.to_bytes(), path.to_bytes(), now))?
-            }
-            Op::ReadLink { path } => Value::Path(os::os_str(&self.disk.read_link(path.to_bytes())?).into()),
-            Op::OpenDirectory { path } => count(self.disk.entries(path.to_bytes()))?,
-            Op::ReadDirectory { path, reader } => {
-                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-                match reader.replace(Entries(Box::new(std::iter::empty()))) {
-                    // All at once, the first time.
-                    None => Value::Entries(self.disk.entries(path.to_bytes())?.into_iter().map(entry).collect()),
-                    Some(_) => Value::Entries(Vec::new()),
-                }
-            }
-            Op::Resolve { name, port } => match self.network.resolve(name) {
-                Some(address) => Value::Addresses(vec![SocketAddr::new(address, *port)]),
-                None => Value::Addresses(Vec::new()),
-            },
-            Op::Read { .. } => match self.object(raw)? {
-                Object::File { options, .. } if !options.read => return Err(Errno::BADF),
-                Object::File { inode, .. } => {
-                    let offset = request.offset.unwrap_or(0);
-                    request.output = self.disk.read(inode, offset, request.length)?;
-                    Value::Count(request.output.len() as u64)
-                }
-                // Standard input is empty.
-                Object::Standard(StandardStream::Input) => Value::Count(0),
-                _ => return Err(Errno::INVAL),
-            },
-            Op::Write { .. } => match self.object(raw)? {
-                Object::File { options, .. } if !options.write && !options.append => return Err(Errno::BADF),
-                Object::File { inode, options } => {
-                    let offset = request.offset.filter(|_| !options.append);
-                    Value::Count(self.disk.write(inode, offset, &request.input, now)? as u64)
-                }
-                Object::Standard(stream) => {
-                    stream.print(&request.input).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-                    Value::Count(request.input.len() as u64)
-                }
-                Object::Socket(_) => return Err(Errno::INVAL),
-            },
-            Op::Sync { .. } => count(self.disk.sync(self.file(raw)?.0))?,
-            Op::Truncate { length } => count(self.disk.truncate(self.file(raw)?.0, *length, now))?,
-            Op::Allocate { offset, length } => count(self.disk.allocate(self.file(raw)?.0, *offset, *length, now))?,
-            Op::StatHandle => metadata(self.disk.facts(self.file(raw)?.0)?),
-            Op::Connect { address } => {
-                let delay = self.within(NETWORK_TIME);
-                let id = self.socket(raw)?;
-                return Ok(match self.network.connect(id, internet(address)?, now, delay)? {
-                    Progress::Done(()) => Progress::Done(Value::Count(0)),
-                    Progress::Waits => Progress::Waits,
-                });
-            }
-            Op::Accept => match self.network.accept(self.socket(raw)?)? {
-                Progress::Done(id) => {
-                    let descriptor = self.new_descriptor(Object::Socket(id));
-                    Value::Descriptor(descriptor.inspect_err(|_| self.network.close(id, now, 0))?)
-                }
-                Progress::Waits => return Ok(Progress::Waits),
-            },
-            Op::Recv { .. } => match self.network.receive(self.socket(raw)?, request.length)? {
-                Progress::Done(bytes) => {
-                    request.output = bytes;
-                    Value::Count(request.output.len() as u64)
-                }
-                Progress::Waits => return Ok(Progress::Waits),
-            },
-            Op::Send { .. } => {
-                let delay = self.within(NETWORK_TIME);
-                match self.network.send(self.socket(raw)?, &request.input, now, delay)? {
-                    Progress::Done(count) => Value::Count(count as u64),
-                    Progress::Waits => return Ok(Progress::Waits),
-                }
-            }
-            Op::RecvFrom { .. } => match self.network.receive_datagram(self.socket(raw)?)? {
-                Progress::Done((sender, mut bytes)) => {
-                    let size = bytes.len();
-                    bytes.truncate(request.length);
-                    request.output = bytes;
-                    let (count, size) = (request.output.len() as u32, Some(size as u32));
-                    Value::Datagram(Arrival { count, size, sender: sender.into() })
-                }
-                Progress::Waits => return Ok(Progress::Waits),
-            },
-            Op::SendTo { address, .. } => {
-                let (id, to) = (self.socket(raw)?, address.as_ref().map(internet).transpose()?);
-                let arrival = now + self.within(NETWORK_TIME);
-                let is_lost = self.random.chance(self.faults.datagram_losses);
-                self.network.send_datagram(id, to, &request.input, arrival, is_lost)?;
-                Value::Count(request.input.len() as u64)
-            }
-            Op::Shutdown { how } => {
-                let delay = self.within(NETWORK_TIME);
-                count(self.network.shut_down(self.socket(raw)?, *how, now, delay))?
-            }
-            // It runs no programs.
-            Op::Start { .. } | Op::AwaitExit { .. } => return Err(Errno::NOSYS),
-            Op::Close => {
-                self.close(raw);
-                Value::Count(0)
-            }
-            op @ (Op::Sleep | Op::Seek { .. } | Op::Barrier) => unreachable!("{op} needs no machine"),
-        };
-        Ok(Progress::Done(value))
-    }
-
     // Ends.
 
     pub(super) fn heal(&mut self) {
@@ -736,6 +617,7 @@ impl World {
         self.disk.crash(&mut self.random);
         self.network.crash();
         self.descriptors.clear();
+        self.redirections = [None; 3];
         self.sockets.clear();
         self.boot += 1;
         let tokens: Vec<u64> = self.requests.keys().copied().collect();
@@ -756,36 +638,4 @@ impl World {
         self.requests.clear();
         self.sweep();
     }
-}
-
-fn count<T>(result: Result<T, Errno>) -> Result<Value, Errno> {
-    result.map(|_| Value::Count(0))
-}
-
-/// The only addresses that the machine's network knows.
-fn internet(address: &Address) -> Result<SocketAddr, Errno> {
-    address.as_internet().ok_or(Errno::AFNOSUPPORT)
-}
-
-fn entry((name, kind): (Vec<u8>, FileKind)) -> Entry {
-    Entry { name: os::os_str(&name).to_owned(), kind }
-}
-
-fn metadata(facts: Facts) -> Value {
-    let Facts { inode, kind, size, permissions, links, modified } = facts;
-    let modified = SystemTime::UNIX_EPOCH + EPOCH + Duration::from_nanos(modified);
-    Value::Metadata(Box::new(Metadata {
-        kind,
-        size,
-        permissions,
-        modified,
-        accessed: modified,
-        created: None,
-        links,
-        inode: inode as u64,
-        device: 1,
-        user: 0,
-        group: 0,
-        allocated: size.next_multiple_of(512),
-    }))
 }
