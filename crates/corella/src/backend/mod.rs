@@ -15,6 +15,9 @@
 mod address;
 #[cfg(unix)]
 mod children;
+#[cfg(windows)]
+#[path = "windows/children.rs"]
+mod children;
 pub(crate) mod codes;
 mod control;
 #[cfg(unix)]
@@ -45,6 +48,9 @@ mod sigpipe;
 mod simulated;
 #[cfg(target_os = "linux")]
 mod uring;
+#[cfg(windows)]
+#[path = "windows/waits.rs"]
+mod waits;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -587,7 +593,10 @@ impl Backend {
 
 /// A status of wait(2) as the standard library has it.
 pub(crate) fn exit_status_of(status: i32) -> std::process::ExitStatus {
-    std::os::unix::process::ExitStatusExt::from_raw(status)
+    #[cfg(unix)]
+    return std::os::unix::process::ExitStatusExt::from_raw(status);
+    #[cfg(windows)]
+    return std::os::windows::process::ExitStatusExt::from_raw(status as u32);
 }
 
 /// Why the OS cannot take an address, if it cannot.

@@ -85,7 +85,7 @@ pub(crate) unsafe fn own(raw: RawDescriptor, class: Class) -> OsDescriptor {
             OsDescriptor::Socket(OwnedSocket::from_raw_socket(raw as RawSocket))
         },
         // SAFETY: the caller's promise.
-        Class::File { .. } | Class::SharedFile | Class::Stream => unsafe {
+        Class::File { .. } | Class::SharedFile | Class::Stream | Class::Child => unsafe {
             OsDescriptor::File(OwnedHandle::from_raw_handle(raw as RawHandle))
         },
     }

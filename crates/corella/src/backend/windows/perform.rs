@@ -30,7 +30,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use windows_sys::Win32::System::IO::{GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 
 use super::os::{self, RawDescriptor};
-use super::{Fault, Outcome, Submission, TRANSFER_BYTES_MAX, Value};
+use super::{Fault, Outcome, Submission, TRANSFER_BYTES_MAX, Value, children};
 use crate::buffer::Part;
 use crate::fs::Entry;
 use crate::op::{Class, Entries, Op, OpenOptions, Shutdown};
@@ -103,6 +103,7 @@ fn on_path(op: &Op) -> Outcome {
         Op::OpenDirectory { path } | Op::ReadDirectory { path, .. } => read_directory(op, path_of(path)),
         Op::SyncDirectory { path } => sync_directory(path),
         Op::Resolve { name, port } => resolve(name, *port),
+        Op::Start { starter, .. } => children::start(starter),
         other => unreachable!("{other} has a handle or needs no call"),
     }
 }
@@ -252,7 +253,7 @@ pub(super) fn close(raw: RawDescriptor, class: Class) -> Outcome {
     let is_closed = unsafe {
         match class {
             Class::Socket | Class::Listener | Class::Datagram => closesocket(raw as SOCKET) == 0,
-            Class::File { .. } | Class::SharedFile | Class::Stream => CloseHandle(raw as HANDLE) != 0,
+            Class::File { .. } | Class::SharedFile | Class::Stream | Class::Child => CloseHandle(raw as HANDLE) != 0,
         }
     };
     if is_closed { done() } else { Err(last_fault()) }
