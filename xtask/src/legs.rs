@@ -1,7 +1,8 @@
 //! The legs of the test run, as one table: to add a leg, add an entry to `LEGS`.
 
 use crate::tools::{
-    CLIPPY, CMAKE, CURL, GCC, GLIB, GXX, PKG_CONFIG, PYTHON, RUST_WITH_SOURCES, RUSTFMT, STRACE, Tool, VALGRIND,
+    CLIPPY, CMAKE, CURL, GCC, GLIB, GXX, MINGW, PKG_CONFIG, PYTHON, RUST_WITH_SOURCES, RUSTFMT, STRACE, Tool, VALGRIND,
+    WINE,
 };
 
 /// One part of the checks, which runs alone with `--leg NAME`.
@@ -220,6 +221,13 @@ pub const LEGS: &[Leg] = &[
         purpose: "a million calls of the C interface in random order, with ids that are random, stale or foreign",
         needs: &[],
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella-c", "--release", "--test", "fuzz"])],
+    },
+    Leg {
+        name: "windows",
+        budget_seconds: 480,
+        purpose: "the engine on Windows, as far as Wine is that: its unit tests",
+        needs: &[&GCC, &RUST_WITH_SOURCES, &MINGW, &WINE],
+        steps: &[step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--lib"])],
     },
     Leg {
         name: "cross",

@@ -63,6 +63,15 @@ pub const RUST_WITH_SOURCES: Tool = Tool {
     source: Source::DebianPackages(&["rustc-web", "cargo-web", "rust-web-src"]),
 };
 
+pub const MINGW: Tool = Tool {
+    name: "mingw",
+    probe: &["x86_64-w64-mingw32-gcc", "--version"],
+    source: Source::DebianPackages(&["gcc-mingw-w64-x86-64"]),
+};
+
+pub const WINE: Tool =
+    Tool { name: "wine", probe: &["wineserver", "--version"], source: Source::DebianPackages(&["wine64", "wine"]) };
+
 impl Tool {
     /// Whether the tool is here, after trying to install it if it was not.
     pub fn obtain(&self, runner: &mut Runner) -> bool {

@@ -86,10 +86,14 @@ mod tests {
         let mut addresses: Vec<Address> = vec![
             std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into(),
             "[::1%3]:8080".parse::<std::net::SocketAddr>().unwrap().into(),
-            UnixAddress::path("/tmp/a socket").into(),
-            UnixAddress::path("relative").into(),
-            UnixAddress::unnamed().into(),
         ];
+        if cfg!(unix) {
+            addresses.extend([
+                UnixAddress::path("/tmp/a socket").into(),
+                UnixAddress::path("relative").into(),
+                UnixAddress::unnamed().into(),
+            ]);
+        }
         if cfg!(target_os = "linux") {
             addresses.push(UnixAddress::abstract_name("name").into());
             addresses.push(UnixAddress::abstract_name(b"\0\xff").into());
@@ -99,6 +103,14 @@ mod tests {
         }
     }
 
+    #[cfg(windows)]
+    #[test]
+    fn an_address_of_a_unix_domain_socket_is_refused_where_there_are_none() {
+        let error = to_os(&UnixAddress::path("a socket").into()).unwrap_err();
+        assert!(error.to_string().contains("no Unix-domain sockets"), "{error}");
+    }
+
+    #[cfg(unix)]
     #[test]
     fn what_no_address_can_be_is_refused_with_the_reason() {
         let refused = |address: UnixAddress| to_os(&address.into()).unwrap_err().to_string();

@@ -22,7 +22,8 @@ mod of_windows {
     use windows_sys::Win32::Networking::WinSock as sockets;
 
     pub(crate) const EAGAIN: i32 = sockets::WSAEWOULDBLOCK;
-    pub(crate) const EBADF: i32 = files::ERROR_INVALID_HANDLE as i32;
+    // What a handle says that is not open for this.
+    pub(crate) const EBADF: i32 = files::ERROR_ACCESS_DENIED as i32;
     pub(crate) const ECANCELED: i32 = files::ERROR_OPERATION_ABORTED as i32;
     pub(crate) const ECHILD: i32 = files::ERROR_WAIT_NO_CHILDREN as i32;
     pub(crate) const EINTR: i32 = sockets::WSAEINTR;

@@ -449,6 +449,7 @@ mod tests {
         assert_eq!(pool.shared.lock().crews[Crew::Files as usize].threads, 1);
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_transfer_that_is_to_wait_again_can_be_cancelled() {
         use std::os::fd::AsRawFd;

@@ -246,7 +246,7 @@ impl fmt::Debug for Remote {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::super::tasks::ROOT;
     use super::*;

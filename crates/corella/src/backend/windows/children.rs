@@ -57,6 +57,8 @@ pub(super) fn start(starter: &Starter) -> Outcome {
     let Some(mut command) = command else { return Err(Fault::Os(codes::ECANCELED)) };
     let mut child = command.spawn().map_err(|error| match error.raw_os_error() {
         Some(_) => Fault::from_io(&error),
+        // The standard library looks for programs itself, and has no code for one that there is not.
+        None if error.kind() == io::ErrorKind::NotFound => Fault::from(super::Errno::NOENT),
         None => Fault::Invalid(error.to_string().into()),
     })?;
     let streams = [

@@ -3,6 +3,8 @@
 
 mod metadata;
 mod paths;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::{CStr, OsStr};
 use std::io::{self, IsTerminal};

@@ -21,11 +21,11 @@ use windows_sys::Win32::Foundation::{
     ERROR_OPERATION_ABORTED, GENERIC_READ, GENERIC_WRITE, GetLastError, HANDLE, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    CREATE_NEW, CreateFileW, FILE_ALLOCATION_INFO, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_READONLY,
-    FILE_END_OF_FILE_INFO, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_NO_BUFFERING, FILE_FLAG_OVERLAPPED,
-    FILE_INFO_BY_HANDLE_CLASS, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_TYPE_DISK,
-    FileAllocationInfo, FileEndOfFileInfo, FlushFileBuffers, GetFileType, OPEN_ALWAYS, OPEN_EXISTING, ReadFile,
-    SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, SetFileInformationByHandle, WriteFile,
+    CREATE_NEW, CreateFileW, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_READONLY, FILE_END_OF_FILE_INFO,
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_NO_BUFFERING, FILE_FLAG_OVERLAPPED, FILE_INFO_BY_HANDLE_CLASS,
+    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_TYPE_DISK, FileEndOfFileInfo, FlushFileBuffers,
+    GetFileType, OPEN_ALWAYS, OPEN_EXISTING, ReadFile, SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT,
+    SetFileInformationByHandle, WriteFile,
 };
 use windows_sys::Win32::System::IO::{GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 
@@ -272,14 +272,12 @@ fn set_length(handle: BorrowedHandle<'_>, length: u64) -> Outcome {
     set(handle, FileEndOfFileInfo, &FILE_END_OF_FILE_INFO { EndOfFile: length })
 }
 
-/// Reserves what a file needs to be so long, and makes it so long if it is shorter.
+/// Makes a file so long if it is shorter; the file system takes the room for it with that.
 fn allocate(handle: BorrowedHandle<'_>, end: u64) -> Outcome {
     let size = os::metadata_of(handle).map_err(|error| Fault::from_io(&error))?.size;
     if end <= size {
         return done();
     }
-    let length = i64::try_from(end).map_err(|_| Fault::Os(super::codes::EINVAL))?;
-    set(handle, FileAllocationInfo, &FILE_ALLOCATION_INFO { AllocationSize: length })?;
     set_length(handle, end)
 }
 
