@@ -199,6 +199,13 @@ pub const LEGS: &[Leg] = &[
         ],
     },
     Leg {
+        name: "lua",
+        budget_seconds: 120,
+        purpose: "what scripts see, as tests in Lua that are examples too, on both backends",
+        needs: &[],
+        steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella-lua", "--test", "semantics"])],
+    },
+    Leg {
         name: "counting",
         budget_seconds: 240,
         purpose: "the numbers of allocations and system calls stay what they are said to be",

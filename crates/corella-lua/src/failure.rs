@@ -3,6 +3,8 @@
 use corella::{Error, ErrorKind, Failed};
 use mlua::{IntoLua, Lua, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
+use crate::request::Place;
+
 /// EPIPE, on every Unix.
 const BROKEN_PIPE: i32 = 32;
 
@@ -20,6 +22,8 @@ pub(crate) struct OperationError {
     moved: u64,
     /// Where it met bytes that are no text.
     not_text: Option<Box<NotText>>,
+    /// Where the script was when it was raised.
+    place: Option<Place>,
 }
 
 /// Bytes that are no text in the handle's encoding.
@@ -39,7 +43,7 @@ impl OperationError {
         reason: impl Into<String>,
     ) -> OperationError {
         let (operation, target, reason) = (operation.into(), target.into(), reason.into());
-        OperationError { kind, code: None, operation, target, reason, moved: 0, not_text: None }
+        OperationError { kind, code: None, operation, target, reason, moved: 0, not_text: None, place: None }
     }
 
     /// Bytes that are no text, at `offset`; `partial` is the text before them.
@@ -52,6 +56,11 @@ impl OperationError {
     ) -> OperationError {
         let error = OperationError::new(ErrorKind::InvalidInput, operation, target, reason);
         OperationError { not_text: Some(Box::new(NotText { offset, partial })), ..error }
+    }
+
+    /// Says where the script was when it was raised, unless that is known.
+    pub(crate) fn locate(&mut self, place: impl FnOnce() -> Option<Place>) {
+        self.place = self.place.take().or_else(place);
     }
 
     /// The kind as scripts see it.
@@ -120,6 +129,9 @@ impl UserData for OperationError {
         fields.add_field_method_get("target", |_, this| Ok(this.target.clone()));
         fields.add_field_method_get("reason", |_, this| Ok(this.reason.clone()));
         fields.add_field_method_get("moved", |_, this| Ok(this.moved));
+        fields.add_field_method_get("place", |_, this| {
+            Ok(this.place.as_ref().map(|place| format!("{}:{}", place.script, place.line)))
+        });
         fields.add_field_method_get("offset", |_, this| Ok(this.not_text.as_ref().map(|found| found.offset)));
         fields.add_field_method_get("partial", |lua, this| {
             this.not_text.as_ref().map(|found| lua.create_string(&found.partial)).transpose()
@@ -201,6 +213,7 @@ impl From<Error> for OperationError {
             reason: error.reason(),
             moved: 0,
             not_text: None,
+            place: None,
         }
     }
 }

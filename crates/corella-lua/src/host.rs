@@ -129,11 +129,12 @@ impl Host {
 
     /// A host that gives its reports to `reporter`: errors with their tracebacks, failures that nobody looked at.
     pub fn with_reporter(reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
-        Host::build(Host::settings(), reporter)
+        Host::with_settings(Host::settings(), reporter)
     }
 
-    pub(crate) fn build(builder: SchedulerBuilder, reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
-        let scheduler = builder.build().map_err(StartError::Scheduler)?;
+    /// The same, with a scheduler of other [`settings`](Host::settings).
+    pub fn with_settings(settings: SchedulerBuilder, reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
+        let scheduler = settings.build().map_err(StartError::Scheduler)?;
         let runtime = Runtime::new(scheduler, Box::new(reporter) as Reporter);
         let lua = Lua::new();
         // Buffers are strings, which soon are garbage: not to wait until the heap has doubled keeps it small.

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use mlua::{Lua, Table};
+use mlua::{Lua, Table, Value};
 
+use crate::failure::OperationError;
 use crate::runtime::Runtime;
 use crate::{channel, directory, file_handle, file_system, scheduler, socket, status, tasks, verb};
 
@@ -36,6 +37,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: &Table) -> mlua:
     file_handle::install_shortest(lua, &raw)?;
     raw.set("cannot_wait", lua.create_function(|_, name: String| Ok(verb::cannot_wait(&name)))?)?;
     tasks::install(lua, runtime, &raw)?;
+    install_located(lua, runtime, &raw)?;
     raw.set("path", MODULES_BESIDE)?;
     let without_shebang =
         |lua: &Lua, source: mlua::LuaString| lua.create_string(crate::host::without_shebang(&source.as_bytes()));
@@ -46,6 +48,20 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: &Table) -> mlua:
     prelude.call::<()>((late, marker))?;
     lua.load(MODULES).set_name("=[corella]").call::<()>(&raw)?;
     file_handle::install_standard(lua, runtime, &raw, &lua.globals())
+}
+
+/// Adds to `raw` what has an error say where it is raised, and gives it back.
+fn install_located(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table) -> mlua::Result<()> {
+    let shared = Rc::clone(runtime);
+    let located = move |lua: &Lua, problem: Value| {
+        if let Value::UserData(object) = &problem
+            && let Ok(mut error) = object.borrow_mut::<OperationError>()
+        {
+            error.locate(|| shared.place(lua));
+        }
+        Ok(problem)
+    };
+    raw.set("located", lua.create_function(located)?)
 }
 
 fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {

@@ -13,7 +13,7 @@ local concat, find, sub, tointeger = table.concat, string.find, string.sub, math
 local create, is_yieldable, raw_close, raw_resume, raw_status, running, yield =
   coroutine.create, coroutine.isyieldable, coroutine.close, coroutine.resume, coroutine.status, coroutine.running,
   coroutine.yield
-local take = raw.take
+local take, located = raw.take, raw.located
 
 -- How many coroutines are being resumed from where Lua cannot yield: inside them nothing can wait, though they can
 -- yield to whoever resumed them.
@@ -35,7 +35,7 @@ local function settle(status, ok, ...)
     yield(marker, status)
     return settle(status, take(status))
   end
-  error((...), 0)
+  error(located((...)), 0)
 end
 
 -- An operation in its three forms.
@@ -97,7 +97,7 @@ end
 
 local function checked(problem, ...)
   if problem ~= false then
-    error(problem, 2)
+    error(located(problem), 2)
   end
   return ...
 end

@@ -46,7 +46,7 @@ fn run_prepared(backend: BackendKind, script: &str, prepare: impl FnOnce(&Host))
     let reports = Rc::new(RefCell::new(Vec::new()));
     let kept = Rc::clone(&reports);
     let builder = Host::settings().backend(backend);
-    let mut host = Host::build(builder, move |report| kept.borrow_mut().push(report.to_string())).unwrap();
+    let mut host = Host::with_settings(builder, move |report| kept.borrow_mut().push(report.to_string())).unwrap();
     prepare(&host);
     // On one line with the head, so that the script's lines are its own.
     let source = format!("{} {script}", HEAD.replace('\n', " "));
