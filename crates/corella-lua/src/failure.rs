@@ -23,7 +23,7 @@ pub(crate) struct OperationError {
     /// Where it met bytes that are no text.
     not_text: Option<Box<NotText>>,
     /// Where the script was when it was raised.
-    place: Option<Place>,
+    place: Option<Box<Place>>,
 }
 
 /// Bytes that are no text in the handle's encoding.
@@ -60,7 +60,7 @@ impl OperationError {
 
     /// Says where the script was when it was raised, unless that is known.
     pub(crate) fn locate(&mut self, place: impl FnOnce() -> Option<Place>) {
-        self.place = self.place.take().or_else(place);
+        self.place = self.place.take().or_else(|| place().map(Box::new));
     }
 
     /// The kind as scripts see it.
