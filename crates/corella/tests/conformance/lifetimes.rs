@@ -486,9 +486,19 @@ fn what_outlives_a_scheduler_keeps_nothing_of_the_os(setup: &Setup) {
     let remote = scheduler.remote();
     let sleep = io.sleep(Duration::from_secs(60)).submit().unwrap();
     let look_up = io.resolve("127.0.0.1", 80).submit().unwrap();
+    // A handle with a request, and one without, are held beyond the end too.
+    let (socket, mut peer) = setup.connection(&io);
+    let (idle, mut other_peer) = setup.connection(&io);
+    let receive = socket.recv(vec![0; 4]).submit().unwrap();
     assert!(descriptors() > before.1);
     drop(scheduler);
     assert_eq!((rings(), descriptors()), before);
+    for peer in [&mut peer, &mut other_peer] {
+        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "it is closed");
+    }
+    assert_eq!(receive.wait().unwrap_err().buffer, [0; 4]);
+    drop((socket, idle));
     remote.wake();
     assert_eq!(sleep.wait().unwrap_err().kind(), ErrorKind::Cancelled);
     drop((look_up, remote));
