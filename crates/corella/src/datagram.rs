@@ -273,6 +273,29 @@ impl Io {
         Ok(socket)
     }
 
+    /// Two sockets for datagrams that are connected to each other, of the Unix domain: nothing is lost between them, and a
+    /// send waits for room.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scheduler = corella::Scheduler::new()?;
+    /// # let io = scheduler.io();
+    /// let (one, other) = io.datagram_pair()?;
+    /// one.send("a message").wait()?;
+    /// assert_eq!(other.recv_from(vec![0; 64]).wait()?.count, 9);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(unix)]
+    pub fn datagram_pair(&self) -> Result<(DatagramSocket, DatagramSocket), Error> {
+        let operation = "socket pair";
+        let made = self.core(operation)?.queue.borrow().backend.socket_pair(Class::Datagram);
+        let [one, other] = made.map_err(|error| Error::from_io(&error, operation, ""))?;
+        let socket = |descriptor| {
+            self.new_handle(operation, descriptor, Class::Datagram).map(|handle| DatagramSocket { handle })
+        };
+        Ok((socket(one)?, socket(other)?))
+    }
+
     /// Takes a datagram socket over: one of the standard library's, or any descriptor of one.
     ///
     /// The descriptor is made blocking or non-blocking as the backend wants it.

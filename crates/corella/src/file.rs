@@ -435,6 +435,24 @@ impl Io {
         self.adopt(Descriptor::Os(from_file(descriptor.into())), Target::Path(name.into()), false)
     }
 
+    /// A new pipe: what is written to the second is read from the first, whose end comes when the second is closed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scheduler = corella::Scheduler::new()?;
+    /// let (reader, writer) = scheduler.io().pipe()?;
+    /// writer.write("through the pipe").wait()?;
+    /// writer.close().wait()?;
+    /// assert_eq!(reader.read_to_end(Vec::new()).wait()?.1, b"through the pipe");
+    /// # Ok(()) }
+    /// ```
+    pub fn pipe(&self) -> Result<(File, File), Error> {
+        let made = self.core("pipe")?.queue.borrow().backend.pipe();
+        let [reader, writer] = made.map_err(|error| Error::from_io(&error, "pipe", ""))?;
+        let end = |descriptor| self.adopt(descriptor, Target::Static("a pipe"), false);
+        Ok((end(reader)?, end(writer)?))
+    }
+
     /// The process's standard input.
     pub fn stdin(&self) -> Result<File, Error> {
         self.standard(StandardStream::Input)

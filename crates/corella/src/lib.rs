@@ -64,6 +64,7 @@ mod queue;
 mod scheduler;
 mod status;
 mod time;
+mod unix_socket;
 
 pub use address::{Address, UnixAddress};
 #[cfg(target_os = "linux")]

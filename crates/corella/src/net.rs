@@ -1,4 +1,4 @@
-//! TCP: listeners, connections, names.
+//! TCP: listeners, connections, names. What the Unix domain has besides is in `unix_socket`.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::queue::slots::{ChainStep, Payload, Report};
 use crate::scheduler::Io;
 
 /// Connections that wait to be accepted, at most.
-const BACKLOG: i32 = 1024;
+pub(crate) const BACKLOG: i32 = 1024;
 /// How long a stream of accepts pauses when there are no descriptors left: at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// A TCP connection, or a socket on its way to be one. Clones are the same handle.
+/// A connection, or a socket on its way to be one: TCP, or of the Unix domain. Clones are the same handle.
 ///
 /// Sends go out in the order they were submitted, receives fill in that order. Dropping the last clone closes it in
 /// the background: queued sends go out first, receives are cancelled.
@@ -52,7 +52,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Socket {
-    handle: HandleRef,
+    pub(crate) handle: HandleRef,
 }
 
 /// Receives are clones of the socket, sends too: two names for the same handle, for two tasks.
@@ -149,12 +149,12 @@ impl Socket {
         Ok(Listener { handle: self.handle.clone() })
     }
 
-    /// Its own address.
+    /// Its own address; of a socket of the internet. [`local_endpoint`](Self::local_endpoint) has those of all.
     pub fn local_address(&self) -> Result<SocketAddr, Error> {
         self.handle.internet("local address", SocketCall::LocalAddress)
     }
 
-    /// The peer's address.
+    /// The peer's address; of a socket of the internet. [`peer_endpoint`](Self::peer_endpoint) has those of all.
     pub fn peer_address(&self) -> Result<SocketAddr, Error> {
         self.handle.internet("peer address", SocketCall::PeerAddress)
     }
@@ -354,10 +354,10 @@ impl HandleRef {
     }
 }
 
-/// A socket that takes connections. Clones are the same handle.
+/// A socket that takes connections, over TCP or of the Unix domain. Clones are the same handle.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    handle: HandleRef,
+    pub(crate) handle: HandleRef,
 }
 
 /// Gives a connection that was accepted.
@@ -409,7 +409,7 @@ impl Listener {
         Incoming { listener: self.clone(), pause: None }
     }
 
-    /// Its own address; after listening on port 0 it has the port.
+    /// Its own address, of the internet; after listening on port 0 it has the port.
     pub fn local_address(&self) -> Result<SocketAddr, Error> {
         self.handle.internet("local address", SocketCall::LocalAddress)
     }
@@ -584,6 +584,11 @@ impl Action for Connecting {
 }
 
 impl Connecting {
+    /// To one address alone.
+    pub(crate) fn to_one() -> Connecting {
+        Connecting { left: Vec::new(), socket: None }
+    }
+
     /// After the look-up, or after an address that failed: the next one.
     fn advance(payload: &mut Payload, io: &Io, report: Report) -> ChainStep {
         let Some(this) = payload.get_mut::<Connecting>() else { unreachable!("the payload is the action's") };
@@ -656,7 +661,7 @@ impl Io {
     ///
     /// Gives a [`Socket`]; fails with [`Error`].
     pub fn connect(&self, address: SocketAddr) -> Operation<Connecting> {
-        let action = Connecting { left: Vec::new(), socket: None };
+        let action = Connecting::to_one();
         Operation::new(self.clone(), None, Plan::Connect(address.into()), action)
     }
 

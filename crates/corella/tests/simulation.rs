@@ -437,3 +437,36 @@ fn a_simulated_machine_runs_no_programs_and_says_so() {
     assert_eq!(error.os_code(), Some(libc::ENOSYS));
     assert!(error.to_string().ends_with("a simulated machine runs no programs"), "{error}");
 }
+
+#[test]
+fn pipes_and_pairs_of_sockets_are_the_machines_own() {
+    let machine = Simulation::new(3);
+    let mut faults = Faults::default();
+    faults.short_transfers = 0.5;
+    machine.set_faults(faults);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    let (reader, writer) = io.pipe().unwrap();
+    let (one, other) = io.socket_pair().unwrap();
+    let bytes: Vec<u8> = (0..200_000u32).map(|place| (place % 251) as u8).collect();
+    let sent = bytes.clone();
+    io.spawn(async move {
+        writer.write(sent).await.unwrap();
+        writer.close().await.unwrap();
+    })
+    .unwrap();
+    io.spawn(async move {
+        let (_, passed_on) = reader.read_to_end(Vec::new()).await.unwrap();
+        one.send(passed_on).await.unwrap();
+    })
+    .unwrap();
+    let received = scheduler.block_on(other.recv_to_end(Vec::new())).unwrap().unwrap().1;
+    assert!(received == bytes, "{} bytes arrived", received.len());
+    let (reader, writer) = io.pipe().unwrap();
+    assert_eq!(reader.write("x").wait().unwrap_err().error.os_code(), Some(libc::EBADF));
+    reader.close().wait().unwrap();
+    assert_eq!(writer.write("x").wait().unwrap_err().error.os_code(), Some(libc::EPIPE));
+    drop((writer, other));
+    scheduler.run().unwrap();
+    assert_eq!(machine.open_descriptors(), 0);
+}

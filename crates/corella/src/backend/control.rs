@@ -6,7 +6,7 @@ use std::time::Duration;
 use socket2::{SockRef, Socket, TcpKeepalive, Type};
 
 use super::address::{domain, from_os, to_os};
-use super::os::{OsDescriptor, OwnedSocket, from_socket};
+use super::os::{OsDescriptor, OwnedSocket, from_file, from_socket};
 use crate::address::Address;
 use crate::fs::FileKind;
 use crate::op::Class;
@@ -95,6 +95,22 @@ pub(super) fn new_socket(address: &Address, class: Class, nonblocking: bool) -> 
     let socket = Socket::new(domain(address), kind, None)?;
     socket.set_nonblocking(nonblocking)?;
     Ok(from_socket(socket.into()))
+}
+
+/// Two sockets of the Unix domain that are connected to each other.
+#[cfg(unix)]
+pub(super) fn socket_pair(class: Class, nonblocking: bool) -> io::Result<[OsDescriptor; 2]> {
+    let kind = if class == Class::Datagram { Type::DGRAM } else { Type::STREAM };
+    let (one, other) = Socket::pair(socket2::Domain::UNIX, kind, None)?;
+    one.set_nonblocking(nonblocking)?;
+    other.set_nonblocking(nonblocking)?;
+    Ok([from_socket(one.into()), from_socket(other.into())])
+}
+
+/// The ends of a new pipe: for reading, for writing.
+pub(super) fn pipe() -> io::Result<[OsDescriptor; 2]> {
+    let (reader, writer) = io::pipe()?;
+    Ok([from_file(reader.into()), from_file(writer.into())])
 }
 
 /// Whether a socket's close waits until what was sent has arrived (SO_LINGER).

@@ -519,6 +519,23 @@ impl Backend {
         }
     }
 
+    /// Two sockets that are connected to each other, for datagrams or as streams.
+    #[cfg(unix)]
+    pub(crate) fn socket_pair(&self, class: Class) -> io::Result<[Descriptor; 2]> {
+        match self {
+            Backend::Simulated(simulated) => simulated.socket_pair(class),
+            _ => Ok(control::socket_pair(class, self.wants_nonblocking())?.map(Descriptor::Os)),
+        }
+    }
+
+    /// The ends of a new pipe: for reading, for writing.
+    pub(crate) fn pipe(&self) -> io::Result<[Descriptor; 2]> {
+        match self {
+            Backend::Simulated(simulated) => simulated.pipe(),
+            _ => Ok(control::pipe()?.map(Descriptor::Os)),
+        }
+    }
+
     pub(crate) fn socket_call(&self, descriptor: &Descriptor, call: SocketCall) -> io::Result<SocketAnswer> {
         match (self, descriptor) {
             (Backend::Simulated(simulated), Descriptor::Simulated(number)) => simulated.socket_call(number, call),

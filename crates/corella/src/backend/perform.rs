@@ -8,6 +8,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::ToSocketAddrs;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
@@ -138,6 +139,7 @@ fn on_descriptor(op: &Op, descriptor: BorrowedFd<'_>, class: Class) -> Outcome {
         Op::Shutdown { how } => shut_down(descriptor, *how),
         Op::Close => close(descriptor.as_raw_fd()),
         Op::Accept => accept(descriptor, false),
+        Op::Connect { address } => connect_for_a_while(descriptor, address),
         other => unreachable!("{other} on a {class:?} is not a bare call"),
     }
 }
@@ -386,6 +388,24 @@ fn accept(listener: BorrowedFd<'_>, nonblocking: bool) -> Outcome {
         super::set_nonblocking(&connection, nonblocking).and_then(|()| SockRef::from(&connection).set_nosigpipe(true));
     prepared.map_err(|error| Fault::from_io(&error))?;
     Ok(Value::Descriptor(connection.into()))
+}
+
+/// Connects to a listener of the Unix domain, which may have no room yet: EAGAIN if it has none for a while. No event tells
+/// when it has, and whoever asked may want no more.
+fn connect_for_a_while(descriptor: BorrowedFd<'_>, address: &Address) -> Outcome {
+    const WHILE: Duration = Duration::from_millis(50);
+    let connect = || {
+        let socket = SockRef::from(&descriptor);
+        let mode = calls::fcntl_getfl(descriptor)?;
+        calls::fcntl_setfl(descriptor, mode.difference(OFlags::NONBLOCK))?;
+        socket.set_write_timeout(Some(WHILE))?;
+        let connected = socket.connect(&address::to_os(address)?);
+        socket.set_write_timeout(None)?;
+        calls::fcntl_setfl(descriptor, mode)?;
+        connected
+    };
+    connect().map_err(|error| Fault::from_io(&error))?;
+    done()
 }
 
 /// Starts a connect on a non-blocking socket.

@@ -160,6 +160,10 @@ impl Portable {
         let mut is_for_a_thread = false;
         if source.ready[direction] || is_begun_by_trying {
             match source.try_here(submission, true) {
+                // A listener of the Unix domain has no room, and no event tells when it has.
+                Some(Attempt::Ended(Err(Fault::Os(libc::EAGAIN)))) if is_begun_by_trying => {
+                    return self.pool.submit(submission);
+                }
                 Some(Attempt::Ended(outcome)) => return finish(submission.token, outcome, completions),
                 Some(Attempt::WouldBlock) => source.ready[direction] = false,
                 None => is_for_a_thread = true,
@@ -226,6 +230,9 @@ impl Portable {
 
     fn wait_again(&mut self, job: &Job, completions: &mut Completions) {
         let submission = job.submission();
+        if matches!(submission.op, Op::Connect { .. }) {
+            return self.pool.submit(&submission);
+        }
         let direction = if matches!(submission.op, Op::Write { .. }) { WRITE } else { READ };
         match self.source(&submission).registration {
             // It has no events, and yet it would not do it now: what it said is all there is to say.

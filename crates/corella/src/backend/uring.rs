@@ -34,6 +34,7 @@ use super::{
     Completion, Completions, Fault, Outcome, Portable, RawDescriptor, Submission, Token, Value, WaitsBy, Wakeup,
     adopt_descriptor, lend, sigpipe,
 };
+use crate::address::Address;
 use crate::buffer::Part;
 use crate::fs::Metadata;
 use crate::op::{Class, Op, OpenOptions, Shutdown};
@@ -419,6 +420,9 @@ impl Uring {
                 let none = std::ptr::null_mut();
                 entry!(Accept, opcode::Accept::new(fd, none, none.cast()).flags(libc::SOCK_CLOEXEC))
             }
+            // Without room at the listener the ring would take the socket for ready again and again until it leaves it to a
+            // worker, and meanwhile a cancel finds nothing and is lost.
+            (Op::Connect { address: Address::Unix(_) }, _) => None,
             (Op::Connect { .. }, _) => {
                 let Some(Kept::Used { address: Some(address), .. }) = self.kept.get(kept? as usize) else {
                     return None;

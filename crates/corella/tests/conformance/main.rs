@@ -16,6 +16,7 @@ mod ends;
 mod lanes;
 mod lifetimes;
 mod limits;
+mod local;
 mod loops;
 mod once;
 mod panics;
@@ -47,6 +48,7 @@ const POINTS: &[runner::Point] = &[
     ("words", words::PROMISES),
     ("children", children::PROMISES),
     ("datagrams", datagrams::PROMISES),
+    ("local", local::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
     ("random", random::PROMISES),

@@ -13,6 +13,8 @@ mod delivery;
 mod ends;
 #[path = "../conformance/lanes.rs"]
 mod lanes;
+#[path = "../conformance/local.rs"]
+mod local;
 #[path = "../conformance/loops.rs"]
 mod loops;
 #[path = "../conformance/once.rs"]
@@ -43,6 +45,7 @@ const POINTS: &[runner::Point] = &[
     ("words", words::PROMISES),
     ("children", children::PROMISES),
     ("datagrams", datagrams::PROMISES),
+    ("local", local::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
 ];

@@ -129,6 +129,14 @@ impl World {
                     self.move_shared_cursor(stream, request.offset, count);
                     Value::Count(count)
                 }
+                Object::Pipe { id, is_reader: true } => match self.network.receive(id, request.length)? {
+                    Progress::Done(bytes) => {
+                        request.output = bytes;
+                        Value::Count(request.output.len() as u64)
+                    }
+                    Progress::Waits => return Ok(Progress::Waits),
+                },
+                Object::Pipe { .. } => return Err(Errno::BADF),
                 // Standard input is empty.
                 Object::Standard(StandardStream::Input) => Value::Count(0),
                 _ => return Err(Errno::INVAL),
@@ -148,6 +156,15 @@ impl World {
                 Object::Standard(stream) => {
                     stream.print(&request.input).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
                     Value::Count(request.input.len() as u64)
+                }
+                Object::Pipe { is_reader: true, .. } => return Err(Errno::BADF),
+                Object::Pipe { id, .. } if !self.network.has_peer(id) => return Err(Errno::PIPE),
+                Object::Pipe { id, .. } => {
+                    let delay = self.within(NETWORK_TIME);
+                    match self.network.send(id, &request.input, now, delay)? {
+                        Progress::Done(count) => Value::Count(count as u64),
+                        Progress::Waits => return Ok(Progress::Waits),
+                    }
                 }
                 Object::Socket(_) => return Err(Errno::INVAL),
             },

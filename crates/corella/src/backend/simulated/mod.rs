@@ -433,6 +433,14 @@ impl Simulated {
         Ok(self.world.borrow_mut().new_socket(address, class)?)
     }
 
+    pub(super) fn socket_pair(&self, class: Class) -> io::Result<[Descriptor; 2]> {
+        Ok(self.world.borrow_mut().socket_pair(class)?)
+    }
+
+    pub(super) fn pipe(&self) -> io::Result<[Descriptor; 2]> {
+        Ok(self.world.borrow_mut().pipe()?)
+    }
+
     pub(super) fn socket_call(&self, number: &Number, call: SocketCall) -> io::Result<SocketAnswer> {
         Ok(self.world.borrow_mut().socket_call(number.raw(), call)?)
     }

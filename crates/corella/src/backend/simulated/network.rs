@@ -162,6 +162,23 @@ impl Network {
         id
     }
 
+    /// Adds two sockets that are connected to each other.
+    pub(super) fn add_pair(&mut self) -> [SocketId; 2] {
+        let pair = [self.add(), self.add()];
+        for (id, peer) in [(pair[0], pair[1]), (pair[1], pair[0])] {
+            if let Ok(socket) = self.get_mut(id) {
+                socket.state = State::Connected;
+                socket.peer = Some(peer);
+            }
+        }
+        pair
+    }
+
+    /// Whether the other end of a connection still exists.
+    pub(super) fn has_peer(&self, id: SocketId) -> bool {
+        self.get(id).is_ok_and(|socket| socket.peer.is_some())
+    }
+
     fn get(&self, id: SocketId) -> Result<&Socket> {
         self.sockets.get(&id).ok_or(Errno::BADF)
     }

@@ -73,6 +73,11 @@ pub(super) enum Object {
         options: OpenOptions,
     },
     Socket(SocketId),
+    /// An end of a pipe, which is a connection of which only one direction is used.
+    Pipe {
+        id: SocketId,
+        is_reader: bool,
+    },
     Standard(StandardStream),
     /// A standard stream that is a file, whose cursor all who hold it share.
     Redirected(StandardStream),
@@ -280,7 +285,7 @@ impl World {
             Some(free) => self.descriptors[free] = Some(object),
             None => self.descriptors.push(Some(object)),
         }
-        if let Object::Socket(id) = object {
+        if let Object::Socket(id) | Object::Pipe { id, .. } = object {
             self.sockets.insert(id, raw as RawDescriptor);
         }
         Ok(Descriptor::Simulated(Number {
@@ -347,7 +352,7 @@ impl World {
         self.descriptors[raw as usize] = None;
         match object {
             Object::File { inode, .. } => self.disk.close(inode),
-            Object::Socket(id) => {
+            Object::Socket(id) | Object::Pipe { id, .. } => {
                 let delay = self.within(NETWORK_TIME);
                 self.sockets.remove(&id);
                 self.network.close(id, self.now.get(), delay);
@@ -373,7 +378,9 @@ impl World {
                 Ok(Nature { kind, size, is_answered_by_program: false })
             }
             Object::Socket(_) => Ok(Nature { kind: FileKind::Socket, size: 0, is_answered_by_program: false }),
-            Object::Standard(_) => Ok(Nature { kind: FileKind::Pipe, size: 0, is_answered_by_program: false }),
+            Object::Pipe { .. } | Object::Standard(_) => {
+                Ok(Nature { kind: FileKind::Pipe, size: 0, is_answered_by_program: false })
+            }
         }
     }
 
@@ -384,6 +391,22 @@ impl World {
             _ => self.network.add(),
         };
         self.new_descriptor(Object::Socket(id))
+    }
+
+    /// Two sockets that are connected to each other.
+    pub(super) fn socket_pair(&mut self, class: Class) -> Result<[Descriptor; 2], Errno> {
+        if class == Class::Datagram {
+            return Err(Errno::AFNOSUPPORT);
+        }
+        let [one, other] = self.network.add_pair();
+        Ok([self.new_descriptor(Object::Socket(one))?, self.new_descriptor(Object::Socket(other))?])
+    }
+
+    /// The ends of a new pipe: for reading, for writing.
+    pub(super) fn pipe(&mut self) -> Result<[Descriptor; 2], Errno> {
+        let [reader, writer] = self.network.add_pair();
+        let reader = self.new_descriptor(Object::Pipe { id: reader, is_reader: true })?;
+        Ok([reader, self.new_descriptor(Object::Pipe { id: writer, is_reader: false })?])
     }
 
     pub(super) fn socket_call(&mut self, raw: RawDescriptor, call: SocketCall) -> Result<SocketAnswer, Errno> {
