@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use corella::{Action, Begun, Io, OpenOptions, Operation, Positioned, RequestId as EngineId};
+use corella::{
+    Action, Begun, HostedOptions, HostedRead, Io, OpenOptions, Operation, Positioned, RequestId as EngineId,
+};
 
 use crate::codes::{
     CORELLA_ERROR_BUSY, CORELLA_ERROR_INVALID_INPUT, CORELLA_ERROR_WRONG_KIND, CORELLA_ERROR_WRONG_STATE, CORELLA_OK,
@@ -16,7 +18,7 @@ use crate::files::{
 };
 use crate::host::Host;
 use crate::ids::Key;
-use crate::memory::Lent;
+use crate::memory::{Lent, LentRun};
 use crate::outcome::{IntoSettled, Object, Settled};
 use crate::request::{Ending, Extra, Function, Record, Stage, Verb};
 use crate::sockets::{CORELLA_SHUTDOWN_BOTH, CORELLA_SHUTDOWN_READ, CORELLA_SHUTDOWN_WRITE};
@@ -149,6 +151,8 @@ fn begin(
     waits: bool,
 ) -> Result<c_int, Fault> {
     let mut requests = host.requests.borrow_mut();
+    // In a callback that a turn has led to, or soon after it.
+    let is_in_turn = requests.delivered.is_some();
     let record = requests.ready(key)?;
     if let Some((function, user_data)) = callback {
         record.callback = Some(function);
@@ -165,6 +169,23 @@ fn begin(
             return Err(CORELLA_ERROR_BUSY.into());
         }
         buffer.lent += 1;
+    }
+    // With one run of bytes there is nothing to give back but numbers; a wait may be a bare call and has its own way.
+    if !waits && record.verb.moves_bytes() && record.parts.is_empty() {
+        let begun = hand_over(host, key.index, record, is_in_turn);
+        return match begun {
+            Ok(engine) => {
+                record.engine = Some(engine);
+                requests.running += 1;
+                requests.running_enqueued += usize::from(ending == Ending::Enqueued);
+                Ok(CORELLA_OK)
+            }
+            Err(fault) => {
+                record.stage = Stage::Ready;
+                take_back(host, lends);
+                Err(fault)
+            }
+        };
     }
     let taken = launch(Launch { host, index: key.index, record, waits });
     let record = requests.at(key.index);
@@ -183,11 +204,7 @@ fn begin(
         }
         Err(refused) => {
             record.stage = Stage::Ready;
-            if let Some(buffer) = lends
-                && let Ok(buffer) = host.buffers.borrow_mut().get_mut(buffer)
-            {
-                buffer.lent -= 1;
-            }
+            take_back(host, lends);
             match refused {
                 Refused::Code(fault) => Err(fault),
                 Refused::Engine(settled) => {
@@ -196,6 +213,15 @@ fn begin(
                 }
             }
         }
+    }
+}
+
+/// The library's buffer is lent to a request that did not begin no longer.
+fn take_back(host: &Host, lent: Option<Key>) {
+    if let Some(buffer) = lent
+        && let Ok(buffer) = host.buffers.borrow_mut().get_mut(buffer)
+    {
+        buffer.lent -= 1;
     }
 }
 
@@ -218,6 +244,30 @@ macro_rules! any_object {
             _ => Err(CORELLA_ERROR_WRONG_KIND.into()),
         }
     };
+}
+
+/// Hands a transfer of one run of bytes to the engine, which will tell its index and outcome after a turn.
+fn hand_over(host: &Host, index: u32, record: &Record, in_turn: bool) -> Result<EngineId, Fault> {
+    let handles = host.handles.borrow();
+    let run = LentRun { data: record.data, length: record.length };
+    let offset = record.offset.unsigned_abs();
+    let deadline = u64::try_from(record.deadline_ns).ok().map(Duration::from_nanos);
+    let options =
+        HostedOptions { name: index, deadline, token: record.token.as_ref(), unordered: record.unordered, in_turn };
+    let read = |offset, exact| HostedRead { offset, exact };
+    let begun = match (handles.get(record.handle)?, record.verb) {
+        (Object::Socket(socket), Verb::Receive) => socket.hosted_receive(false, run, options),
+        (Object::Socket(socket), Verb::ReceiveExact) => socket.hosted_receive(true, run, options),
+        (Object::Socket(socket), Verb::Send) => socket.hosted_send(run, options),
+        (Object::File(file), Verb::Read) => file.hosted_read(read(None, false), run, options),
+        (Object::File(file), Verb::ReadAt) => file.hosted_read(read(Some(offset), false), run, options),
+        (Object::File(file), Verb::ReadExact) => file.hosted_read(read(None, true), run, options),
+        (Object::File(file), Verb::ReadExactAt) => file.hosted_read(read(Some(offset), true), run, options),
+        (Object::File(file), Verb::Write) => file.hosted_write(None, run, options),
+        (Object::File(file), Verb::WriteAt) => file.hosted_write(Some(offset), run, options),
+        _ => return Err(CORELLA_ERROR_WRONG_KIND.into()),
+    };
+    begun.map_err(Fault::from)
 }
 
 fn launch(mut launch: Launch<'_>) -> Result<Taken, Refused> {

@@ -1,16 +1,19 @@
 //! A host: what this side keeps of one scheduler, on the scheduler's thread.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::ffi::{c_int, c_void};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use corella::{BufferPool, Error, Io, Scheduler as Engine};
+use corella::{BufferPool, Error, HostedOutcome, HostedOutcomes, Io, Moved as EngineMoved, Scheduler as Engine};
 
 use crate::buffers::OwnBuffer;
-use crate::codes::{CORELLA_ERROR_DEFECT, CORELLA_ERROR_SCHEDULER_GONE, CORELLA_ERROR_WRONG_PROCESS};
+use crate::codes::{
+    CORELLA_ERROR_DEFECT, CORELLA_ERROR_SCHEDULER_GONE, CORELLA_ERROR_WRONG_PROCESS, CORELLA_OK, code_of,
+};
 use crate::ids::{Key, Named};
-use crate::outcome::{Object, Settled};
+use crate::outcome::{Moved, Object, Settled};
 use crate::registry::panic_text;
 use crate::request::{DIRECT, ENQUEUED, Ending, Function, Record, Remains, Requests, SCHEDULED, Stage, Verb};
 use crate::table::Table;
@@ -33,6 +36,8 @@ pub(crate) struct Host {
     fork_generation: u64,
     /// `None` once it has been shut down. Dropped before the tables, whose memory the OS may be writing to.
     pub(crate) engine: RefCell<Option<Engine>>,
+    /// What became of plain transfers, until it is in their records.
+    outcomes: Rc<HostedOutcomes>,
     pub(crate) io: Io,
     pub(crate) requests: RefCell<Requests>,
     pub(crate) handles: RefCell<Table<Object>>,
@@ -73,6 +78,7 @@ impl Host {
             generation,
             usable: Cell::new(fork_generation),
             fork_generation,
+            outcomes: engine.hosted_outcomes(),
             io: engine.io(),
             shared: Arc::new(Shared::new(engine.remote(), posts_max)),
             engine: RefCell::new(Some(engine)),
@@ -127,10 +133,39 @@ impl Host {
         &self,
         call: impl FnOnce(&mut Engine) -> Result<T, Error>,
     ) -> Result<T, crate::faults::Fault> {
-        match &mut *self.engine.borrow_mut() {
-            None => Err(CORELLA_ERROR_SCHEDULER_GONE.into()),
-            Some(engine) => Ok(call(engine)?),
+        let answer = match &mut *self.engine.borrow_mut() {
+            None => return Err(CORELLA_ERROR_SCHEDULER_GONE.into()),
+            Some(engine) => call(engine),
+        };
+        self.fetch_outcomes();
+        Ok(answer?)
+    }
+
+    /// Writes what the engine has to tell of plain transfers into their records.
+    pub(crate) fn fetch_outcomes(&self) {
+        while let Some(outcome) = self.outcomes.fetch() {
+            self.settle_plain(outcome);
         }
+    }
+
+    /// The same as `settle` for a request that leaves nothing but numbers.
+    fn settle_plain(&self, outcome: HostedOutcome) {
+        let mut requests = self.requests.borrow_mut();
+        let record = requests.at(outcome.name);
+        record.code = CORELLA_OK;
+        if let Some(error) = outcome.error {
+            record.code = code_of(error.kind());
+            record.error = Some(error);
+        }
+        (record.count, record.moved) = match outcome.moved {
+            EngineMoved::Bytes(count) => (count as i64, Moved::Exactly),
+            EngineMoved::NotStarted => (0, Moved::NotStarted),
+            EngineMoved::Unknown => (0, Moved::Unknown),
+        };
+        if self.under_valgrind && record.verb.fills() {
+            mark_written(record, record.count as usize, &[]);
+        }
+        self.is_settled(outcome.name, requests);
     }
 
     /// Writes the outcome of a running request into its record and puts it where its ending wants it. Called by the
@@ -138,17 +173,23 @@ impl Host {
     pub(crate) fn settle(&self, index: u32, settled: Settled) {
         let mut requests = self.requests.borrow_mut();
         let record = requests.at(index);
-        debug_assert_eq!(record.stage, Stage::Running);
         if self.under_valgrind && record.verb.fills() {
-            mark_written(record, &settled);
+            mark_written(record, settled.count as usize, &settled.parts);
         }
-        record.stage = Stage::Settled;
         record.code = settled.code;
         record.count = settled.count;
         record.moved = settled.moved;
         record.value = settled.value;
         record.error = settled.error;
         record.parts = settled.parts;
+        self.is_settled(index, requests);
+    }
+
+    /// An outcome is in its record: puts it where its ending wants it.
+    fn is_settled(&self, index: u32, mut requests: RefMut<'_, Requests>) {
+        let record = requests.at(index);
+        debug_assert_eq!(record.stage, Stage::Running);
+        record.stage = Stage::Settled;
         record.engine = None;
         let (ending, direct, detached) = (record.ending, record.direct, record.detached);
         let lent = if record.verb == Verb::ReceivePooled { None } else { record.buffer };
@@ -224,18 +265,20 @@ impl Host {
             let mut requests = self.requests.borrow_mut();
             let Some(key) = requests.delivered.take() else { return };
             // Unless the callback has freed it itself.
-            requests.settled(key).is_ok().then(|| requests.free(key.index))
+            match requests.settled(key).is_ok() {
+                true => requests.free(key.index),
+                false => None,
+            }
         };
         drop(remains);
     }
 }
 
 /// Tells valgrind of the bytes that a request has filled.
-fn mark_written(record: &Record, settled: &Settled) {
-    let mut left = settled.count as usize;
+fn mark_written(record: &Record, count: usize, parts: &[(usize, usize)]) {
+    let mut left = count;
     let whole = [(record.data, record.length)];
-    let parts = if settled.parts.is_empty() { &whole[..] } else { &settled.parts[..] };
-    for (address, length) in parts {
+    for (address, length) in if parts.is_empty() { &whole[..] } else { parts } {
         let filled = left.min(*length);
         valgrind::mark_written(*address, filled);
         left -= filled;

@@ -3,8 +3,9 @@
 //! Ids go out and come in; what they name stays here, in tables of the scheduler's thread (`host`) or, for what is bound
 //! to no thread, in one table under a lock (`threads`). `registry` finds the host of an id and says why it may not be
 //! used. A request is a record in the host's table (`request`) from the call that names the operation; its ending hands it
-//! to the engine (`begin`) with a closure that only writes the outcome back into the record and puts it on a list
-//! (`outcome`). Nothing of C's is ever called by the engine: `run` fetches one settled request from those lists, returns
+//! to the engine (`begin`): a plain transfer by the number of its record, under which the engine tells its outcome after a
+//! turn; anything else with a closure that only writes the outcome (`outcome`) into the record. Either puts the record on
+//! a list (`host`). Nothing of C's is ever called by the engine: `run` fetches one settled request from those lists, returns
 //! from that, and calls the callback from a frame that has nothing to drop. So a callback may jump out, and may call
 //! anything.
 //!

@@ -15,6 +15,27 @@ pub(crate) struct Lent {
     pub(crate) rest: Vec<(usize, usize)>,
 }
 
+/// One run of a C program's bytes, lent like those of `Lent`: what most requests have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LentRun {
+    pub(crate) data: usize,
+    pub(crate) length: usize,
+}
+
+// SAFETY: as for `Lent`.
+unsafe impl Buffer for LentRun {
+    fn source_parts(&self, parts: &mut Parts) {
+        parts.push(std::ptr::with_exposed_provenance_mut(self.data), self.length);
+    }
+}
+
+// SAFETY: as for `Lent`.
+unsafe impl BufferMut for LentRun {
+    fn target_parts(&mut self, parts: &mut Parts) {
+        self.source_parts(parts);
+    }
+}
+
 impl Lent {
     fn push(&self, parts: &mut Parts) {
         let at = |address: usize| std::ptr::with_exposed_provenance_mut(address);

@@ -309,10 +309,6 @@ impl Requests {
         }
     }
 
-    pub(crate) fn key(&self, index: u32) -> Key {
-        Key { scheduler: self.scheduler, index, generation: self.records[index as usize].generation }
-    }
-
     /// Puts a settled request at the end of a list.
     pub(crate) fn enlist(&mut self, index: u32, list: u8) {
         let last = std::mem::replace(&mut self.lists[list as usize].last, index);
@@ -357,13 +353,22 @@ impl Requests {
         if index == NONE {
             return None;
         }
-        self.unlist(index);
-        Some(self.key(index))
+        let record = &mut self.records[index as usize];
+        record.list = NO_LIST;
+        let (next, generation) = (record.next, record.generation);
+        self.lists[list as usize].first = next;
+        match next {
+            NONE => self.lists[list as usize].last = NONE,
+            next => self.records[next as usize].previous = NONE,
+        }
+        Some(Key { scheduler: self.scheduler, index, generation })
     }
 
     /// Frees a record that does not run.
-    pub(crate) fn free(&mut self, index: u32) -> Remains {
-        self.unlist(index);
+    pub(crate) fn free(&mut self, index: u32) -> Option<Remains> {
+        if self.records[index as usize].list != NO_LIST {
+            self.unlist(index);
+        }
         let first_free = std::mem::replace(&mut self.first_free, index);
         let record = &mut self.records[index as usize];
         record.stage = Stage::Free;
@@ -374,11 +379,14 @@ impl Requests {
             record.error = None;
             record.text = None;
         }
-        Remains {
+        if matches!(record.value, Value::Nothing) && record.token.is_none() && record.extra.is_none() {
+            return None;
+        }
+        Some(Remains {
             _value: std::mem::replace(&mut record.value, Value::Nothing),
             _token: record.token.take(),
             _extra: record.extra.take(),
-        }
+        })
     }
 
     /// Everything that ids of this table may have named is stale from here on.

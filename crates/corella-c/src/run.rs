@@ -38,6 +38,8 @@ struct Drive {
     request: Request,
     /// `None`: as long as it takes.
     until: Option<Instant>,
+    /// Not at all, which needs no clock.
+    without_waiting: bool,
     has_turned: bool,
     /// What `fetch` found: with a function, a callback to call.
     function: Option<Function>,
@@ -52,11 +54,16 @@ impl Drive {
     fn new(scheduler: Scheduler, goal: Goal) -> Drive {
         let null = std::ptr::null_mut();
         let (found, user_data) = (std::ptr::null_mut(), std::ptr::null_mut());
-        Drive { scheduler, goal, request: null, until: None, has_turned: false, function: None, found, user_data }
+        let (until, without_waiting, has_turned) = (None, false, false);
+        Drive { scheduler, goal, request: null, until, without_waiting, has_turned, function: None, found, user_data }
     }
 
     /// With a limit in nanoseconds; negative for none.
     fn limited(mut self, limit_ns: i64) -> Drive {
+        self.without_waiting = limit_ns == 0;
+        if self.without_waiting {
+            return self;
+        }
         let limit = u64::try_from(limit_ns).ok().map(Duration::from_nanos);
         self.until = limit.and_then(|limit| Instant::now().checked_add(limit));
         self
@@ -149,7 +156,7 @@ fn fetch_from(host: &Host, drive: &mut Drive) -> Result<c_int, Fault> {
             }
             return Ok(CORELLA_OK);
         };
-        let is_late = drive.until.is_some_and(|until| until <= Instant::now());
+        let is_late = drive.without_waiting || drive.until.is_some_and(|until| until <= Instant::now());
         if drive.has_turned && is_late && drive.goal == Goal::Enqueued {
             return Ok(CORELLA_OK);
         }
@@ -165,13 +172,13 @@ fn limit(host: &Host, drive: &Drive, is_over_budget: bool) -> Option<Duration> {
     let requests = host.requests.borrow();
     let waits_for_nothing = match drive.goal {
         Goal::Idle => requests.running == 0 && !is_over_budget,
-        Goal::Enqueued => drive.until.is_none() && requests.running_enqueued == 0,
+        Goal::Enqueued => drive.until.is_none() && !drive.without_waiting && requests.running_enqueued == 0,
         Goal::Turn | Goal::Settled => false,
     };
     if waits_for_nothing {
         return None;
     }
-    if is_over_budget {
+    if is_over_budget || drive.without_waiting {
         return Some(Duration::ZERO);
     }
     Some(match drive.until {

@@ -151,6 +151,7 @@ pub extern "C" fn corella_shutdown(
         host.shared.end();
         let limit = u64::try_from(limit_ns).map_or(Duration::MAX, Duration::from_nanos);
         let result = engine.shutdown(limit);
+        host.fetch_outcomes();
         put(leaked, result.as_ref().err().map_or(0, |left| left.requests.len() as i64));
         match result {
             Ok(()) => Ok(CORELLA_OK),

@@ -321,3 +321,63 @@ fn exceptions_leave_a_stack_machines_callbacks_by_a_jump() {
         assert_eq!(count_of(server, "exceptions"), 3);
     }
 }
+
+/// Instructions of a program that does so many rounds of 64 connections, counted by callgrind: the same each time.
+fn instructions(command: impl Fn() -> Command, rounds: u32) -> f64 {
+    let mut valgrind = command();
+    valgrind.args(["64", &rounds.to_string()]);
+    let output = succeeds(&mut valgrind);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let count = text.lines().find_map(|line| line.split("Collected :").nth(1)?.trim().parse().ok());
+    count.unwrap_or_else(|| panic!("{text}"))
+}
+
+/// Instructions a round trip, without those of beginning and end.
+fn instructions_per_round_trip(command: impl Fn() -> Command) -> f64 {
+    (instructions(&command, 60) - instructions(&command, 20)) / (40.0 * 64.0)
+}
+
+/// The echo of `examples/echo_rounds.rs`, compiled as the library is.
+fn echo_in_rust() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--profile", "packaged", "-p", "corella-c", "--example", "echo_rounds"]);
+    succeeds(command.current_dir(root()));
+    // Beside this program's own folder of the target directory, wherever that is.
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(3).unwrap().join("packaged/examples/echo_rounds")
+}
+
+#[test]
+fn an_echo_with_callbacks_in_c_costs_at_most_a_tenth_more_instructions_than_in_rust() {
+    let in_c = build("rounds", &["gcc", "-std=c11", "-O2", "-D_DEFAULT_SOURCE"], &[test_source("echo_rounds.c")]);
+    let in_rust = echo_in_rust();
+    for backend in BACKENDS {
+        let under_callgrind = |program: &Path| {
+            let mut valgrind = with_library(Command::new("valgrind"), backend);
+            valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program);
+            valgrind
+        };
+        let c = instructions_per_round_trip(|| under_callgrind(&in_c));
+        let rust = instructions_per_round_trip(|| under_callgrind(&in_rust));
+        println!("{backend}: {c:.0} instructions a round trip in C, {rust:.0} in Rust: {:.3}", c / rust);
+        assert!(c <= 1.1 * rust, "{backend}: {c:.0} instructions a round trip in C, {rust:.0} in Rust");
+    }
+}
+
+#[test]
+fn an_echo_with_callbacks_in_c_allocates_nothing_per_request() {
+    let program =
+        build("allocations", &["gcc", "-std=c11", "-O2", "-D_DEFAULT_SOURCE"], &[test_source("echo_rounds.c")]);
+    let allocations = |backend: &str, rounds: u32| -> String {
+        let mut valgrind = with_library(Command::new("valgrind"), backend);
+        valgrind.args(["--undef-value-errors=no"]).arg(&program).args(["64", &rounds.to_string()]);
+        let output = succeeds(&mut valgrind);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let usage = text.lines().find_map(|line| line.split("total heap usage: ").nth(1));
+        usage.and_then(|usage| usage.split(" frees").next()).unwrap_or_else(|| panic!("{text}")).to_string()
+    };
+    for backend in BACKENDS {
+        assert_eq!(allocations(backend, 20), allocations(backend, 60), "{backend}: allocations after 20 and 60 rounds");
+    }
+}

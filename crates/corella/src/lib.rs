@@ -45,6 +45,7 @@ mod erased;
 mod error;
 mod file;
 mod fs;
+mod hosted;
 #[cfg(feature = "marks")]
 #[doc(hidden)]
 pub mod marks;
@@ -79,6 +80,8 @@ pub use datagram::{Datagram, DatagramSocket, ReturnedDatagram};
 pub use error::{Error, ErrorKind, Failed, Moved};
 pub use file::{File, Mode};
 pub use fs::{Directory, Entry, FileKind, Metadata};
+#[doc(hidden)]
+pub use hosted::{HostedOptions, HostedRead};
 pub use net::{Detached, Incoming, Listener, RecvStream, Socket};
 pub use op::{OpenOptions, Shutdown};
 #[doc(hidden)]
@@ -86,6 +89,8 @@ pub use operation::Begun;
 pub use operation::{Action, Operation, Positioned};
 pub use queue::slots::RequestId;
 pub use queue::{Outstanding, Unobserved};
+#[doc(hidden)]
+pub use scheduler::hosted::{HostedOutcome, HostedOutcomes};
 pub use scheduler::remote::Remote;
 pub use scheduler::tasks::JoinHandle;
 pub use scheduler::token::CancelToken;

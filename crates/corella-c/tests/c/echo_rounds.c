@@ -1,7 +1,7 @@
 /*
  * An echo server with callbacks and its clients in one thread, in step: every client sends one message, the server turns
  * until all are answered, every client reads its answer. So the same instructions run every time, and what a round trip
- * costs the server can be counted. tests/rounds/main.rs does the same in Rust.
+ * costs the server can be counted. examples/echo_rounds.rs does the same in Rust.
  *
  *     echo_rounds CONNECTIONS ROUNDS
  */

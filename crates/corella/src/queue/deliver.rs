@@ -95,7 +95,9 @@ impl RequestQueue {
 
     /// Settled requests with a callback that has not run, or that nobody owns.
     pub(crate) fn undelivered(&self) -> Vec<RequestId> {
-        let is_it = |slot: &Slot| slot.is_over() && matches!(slot.ending, Ending::Callback(_) | Ending::Detached);
+        let is_it = |slot: &Slot| {
+            slot.is_over() && matches!(slot.ending, Ending::Callback(_) | Ending::Hosted(_) | Ending::Detached)
+        };
         self.slots.iter().filter(|(_, slot)| is_it(slot)).map(|(index, _)| self.slots.id(index)).collect()
     }
 

@@ -81,6 +81,8 @@ pub(crate) enum Ending {
     /// A future that is to be polled when the request has settled.
     Wake(Waker),
     Callback(Callback),
+    /// A host by its own number for the request: told when the scheduler next delivers.
+    Hosted(u32),
     /// Nobody; a failure goes to the scheduler's hook.
     Detached,
 }

@@ -4,6 +4,7 @@
 //! system call; reap; settle; deliver direct callbacks; fire due timers.
 
 mod builder;
+pub(crate) mod hosted;
 pub(crate) mod remote;
 mod shutdown;
 pub(crate) mod tasks;
@@ -80,6 +81,12 @@ impl Scheduler {
     /// What handles and tasks hold.
     pub fn io(&self) -> Io {
         self.core.io()
+    }
+
+    /// Where a host finds what became of its requests.
+    #[doc(hidden)]
+    pub fn hosted_outcomes(&self) -> Rc<hosted::HostedOutcomes> {
+        Rc::clone(&self.core.hosted)
     }
 
     /// What other threads hold.

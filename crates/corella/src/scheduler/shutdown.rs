@@ -164,7 +164,7 @@ impl Core {
                     Ok(Ending::Wake(waker)) => Some(waker),
                     _ => None,
                 },
-                Some(Ending::Callback(_) | Ending::Detached) => {
+                Some(Ending::Callback(_) | Ending::Hosted(_) | Ending::Detached) => {
                     if let Some((payload, _, ending)) = queue.take(id) {
                         queue.leftovers.push((payload, ending));
                     }

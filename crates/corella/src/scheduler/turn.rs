@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Io;
+use super::hosted::HostedOutcomes;
 use super::remote::{Arrived, Inbox};
 use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
 use crate::backend::{BackendReason, BorrowedWaitable, Clock, fork};
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     pub(super) ready: Rc<ReadyQueue>,
     /// Settled requests whose callbacks run before the tasks.
     pub(super) direct: RefCell<VecDeque<RequestId>>,
+    /// What a host has yet to fetch.
+    pub(super) hosted: Rc<HostedOutcomes>,
     pub(crate) inbox: Arc<Inbox>,
     pub(super) arrived: RefCell<Arrived>,
     /// A task or a callback is running.
@@ -328,6 +331,13 @@ impl Core {
                     true => self.direct.borrow_mut().push_back(id),
                     false => self.ready.push(Ready::Callback(id)),
                 },
+                Some(Ending::Hosted(name)) => {
+                    let name = *name;
+                    // Its buffer has nothing to drop.
+                    if let Some((_, report, _)) = queue.take(id) {
+                        self.hosted.add(name, report);
+                    }
+                }
                 Some(Ending::Detached) => {
                     if let Some((payload, report, ending)) = queue.take(id) {
                         queue.leftovers.push((payload, ending));
