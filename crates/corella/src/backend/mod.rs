@@ -25,6 +25,8 @@ mod datagram;
 #[cfg(target_os = "linux")]
 mod features;
 pub(crate) mod fork;
+#[cfg(all(unix, feature = "fake-port"))]
+pub(crate) mod iocp;
 #[cfg(target_os = "linux")]
 mod message;
 #[cfg(unix)]
@@ -73,6 +75,8 @@ pub(crate) use codes::Errno;
 pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers};
 #[cfg(target_os = "linux")]
 pub use features::KernelFeatures;
+#[cfg(all(unix, feature = "fake-port"))]
+pub(crate) use iocp::Iocp;
 pub(crate) use os::{
     BorrowedWaitable, OsDescriptor, OwnedFile, OwnedSocket, RawDescriptor, from_file, from_socket, into_file,
     into_socket, is_terminal, kind_of_entry, raw as raw_descriptor, set_cursor, set_nonblocking,
@@ -233,6 +237,9 @@ pub(crate) struct Submission<'a> {
     /// Where in the file; `None` for streams and where the OS keeps the cursor.
     pub(crate) offset: Option<u64>,
     pub(crate) waits_by: WaitsBy,
+    /// A write that passes the least that the file's length is known to be.
+    #[cfg_attr(not(feature = "fake-port"), expect(dead_code, reason = "a completion port's question"))]
+    pub(crate) extends: bool,
     /// The close of this socket waits (SO_LINGER).
     pub(crate) lingers: bool,
 }
@@ -277,6 +284,8 @@ pub enum BackendKind {
     Uring,
     /// Readiness for sockets and pipes, a bounded pool of threads for files.
     Portable,
+    /// An I/O completion port, on Windows.
+    Iocp,
     /// A machine in memory, with a clock of its own; see [`Simulation`].
     Simulated,
 }
@@ -287,6 +296,7 @@ impl BackendKind {
         match self {
             BackendKind::Uring => "uring",
             BackendKind::Portable => "portable",
+            BackendKind::Iocp => "iocp",
             BackendKind::Simulated => "simulated",
         }
     }
@@ -356,6 +366,8 @@ pub(crate) enum Wakeup {
     Event(Weak<OsDescriptor>),
     #[cfg(unix)]
     Poller(Weak<portable::Bell>),
+    #[cfg(all(unix, feature = "fake-port"))]
+    Port(Weak<iocp::Bell>),
     Flag(Arc<AtomicBool>),
 }
 
@@ -370,6 +382,8 @@ impl Wakeup {
             }
             #[cfg(unix)]
             Wakeup::Poller(bell) => bell.upgrade().iter().for_each(|bell| bell.ring()),
+            #[cfg(all(unix, feature = "fake-port"))]
+            Wakeup::Port(bell) => bell.upgrade().iter().for_each(|bell| bell.ring()),
             Wakeup::Flag(flag) => flag.store(true, Ordering::Release),
         }
     }
@@ -382,6 +396,8 @@ pub(crate) enum Backend {
     Uring(Box<Uring>),
     #[cfg(unix)]
     Portable(Box<Portable>),
+    #[cfg(all(unix, feature = "fake-port"))]
+    Iocp(Box<Iocp<iocp::Port>>),
     Simulated(Box<Simulated>),
     /// The scheduler has ended.
     Ended(Ended),
@@ -436,6 +452,8 @@ macro_rules! dispatch {
             Backend::Uring($backend) => $call,
             #[cfg(unix)]
             Backend::Portable($backend) => $call,
+            #[cfg(all(unix, feature = "fake-port"))]
+            Backend::Iocp($backend) => $call,
             Backend::Simulated($backend) => $call,
             Backend::Ended($backend) => $call,
         }
@@ -477,6 +495,15 @@ impl Backend {
         dispatch!(self, backend => backend.forget_descriptor(descriptor));
     }
 
+    /// As [`forget_descriptor`](Self::forget_descriptor), of one that others are to use from now on.
+    pub(crate) fn part_with(&mut self, descriptor: RawDescriptor) {
+        self.forget_descriptor(descriptor);
+        #[cfg(all(unix, feature = "fake-port"))]
+        if let Backend::Iocp(iocp) = self {
+            iocp.part_with(descriptor);
+        }
+    }
+
     /// Whether the OS has nothing left that must be waited for.
     pub(crate) fn is_idle(&self) -> bool {
         dispatch!(self, backend => backend.is_idle())
@@ -488,6 +515,9 @@ impl Backend {
         match (submission.class, submission.op) {
             _ if matches!(self, Backend::Simulated(_)) => None,
             (Class::File { .. }, _) => Some(perform(submission)),
+            // A socket of a port is tried by an overlapped call.
+            #[cfg(all(unix, feature = "fake-port"))]
+            (Class::Socket | Class::Datagram, _) if matches!(self, Backend::Iocp(_)) => None,
             (Class::Socket, Op::Recv { .. } | Op::Send { .. })
             | (Class::Datagram, Op::RecvFrom { .. } | Op::SendTo { .. }) => attempt(submission, false),
             _ => None,
@@ -576,6 +606,8 @@ impl Backend {
             Backend::Uring(_) => false,
             #[cfg(unix)]
             Backend::Portable(_) => true,
+            #[cfg(all(unix, feature = "fake-port"))]
+            Backend::Iocp(_) => cfg!(unix),
             Backend::Simulated(_) | Backend::Ended(_) => false,
         }
     }
@@ -602,6 +634,8 @@ impl Backend {
             Backend::Uring(_) => BackendKind::Uring,
             #[cfg(unix)]
             Backend::Portable(_) => BackendKind::Portable,
+            #[cfg(all(unix, feature = "fake-port"))]
+            Backend::Iocp(_) => BackendKind::Iocp,
             Backend::Simulated(_) => BackendKind::Simulated,
             Backend::Ended(ended) => ended.0,
         }

@@ -75,6 +75,7 @@ impl Job {
             parts: self.parts.as_slice(),
             offset: self.offset,
             waits_by: WaitsBy::Class,
+            extends: false,
             lingers: false,
         }
     }
@@ -437,6 +438,7 @@ mod tests {
                 parts: &[],
                 offset: None,
                 waits_by: WaitsBy::Class,
+                extends: false,
                 lingers: false,
             });
             let mut completions = Completions::new();
@@ -469,6 +471,7 @@ mod tests {
                 parts: &[Part { pointer: byte.as_mut_ptr(), length: 1 }],
                 offset: None,
                 waits_by: WaitsBy::Class,
+                extends: false,
                 lingers: false,
             });
             while !pool.has_done() {

@@ -505,6 +505,7 @@ impl Source {
                 parts: &parts,
                 offset: waiting.offset,
                 waits_by: WaitsBy::Class,
+                extends: false,
                 lingers: false,
             };
             match self.try_here(&submission, false) {
@@ -556,7 +557,7 @@ fn calls_on(own: &mut Option<OwnedFd>, descriptor: BorrowedFd<'_>) -> Calls {
 }
 
 /// A description of our own of the same pipe or terminal, where the system can and the program may.
-fn open_again(descriptor: BorrowedFd<'_>) -> Option<OwnedFd> {
+pub(super) fn open_again(descriptor: BorrowedFd<'_>) -> Option<OwnedFd> {
     use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
     if !cfg!(target_os = "linux") {
         return None;

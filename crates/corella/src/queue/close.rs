@@ -132,7 +132,7 @@ impl RequestQueue {
         let mut handle = self.handles.remove(key.index);
         match handle.descriptor.take().map(Descriptor::into_os) {
             Some(Ok(descriptor)) => {
-                self.backend.forget_descriptor(raw_descriptor(&descriptor));
+                self.backend.part_with(raw_descriptor(&descriptor));
                 Ok((descriptor, handle))
             }
             _ => Err(ErrorKind::Closed),

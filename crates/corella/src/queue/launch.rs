@@ -114,7 +114,7 @@ impl RequestQueue {
 
     fn hand_to_backend(&mut self, index: u32) {
         self.parts.clear();
-        let Place { class, offset, descriptor, waits_by, lingers } = self.place(index);
+        let Place { class, offset, known_end, descriptor, waits_by, lingers } = self.place(index);
         let slot = &self.slots[index];
         if let Some(parts) = slot.op.parts() {
             let begins_again = slot.op.extent() == Some(Extent::ToEnd)
@@ -129,6 +129,9 @@ impl RequestQueue {
         slot.begun = true;
         let bare = slot.bare;
         let token = RequestId { index, generation: slot.generation }.token();
+        let end =
+            offset.map(|offset| self.parts.iter().fold(offset, |end, part| end.saturating_add(part.length as u64)));
+        let extends = matches!(self.slots[index].op, Op::Write { .. }) && end.is_some_and(|end| end > known_end);
         let submission = Submission {
             token,
             op: &self.slots[index].op,
@@ -136,6 +139,7 @@ impl RequestQueue {
             class,
             parts: &self.parts,
             offset,
+            extends,
             waits_by,
             lingers,
         };
@@ -151,7 +155,14 @@ impl RequestQueue {
         let slot = &mut self.slots[index];
         let Some(key) = slot.handle else {
             let waits_by = WaitsBy::Class;
-            return Place { class: Class::Stream, offset: None, descriptor: -1, waits_by, lingers: false };
+            return Place {
+                class: Class::Stream,
+                offset: None,
+                known_end: 0,
+                descriptor: -1,
+                waits_by,
+                lingers: false,
+            };
         };
         let handle = &mut self.handles[key.index];
         if !slot.begun {
@@ -175,7 +186,8 @@ impl RequestQueue {
         };
         let handle = &self.handles[key.index];
         let lingers = handle.lingers && matches!(self.slots[index].op, Op::Close);
-        Place { class: handle.class, offset, descriptor, waits_by: handle.waits_by, lingers }
+        let Handle { class, known_end, waits_by, .. } = *handle;
+        Place { class, offset, known_end, descriptor, waits_by, lingers }
     }
 }
 
@@ -184,6 +196,7 @@ struct Place {
     class: Class,
     /// In the file; `None` for streams and where the OS keeps the cursor.
     offset: Option<u64>,
+    known_end: u64,
     descriptor: RawDescriptor,
     waits_by: WaitsBy,
     lingers: bool,

@@ -13,6 +13,8 @@ use super::{Core, Scheduler};
 #[cfg(unix)]
 use crate::backend::Portable;
 use crate::backend::{Backend, BackendKind, BackendReason, Simulated, Simulation, fork};
+#[cfg(all(unix, feature = "fake-port"))]
+use crate::backend::{Iocp, iocp::fake};
 #[cfg(target_os = "linux")]
 use crate::backend::{MaskedOpcodes, Uring};
 use crate::error::{Error, ErrorKind};
@@ -44,6 +46,8 @@ pub struct SchedulerBuilder {
     budgets: Budgets,
     masked_opcodes: u128,
     refused_flags: u32,
+    #[cfg(all(unix, feature = "fake-port"))]
+    packet_seed: Option<u64>,
 }
 
 impl Default for SchedulerBuilder {
@@ -59,6 +63,8 @@ impl Default for SchedulerBuilder {
             budgets: Budgets { tasks_per_turn: 256, operations_per_poll: 128, bytes_per_poll: 1 << 20 },
             masked_opcodes: 0,
             refused_flags: 0,
+            #[cfg(all(unix, feature = "fake-port"))]
+            packet_seed: None,
         }
     }
 }
@@ -167,6 +173,21 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Has chance delay, reorder and race the packets of the double of a completion port. For tests.
+    #[cfg(all(unix, feature = "fake-port"))]
+    #[doc(hidden)]
+    pub fn packet_seed(mut self, seed: u64) -> Self {
+        self.packet_seed = Some(seed);
+        self
+    }
+
+    /// Starts the scheduler on this double of a completion port.
+    #[cfg(test)]
+    pub(crate) fn build_on_port(self, port: fake::FakePort) -> Scheduler {
+        let iocp = Iocp::new(port, self.pool_threads);
+        self.start(Backend::Iocp(Box::new(iocp)), BackendReason::Builder)
+    }
+
     /// Starts the scheduler.
     ///
     /// `InvalidInput` for an unknown `CORELLA_BACKEND`, and the OS's error for a forced backend that is not to be had.
@@ -231,6 +252,7 @@ impl SchedulerBuilder {
         match std::env::var("CORELLA_BACKEND").as_deref() {
             Ok("uring") => Ok((self.open(BackendKind::Uring)?, BackendReason::Environment)),
             Ok("portable") => Ok((self.open(BackendKind::Portable)?, BackendReason::Environment)),
+            Ok("iocp") => Ok((self.open(BackendKind::Iocp)?, BackendReason::Environment)),
             Ok("") | Err(_) => self.choose_best(),
             Ok(other) => {
                 let note = format!("CORELLA_BACKEND is {other:?}; it may be \"uring\" or \"portable\"");
@@ -273,6 +295,16 @@ impl SchedulerBuilder {
             BackendKind::Uring => {
                 let note = "io_uring is of Linux";
                 Err(Error::new(ErrorKind::InvalidInput, "start uring", "").with_note(note))
+            }
+            #[cfg(all(unix, feature = "fake-port"))]
+            BackendKind::Iocp => match fake::FakePort::new(fake::Plan::new(self.packet_seed)) {
+                Ok(port) => Ok(Backend::Iocp(Box::new(Iocp::new(port, self.pool_threads)))),
+                Err(error) => Err(fault(error, "port")),
+            },
+            #[cfg(not(all(unix, feature = "fake-port")))]
+            BackendKind::Iocp => {
+                let note = "completion ports are of Windows";
+                Err(Error::new(ErrorKind::InvalidInput, "start iocp", "").with_note(note))
             }
             BackendKind::Simulated => {
                 let note = "it needs a machine: use build_simulated";

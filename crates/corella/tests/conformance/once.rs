@@ -22,6 +22,7 @@ fn the_backend_is_the_one_asked_for_and_says_why(setup: &Setup) {
     match setup.variant {
         Variant::Uring => assert_eq!(scheduler.backend(), BackendKind::Uring),
         Variant::Portable => assert_eq!(scheduler.backend(), BackendKind::Portable),
+        Variant::Iocp | Variant::IocpShuffled => assert_eq!(scheduler.backend(), BackendKind::Iocp),
         Variant::Refused => {
             assert_eq!(scheduler.backend(), BackendKind::Portable);
             let reason = scheduler.backend_reason();

@@ -13,6 +13,10 @@ pub enum Variant {
     Portable,
     /// The kernel refuses io_uring, and the scheduler chooses by itself.
     Refused,
+    /// A double of a completion port, which does as Windows mostly does.
+    Iocp,
+    /// The same, with packets delayed, reordered and racing by chance.
+    IocpShuffled,
     /// The kernel lacks one opcode of io_uring, and the scheduler chooses by itself.
     Without(u8),
     /// The kernel refuses some set-up flags of io_uring, and the scheduler chooses by itself.
@@ -20,13 +24,23 @@ pub enum Variant {
 }
 
 impl Variant {
-    const ALL: [Variant; 3] = [Variant::Uring, Variant::Portable, Variant::Refused];
+    const ALL: &[Variant] = &[
+        Variant::Uring,
+        Variant::Portable,
+        Variant::Refused,
+        #[cfg(feature = "fake-port")]
+        Variant::Iocp,
+        #[cfg(feature = "fake-port")]
+        Variant::IocpShuffled,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Variant::Uring => "uring",
             Variant::Portable => "portable",
             Variant::Refused => "refused",
+            Variant::Iocp => "iocp",
+            Variant::IocpShuffled => "shuffled",
             Variant::Without(_) => "without-opcode",
             Variant::WithoutFlags(_) => "without-flags",
         }
@@ -39,11 +53,17 @@ impl Variant {
         // the builder, or by themselves.
         unsafe { std::env::remove_var("CORELLA_BACKEND") };
         let list: Vec<_> = Variant::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|variant| wanted.is_empty() || wanted.split(',').any(|name| name == variant.name()))
             .collect();
         assert!(!list.is_empty(), "CORELLA_BACKEND is {wanted:?}; it may be uring, portable or refused");
         list
+    }
+
+    /// Whether it is a completion port, or a double of one.
+    pub fn is_of_port(self) -> bool {
+        matches!(self, Variant::Iocp | Variant::IocpShuffled)
     }
 
     /// Whether this machine cannot show it.
@@ -77,6 +97,11 @@ impl Setup {
         match self.variant {
             Variant::Uring => Scheduler::builder().backend(BackendKind::Uring),
             Variant::Portable => Scheduler::builder().backend(BackendKind::Portable),
+            Variant::Iocp => Scheduler::builder().backend(BackendKind::Iocp),
+            #[cfg(feature = "fake-port")]
+            Variant::IocpShuffled => Scheduler::builder().backend(BackendKind::Iocp).packet_seed(self.seed()),
+            #[cfg(not(feature = "fake-port"))]
+            Variant::IocpShuffled => Scheduler::builder().backend(BackendKind::Iocp),
             Variant::Refused => Scheduler::builder(),
             Variant::Without(opcode) => Scheduler::builder().mask_opcode(opcode),
             Variant::WithoutFlags(flags) => Scheduler::builder().refuse_setup_flags(flags),
@@ -85,6 +110,17 @@ impl Setup {
 
     pub fn scheduler(&self) -> Scheduler {
         self.builder().build().unwrap()
+    }
+
+    /// What chance starts from: each promise's own, the same at each run.
+    #[cfg(feature = "fake-port")]
+    fn seed(&self) -> u64 {
+        self.name.bytes().fold(1, |seed, byte| seed.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte))
+    }
+
+    /// What is told of the size of a datagram that was cut off: nothing, by a completion port.
+    pub fn size_of_cut(&self, size: usize) -> Option<usize> {
+        (!self.variant.is_of_port()).then_some(size)
     }
 
     /// A path in the test's own folder.

@@ -1,7 +1,9 @@
 //! Random programs against a sequential reference, on every backend.
 //!
 //! `CORELLA_SEED=N` runs one program and shows it; `CORELLA_SEEDS=N` runs so many; `CORELLA_BACKEND` narrows the run to
-//! `simulated`, `uring` or `portable`. `CORELLA_MARKS=1` shows how often each rare moment was met. A failing program is shown in a short form that fails as well.
+//! `simulated`, `uring`, `portable` or, with feature `fake-port`, `iocp`: a double of a completion port, whose packets are
+//! delayed, reordered and racing by the same seed. `CORELLA_MARKS=1` shows how often each rare moment was met. A failing
+//! program is shown in a short form that fails as well.
 
 mod diary;
 mod draw;
@@ -83,8 +85,12 @@ fn every_program_has_one_history() -> Result<(), Failed> {
 fn every_program_on_a_real_backend_is_as_if_one_at_a_time(kind: BackendKind) -> Result<(), Failed> {
     let folder = std::env::temp_dir().join(format!("corella-model-{}-{}", kind.name(), std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let machine = Machine::Real(Scheduler::builder().backend(kind), folder.clone());
-    let result = seeds(300).try_for_each(|seed| check(seed, &machine).map(drop));
+    let result = seeds(300).try_for_each(|seed| {
+        let builder = Scheduler::builder().backend(kind);
+        #[cfg(feature = "fake-port")]
+        let builder = builder.packet_seed(seed);
+        check(seed, &Machine::Real(builder, folder.clone())).map(drop)
+    });
     std::fs::remove_dir_all(PathBuf::from(&folder))?;
     result
 }
@@ -103,7 +109,13 @@ fn main() {
         ));
         trials.push(Trial::test("simulated::every_program_has_one_history", every_program_has_one_history));
     }
-    for kind in [BackendKind::Uring, BackendKind::Portable] {
+    let kinds = [
+        BackendKind::Uring,
+        BackendKind::Portable,
+        #[cfg(feature = "fake-port")]
+        BackendKind::Iocp,
+    ];
+    for kind in kinds {
         if is_wanted(kind.name()) {
             trials.push(Trial::test(format!("{}::every_program_is_as_if_one_at_a_time", kind.name()), move || {
                 every_program_on_a_real_backend_is_as_if_one_at_a_time(kind)

@@ -6,7 +6,7 @@
 //! request ends, and a buffer to be written is compared with what it was: whoever touches either is found out.
 #![allow(unsafe_code)]
 
-mod clock;
+pub(super) mod clock;
 mod datagrams;
 mod disk;
 mod effects;
