@@ -182,7 +182,7 @@ impl SchedulerBuilder {
     }
 
     /// Starts the scheduler on this double of a completion port.
-    #[cfg(test)]
+    #[cfg(all(test, unix, feature = "fake-port"))]
     pub(crate) fn build_on_port(self, port: fake::FakePort) -> Scheduler {
         let iocp = Iocp::new(port, self.pool_threads);
         self.start(Backend::Iocp(Box::new(iocp)), BackendReason::Builder)
