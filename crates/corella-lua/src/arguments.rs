@@ -138,6 +138,12 @@ impl Arguments {
         })
     }
 
+    /// The next two, which stay.
+    pub(crate) fn peek_two(&self) -> (Value, Value) {
+        let at = |place: usize| self.values.as_slice().get(place).cloned().unwrap_or(Value::Nil);
+        (at(0), at(1))
+    }
+
     /// Whatever it is.
     pub(crate) fn any(&mut self) -> Value {
         self.next()

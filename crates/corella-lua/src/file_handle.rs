@@ -9,6 +9,7 @@ use mlua::{
 };
 
 use crate::arguments::Arguments;
+use crate::child::{self, Side};
 use crate::encoding::Encoding;
 use crate::request::Request;
 use crate::runtime::Runtime;
@@ -61,10 +62,27 @@ fn mode(name: Option<&str>) -> Result<(Mode, Rights), String> {
         Some("wa") => Ok((Mode::Append, rights(false, true, true))),
         Some("rw") => Ok((Mode::ReadWrite, rights(true, true, false))),
         Some(other) => {
-            let known = "\"r\", \"w\" (empties), \"wa\" (appends) or \"rw\" is expected";
+            let known = "\"r\", \"w\" (empties), \"wa\" (appends), \"rw\", or \"p\" or \"wp\" (a program) is expected";
             Err(format!("bad argument #2 to 'open' (mode: {known}, got \"{other}\")"))
         }
     }
+}
+
+/// A command and its mode, if that is one of a pipe to a program. A table of words can be nothing else.
+fn command(arguments: &mut Arguments) -> Result<Option<(Value, Side)>, String> {
+    let (first, mode) = arguments.peek_two();
+    let named = mode.as_string().and_then(|mode| Side::of_mode(&mode.to_string_lossy()));
+    let side = match (&first, named) {
+        (_, Some(side)) => side,
+        (Value::Table(_), None) if mode.is_nil() => Side::Output,
+        (Value::Table(_), None) => {
+            return Err("bad argument #2 to 'open' (mode: \"p\", \"rp\" or \"wp\" is expected)".into());
+        }
+        _ => return Ok(None),
+    };
+    let command = arguments.any();
+    arguments.any();
+    Ok(Some((command, side)))
 }
 
 /// `handle:open(path, mode)`, or `FileHandle.open(path, mode)` with a handle of its own. Gives the handle.
@@ -74,6 +92,9 @@ fn open(lua: &Lua, runtime: &Rc<Runtime>, arguments: &mut Arguments) -> Result<R
         None => new_handle(lua, runtime).map_err(|error| error.to_string())?,
     };
     let stream = Rc::clone(&object.borrow::<FileHandle>().map_err(|error| error.to_string())?.0);
+    if let Some((command, side)) = command(arguments)? {
+        return child::open(&stream, object, command, side, arguments);
+    }
     let path = arguments.path("path")?;
     let (mode, rights) = mode(arguments.optional_word("mode")?.as_deref())?;
     Ok(stream.open(path, mode.into(), rights, object, arguments.options.deadline))
@@ -137,6 +158,7 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
         let bytes = arguments.bytes("data")?;
         Ok(Work::Positioned(Positioned::WriteAt { bytes, offset: arguments.count("offset")? }))
     })?;
+    verb(lua, verbs, "exit_status", |lua, arguments| Ok(stream_of(arguments)?.exit_status(lua, arguments)))?;
     work(lua, verbs, "sync", |_| Ok(Work::Positioned(Positioned::Sync)))?;
     work(lua, verbs, "truncate", |arguments| {
         Ok(Work::Positioned(Positioned::Truncate { length: arguments.count("length")? }))
@@ -202,6 +224,14 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua
     direct(lua, methods, "isatty", |_, arguments| {
         let stream = stream_of(arguments)?;
         Ok(stream.file().is_some_and(|file| file.is_terminal()))
+    })?;
+    direct(lua, methods, "kill", |_, arguments| stream_of(arguments)?.kill(arguments))?;
+    direct(lua, methods, "pid", |_, arguments| stream_of(arguments)?.process_id())?;
+    let shared = Rc::clone(runtime);
+    direct(lua, methods, "pipe", move |_, _| {
+        let (reader, writer) = shared.io().pipe()?;
+        let handle = |file, rights| FileHandle(Stream::new(&shared, Transport::File(file), "a pipe", rights));
+        Ok((handle(reader, Rights { read: true, ..NO_RIGHTS }), handle(writer, Rights { write: true, ..NO_RIGHTS })))
     })?;
     install_settings(lua, methods)
 }

@@ -60,6 +60,7 @@
 mod accept;
 mod arguments;
 mod channel;
+mod child;
 mod directory;
 mod drive;
 mod encoding;

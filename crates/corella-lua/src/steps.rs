@@ -78,7 +78,9 @@ impl Stream {
 
     fn settle_opened(&self) {
         let handle = self.with_buffers(|buffers| match buffers.queue.front() {
-            Some(Entry { work: Work::Open { handle, .. }, .. }) => Some(Value::UserData(handle.clone())),
+            Some(Entry { work: Work::Open { handle, .. } | Work::Start { handle, .. }, .. }) => {
+                Some(Value::UserData(handle.clone()))
+            }
             _ => None,
         });
         self.settle_front(Ok(Outcome::Values(handle.into_iter().collect())));

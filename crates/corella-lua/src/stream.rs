@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corella::{Action, ErrorKind, File, OpenOptions, Operation, RequestId, Socket};
+use corella::{Action, Child, ErrorKind, File, OpenOptions, Operation, RequestId, Socket};
 
 use mlua::AnyUserData;
 
@@ -34,6 +34,8 @@ pub(crate) type Finish<A> = fn(&Rc<Stream>, Result<<A as Action>::Output, <A as 
 pub(crate) struct State {
     pub(crate) transport: Transport,
     pub(crate) buffers: Buffers,
+    /// The program that it is, or was, a pipe to.
+    pub(crate) child: Option<Rc<Child>>,
     /// The engine's request for the front entry.
     at_engine: Option<RequestId>,
 }
@@ -87,7 +89,7 @@ impl Stream {
             eof: false,
             deferred: None,
         };
-        let state = RefCell::new(State { transport, buffers, at_engine: None });
+        let state = RefCell::new(State { transport, buffers, child: None, at_engine: None });
         Rc::new(Stream { runtime: Rc::clone(runtime), state })
     }
 
@@ -113,21 +115,35 @@ impl Stream {
         handle: AnyUserData,
         deadline: Option<Duration>,
     ) -> Rc<Request> {
+        let name = path.to_string_lossy().into_owned();
+        self.open_as(&name, rights, rights.mode(), Work::Open { path, options, handle }, deadline)
+    }
+
+    /// Has `work` open it. An open one refuses.
+    pub(crate) fn open_as(
+        self: &Rc<Self>,
+        name: &str,
+        rights: Rights,
+        mode: &'static str,
+        work: Work,
+        deadline: Option<Duration>,
+    ) -> Rc<Request> {
         let is_free = self.with_buffers(|buffers| {
             let is_free = matches!(buffers.life, Life::New | Life::Closed) && buffers.queue.is_empty();
             if is_free {
                 buffers.life = Life::Opening;
-                buffers.name = path.to_string_lossy().into();
+                buffers.name = name.into();
                 (buffers.can_read, buffers.can_write) = (rights.read, rights.write);
-                (buffers.appends, buffers.mode) = (rights.append, rights.mode());
+                (buffers.appends, buffers.mode) = (rights.append, mode);
             }
             is_free
         });
         if !is_free {
-            let error = OperationError::invalid("open", path.to_string_lossy(), "the handle is already open");
+            let error = OperationError::invalid("open", name, "the handle is already open");
             return Request::settled(&self.runtime, Err(error.into()));
         }
-        self.enqueue(Work::Open { path, options, handle }, deadline)
+        self.state.borrow_mut().child = None;
+        self.enqueue(work, deadline)
     }
 
     /// Asks for something; it is done in its turn.
@@ -273,6 +289,8 @@ impl Stream {
             match step {
                 Step::Fill(_) if self.runtime.is_cut_short() => self.give_up(),
                 Step::Open(..) if self.runtime.is_cut_short() && !self.can_write() => self.give_up(),
+                Step::Start(_) if self.runtime.is_cut_short() => self.give_up(),
+                Step::Start(command) => self.launch(self.runtime.io().start(command), Self::started),
                 Step::Rest => return,
                 Step::Settle(result) => self.settle_front(result),
                 Step::Open(path, options) => self.launch(self.runtime.io().open(path, options), Self::opened),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::SeekFrom;
 use std::path::PathBuf;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use corella::{ErrorKind, OpenOptions, RequestId};
 
 use mlua::AnyUserData;
 
+use crate::child::Side;
 use crate::encoding::{Encoding, Unwritable};
 use crate::failure::{Failure, OperationError};
 use crate::input::Input;
@@ -39,6 +41,13 @@ pub(crate) enum Work {
     Open {
         path: PathBuf,
         options: OpenOptions,
+        handle: AnyUserData,
+    },
+    /// It gives the script's handle, too.
+    Start {
+        /// Until it has been started.
+        command: Option<Box<Command>>,
+        side: Side,
         handle: AnyUserData,
     },
     /// Bytes as they are to be written.
@@ -90,7 +99,7 @@ impl Work {
     /// Its name in errors.
     pub(crate) fn name(&self) -> String {
         match self {
-            Work::Open { .. } => "open".into(),
+            Work::Open { .. } | Work::Start { .. } => "open".into(),
             Work::Print { count, .. } => format!("print {count} bytes"),
             Work::Read { length } => format!("read {length} bytes"),
             Work::ReadLine { .. } => "readline".into(),
@@ -155,6 +164,7 @@ pub(crate) enum Step {
     Settle(Result<Outcome, Failure>),
     /// The front entry needs one of these first.
     Open(PathBuf, OpenOptions),
+    Start(Command),
     Fill(usize),
     WriteOut(Vec<u8>),
     FindEnd,
@@ -264,8 +274,11 @@ impl Buffers {
     }
 
     fn step_of(&mut self, entry: &mut Entry) -> Step {
-        match (&entry.work, self.life) {
+        match (&mut entry.work, self.life) {
             (Work::Open { path, options, .. }, _) => return Step::Open(path.clone(), *options),
+            (Work::Start { command, .. }, _) => {
+                return command.take().map_or(Step::Rest, |command| Step::Start(*command));
+            }
             (_, Life::Open | Life::Closing) => {}
             _ => return Step::Settle(Err(self.not_open(entry.work.name()).into())),
         }
@@ -292,7 +305,7 @@ impl Buffers {
                 }
                 Step::PassOn
             }
-            Work::Open { .. } | Work::Print { .. } => Step::Rest,
+            Work::Open { .. } | Work::Start { .. } | Work::Print { .. } => Step::Rest,
         }
     }
 

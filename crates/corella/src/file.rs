@@ -2,11 +2,12 @@
 
 use std::io::SeekFrom;
 use std::path::Path;
+use std::process::Stdio;
 use std::rc::Rc;
 
 use crate::backend::{
-    Descriptor, Nature, OwnedFile, RawDescriptor, StandardStream, Value, WaitsBy, codes, from_file, into_file,
-    is_terminal, set_cursor,
+    Descriptor, Nature, OwnedFile, RawDescriptor, StandardStream, Value, WaitsBy, codes, duplicate, from_file,
+    into_file, is_terminal, set_cursor,
 };
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd};
 use crate::error::{Error, ErrorKind};
@@ -380,6 +381,56 @@ impl File {
         match queue.handles.find(self.handle.key) {
             Some(index) => Ok(queue.handles[index].cursor),
             None => Err(Error::new(ErrorKind::Closed, "cursor", self.handle.closed_name())),
+        }
+    }
+
+    /// What gives a child process this file, pipe or terminal as a standard stream: a second descriptor of the same.
+    ///
+    /// The child begins at this handle's cursor and moves its own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scheduler = corella::Scheduler::new()?;
+    /// # let io = scheduler.io();
+    /// let (reader, writer) = io.pipe()?;
+    /// let mut command = std::process::Command::new("echo");
+    /// command.arg("by the child").stdout(writer.to_stdio()?);
+    /// let child = io.start(command).wait()?;
+    /// drop(writer);
+    /// assert_eq!(reader.read_to_end(Vec::new()).wait()?.1, b"by the child\n");
+    /// assert!(child.exit_status().wait()?.success());
+    /// # Ok(()) }
+    /// ```
+    pub fn to_stdio(&self) -> Result<Stdio, Error> {
+        self.duplicate(None)
+    }
+
+    /// As [`to_stdio`](Self::to_stdio), for a child that begins so many bytes from the start of a file.
+    pub fn to_stdio_at(&self, offset: u64) -> Result<Stdio, Error> {
+        self.duplicate(Some(offset))
+    }
+
+    fn duplicate(&self, offset: Option<u64>) -> Result<Stdio, Error> {
+        let operation = "duplicate";
+        let core = self.handle.io.core(operation)?;
+        let queue = core.queue.borrow();
+        let handle = queue.handles.find(self.handle.key).map(|index| &queue.handles[index]);
+        let cursor = handle
+            .and_then(|handle| matches!(handle.class, Class::File { .. }).then_some(offset.unwrap_or(handle.cursor)));
+        match handle.and_then(|handle| handle.descriptor.as_ref()) {
+            Some(Descriptor::Os(descriptor)) => {
+                if let Some(cursor) = cursor {
+                    // A file that cannot seek has no cursor to move.
+                    let _ = set_cursor(descriptor, cursor);
+                }
+                let stdio = duplicate(descriptor).map(Stdio::from);
+                stdio.map_err(|error| Error::from_io(&error, operation, self.handle.closed_name()))
+            }
+            Some(Descriptor::Simulated(_)) => {
+                let error = Error::new(ErrorKind::InvalidInput, operation, self.handle.closed_name());
+                Err(error.with_note("a simulated machine runs no programs"))
+            }
+            None => Err(Error::new(ErrorKind::Closed, operation, self.handle.closed_name())),
         }
     }
 

@@ -78,8 +78,8 @@ pub use features::KernelFeatures;
 #[cfg(all(unix, feature = "fake-port"))]
 pub(crate) use iocp::Iocp;
 pub(crate) use os::{
-    BorrowedWaitable, OsDescriptor, OwnedFile, OwnedSocket, RawDescriptor, from_file, from_socket, into_file,
-    into_socket, is_terminal, kind_of_entry, raw as raw_descriptor, set_cursor, set_nonblocking,
+    BorrowedWaitable, OsDescriptor, OwnedFile, OwnedSocket, RawDescriptor, duplicate, from_file, from_socket,
+    into_file, into_socket, is_terminal, kind_of_entry, raw as raw_descriptor, set_cursor, set_nonblocking,
 };
 #[cfg(unix)]
 pub(crate) use perform::Attempt;

@@ -112,6 +112,11 @@ pub(crate) fn is_terminal(descriptor: &OsDescriptor) -> bool {
     descriptor.is_terminal()
 }
 
+/// A second descriptor of the same file, pipe or terminal.
+pub(crate) fn duplicate(descriptor: &OsDescriptor) -> io::Result<OwnedFile> {
+    descriptor.try_clone()
+}
+
 /// Moves the OS's cursor of a file.
 pub(crate) fn set_cursor(descriptor: &OsDescriptor, place: u64) -> io::Result<()> {
     calls::seek(descriptor, calls::SeekFrom::Start(place))?;

@@ -171,6 +171,11 @@ pub(crate) fn is_terminal(descriptor: &OsDescriptor) -> bool {
     descriptor.as_handle().is_terminal()
 }
 
+/// A second descriptor of the same file, pipe or terminal.
+pub(crate) fn duplicate(descriptor: &OsDescriptor) -> io::Result<OwnedFile> {
+    descriptor.as_handle().try_clone_to_owned()
+}
+
 /// Moves the OS's cursor of a file.
 pub(crate) fn set_cursor(descriptor: &OsDescriptor, place: u64) -> io::Result<()> {
     use windows_sys::Win32::Storage::FileSystem::FILE_BEGIN;

@@ -1,0 +1,186 @@
+-- Pipes to child processes: mode p.
+local suite = require("suite")
+local test, fails = suite.test, suite.fails
+
+test("mode p reads what a program writes", function()
+  local names <close> = FileHandle.open("printf 'one\\ntwo\\nlast'", "p")
+  assert(names:mode() == "p" and not names:is_closed())
+  local lines = {}
+  for line in names:lines() do
+    lines[#lines + 1] = line
+  end
+  assert(table.concat(lines, " ") == "one two last" and names:eof())
+  assert(names:exit_status() == 0)
+end)
+
+test("mode wp writes to a program", function()
+  local path = suite.path()
+  local sort = FileHandle.open({ "sort", stdout = FileHandle.open(path, "w") }, "wp")
+  sort:print("pear\n", "apple\n")
+  sort:close()
+  assert(sort:exit_status() == 0)
+  assert(suite.content(path) == "apple\npear\n")
+end)
+
+test("a table of words is a program without a shell", function()
+  local echo <close> = FileHandle.open({ "echo", "$HOME", 42, "a b" }, "p")
+  assert(echo:readall() == "$HOME 42 a b\n")
+  assert(FileHandle.open({ "echo", "plain" }, "rp"):readall() == "plain\n")
+end)
+
+test("the exit status is the code, or nothing and the signal", function()
+  local failing = FileHandle.open("exit 3", "p")
+  local code, signal = failing:exit_status()
+  assert(code == 3 and signal == nil)
+  assert(failing:exit_status() == 3, "it is kept")
+  failing:close()
+  assert(failing:exit_status() == 3, "after a close, too")
+  local killed = FileHandle.open("kill -9 $$", "p")
+  code, signal = killed:exit_status()
+  assert(code == nil and signal == 9)
+end)
+
+test("the exit status can be told to a callback, and waiting for it be given up", function()
+  local reader, writer = FileHandle.pipe()
+  local child = FileHandle.open({ "sh", "-c", "read line; exit 7", stdin = reader }, "p")
+  fails("deadline passed", child.exit_status, child, { deadline = 0.01 })
+  local told
+  local status = child:exit_status(function(status)
+    told = status:result()
+  end)
+  assert(status:get_integer() == 0)
+  writer:print("go on\n")
+  writer:close()
+  status:wait()
+  Scheduler.poll()
+  assert(told == 7 and child:exit_status() == 7)
+end)
+
+test("others go on while a program takes its time", function()
+  local turns = 0
+  local counting = Scheduler.spawn(function()
+    while true do
+      Scheduler.sleep(0.001)
+      turns = turns + 1
+    end
+  end)
+  local child <close> = FileHandle.open("sleep 0.05; echo done", "p")
+  assert(child:readline() == "done\n")
+  counting:kill()
+  assert(turns > 3, turns)
+end)
+
+test("programs can be joined by pipes", function()
+  local numbers = FileHandle.open("for n in 3 1 2; do echo $n; done", "p")
+  local sorted = FileHandle.open({ "sort", stdin = numbers }, "p")
+  numbers:close()
+  local first <close> = FileHandle.open({ "head", "-n", 1, stdin = sorted }, "p")
+  sorted:close()
+  assert(first:readall() == "1\n")
+  assert(numbers:exit_status() == 0 and first:exit_status() == 0)
+end)
+
+test("a filter is written to and read from through a pipe of one's own", function()
+  local reader, writer = FileHandle.pipe()
+  local filter = FileHandle.open({ "tr", "a-z", "A-Z", stdin = reader }, "p")
+  reader:close()
+  local text = ("some text\n"):rep(100000)
+  local writing = Scheduler.spawn(function()
+    writer:print(text)
+    writer:close()
+  end)
+  assert(filter:readall() == text:upper())
+  writing:join()
+  assert(filter:exit_status() == 0)
+end)
+
+test("what a program is given: folder, environment, files and nothing", function()
+  local input, output = suite.file("from a file\n"), suite.path()
+  local command = {
+    "sh",
+    "-c",
+    "cat; pwd; echo $CORELLA_TEST; echo ${HOME-none}; echo lost >&2",
+    stdin = FileHandle.open(input),
+    stderr = "null",
+    cwd = "/",
+    env = { CORELLA_TEST = "a value", HOME = false },
+  }
+  assert(FileHandle.open(command, "p"):readall() == "from a file\n/\na value\nnone\n")
+  local errors <close> = FileHandle.open(output, "w")
+  local child = FileHandle.open({ "sh", "-c", "echo told >&2", stdin = "null", stderr = errors }, "p")
+  assert(child:readall() == "" and child:exit_status() == 0)
+  assert(suite.content(output) == "told\n")
+end)
+
+test("a file that is handed over is at the handle's position", function()
+  local file <close> = FileHandle.open(suite.file("one\ntwo\n"))
+  file:seek(4)
+  assert(FileHandle.open({ "cat", stdin = file }, "p"):readall() == "two\n")
+end)
+
+test("a program can be ended", function()
+  local sleeping = FileHandle.open({ "sleep", 1000 }, "p")
+  assert(math.type(sleeping:pid()) == "integer")
+  sleeping:kill()
+  local code, signal = sleeping:exit_status()
+  assert(code == nil and signal == 15)
+  sleeping:kill(9)
+  sleeping = FileHandle.open({ "sleep", 1000 }, "p")
+  sleeping:kill(9)
+  assert(select(2, sleeping:exit_status()) == 9)
+end)
+
+test("a program that reads no more is an error to who writes", function()
+  local child = FileHandle.open("exit 0", "wp")
+  child:exit_status()
+  local problem = fails("Broken pipe", function()
+    child:print(("x"):rep(100000))
+    child:flush()
+  end)
+  assert(problem.target:find("standard input of /bin/sh", 1, true))
+  pcall(child.close, child)
+end)
+
+test("a program that cannot be started is an error", function()
+  local problem = fails("start of /no/such/program: No such file", FileHandle.open, { "/no/such/program" }, "p")
+  assert(problem.code == 2)
+  local handle = FileHandle.new()
+  fails("No such file", handle.open, handle, { "/no/such/program" }, "p")
+  handle:open("echo again", "p")
+  assert(handle:readall() == "again\n", "the handle can be opened after that")
+  fails("No such file", FileHandle.open, { "pwd", cwd = "/no/such/folder" }, "p")
+  local missing = FileHandle.open("/no/such/program 2>/dev/null", "p")
+  assert(missing:exit_status() == 127, "the shell says so")
+end)
+
+test("what is wrong with a command is said", function()
+  fails("there is no program in it", FileHandle.open, {}, "p")
+  fails("word 2 is a boolean", FileHandle.open, { "echo", true }, "p")
+  fails("there is no field 'input'", FileHandle.open, { "cat", input = "null" }, "p")
+  fails("stdin: an open FileHandle or \"null\" is expected", FileHandle.open, { "cat", stdin = "file" }, "p")
+  fails("stdin: the handle is not open", FileHandle.open, { "cat", stdin = FileHandle.new() }, "p")
+  fails("stdout is what this handle reads", FileHandle.open, { "cat", stdout = "null" }, "p")
+  fails("stdin is what this handle writes to", FileHandle.open, { "cat", stdin = "null" }, "wp")
+  fails("mode: \"p\", \"rp\" or \"wp\" is expected", FileHandle.open, { "cat" }, "w")
+  fails("a string for the shell, or a table of words, is expected", FileHandle.open, 42, "p")
+  fails("env: values are strings", FileHandle.open, { "env", env = { A = {} } }, "p")
+  fails("nul byte", FileHandle.open, "a\0b", "p")
+end)
+
+test("a pipe to a program has one direction, and other handles have no exit status", function()
+  local child = FileHandle.open("cat", "wp")
+  fails("the handle is open for writing only", child.read, child, 1)
+  child:close()
+  fails("exit_status of an unopened handle: the handle is not open", FileHandle.new().exit_status, FileHandle.new())
+  local reader, writer = FileHandle.pipe()
+  fails("it is not a pipe to a program", reader.exit_status, reader)
+  fails("it is not a pipe to a program", writer.kill, writer)
+end)
+
+test("a pipe carries bytes and ends", function()
+  local reader, writer = FileHandle.pipe()
+  writer:print("first\n", "second")
+  writer:close()
+  assert(reader:readline() == "first\n" and reader:readline() == "second" and reader:readline() == "")
+  reader:close()
+end)
