@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::simulate::Simulate;
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0  all went well
@@ -24,6 +26,7 @@ Examples:
   corella run -e 'print(Scheduler.backend())'
   corella run examples/tour.lua
   corella run examples/serve.lua . 8080
+  corella run --seeds 1..1000 --faults disk,net,delays examples/tour.lua
   corella repl";
 
 const RUN_HELP: &str = "\
@@ -46,6 +49,10 @@ A server of three lines, which sends back in capitals what it gets:
   Scheduler.run()
 
 Arguments after SCRIPT are the script's, also those that begin with a dash: arg[1], arg[2] and so on; arg[0] is SCRIPT. \
+With --simulate the script runs on a machine that is not there: an empty disk, a network of its own and a clock that \
+moves when there is nothing else to do; the seed decides all chance, and the last line on standard error has the history \
+as a number, the same for the same seed. --seeds 1..1000 looks for a seed that fails and says how to run it again.
+
 require finds modules beside the script. Ctrl-C says what is outstanding and ends the script with what it wrote written \
 out; a second one ends it at once. docs/LUA.md is the guide and the reference.";
 
@@ -73,13 +80,15 @@ pub enum Action {
     #[command(
         after_long_help = RUN_HELP,
         after_help = RUN_HELP,
-        override_usage = "corella run SCRIPT [ARGS]...\n       corella run -e CODE [ARGS]...",
+        override_usage = "corella run [OPTIONS] SCRIPT [ARGS]...\n       corella run [OPTIONS] -e CODE [ARGS]...",
         arg_required_else_help = true
     )]
     Run {
         /// Run this text instead of a script's
         #[arg(short = 'e', long = "execute", value_name = "CODE")]
         code: Option<OsString>,
+        #[command(flatten)]
+        simulate: Simulate,
         /// The script's path, or - for standard input; then the script's own arguments
         #[arg(
             value_names = ["SCRIPT", "ARGS"],

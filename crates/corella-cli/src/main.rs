@@ -7,6 +7,7 @@ mod repl;
 mod run;
 mod shell;
 mod signals;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ use crate::arguments::{Action, Command};
 
 fn main() -> ExitCode {
     match Command::parse().action {
-        Action::Run { code, words } => run::run(code, words),
+        Action::Run { code, simulate, words } => run::run(code, simulate, words),
         Action::Repl => repl::repl(),
         Action::Probe { json } => probe::probe(json),
         Action::Completions { shell } => shell::completions(shell),

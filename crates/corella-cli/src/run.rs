@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use corella_lua::Host;
 
 use crate::signals;
+use crate::simulate::Simulate;
 
 /// The command was wrong: its arguments, its script's path, its environment.
 const WRONG_COMMAND: u8 = 2;
@@ -16,7 +17,10 @@ const WRONG_COMMAND: u8 = 2;
 const TEXT: &str = "(command line)";
 
 /// Runs the text `code`, or the script that the first of `words` names; the rest are its arguments.
-pub fn run(code: Option<OsString>, mut words: Vec<OsString>) -> ExitCode {
+pub fn run(code: Option<OsString>, simulate: Simulate, mut words: Vec<OsString>) -> ExitCode {
+    if simulate.is_wanted() && code.is_none() && words[0] == "-" {
+        return wrong("a script from standard input cannot be run again: give --simulate and --seeds a file or -e");
+    }
     let (name, source) = match code {
         Some(code) => (TEXT.to_string(), Ok(code.as_bytes().to_vec())),
         None => {
@@ -28,6 +32,12 @@ pub fn run(code: Option<OsString>, mut words: Vec<OsString>) -> ExitCode {
         Ok(source) => source,
         Err(error) => return wrong(&format!("cannot read the script {name}: {error}")),
     };
+    if simulate.is_idle_talk() {
+        return wrong("--faults and --disk are of a simulated machine: they need --simulate or --seeds");
+    }
+    if simulate.is_wanted() {
+        return simulate.run(&name, &source, &words);
+    }
     raise_descriptor_limit();
     let mut host = match Host::new() {
         Ok(host) => host,

@@ -1,7 +1,7 @@
 //! The host's loop: resumes what is ready, turns the scheduler, and knows when the program is over.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corella::Error;
 use mlua::{Function, Lua, MultiValue, Value};
@@ -15,8 +15,8 @@ use crate::tasks::{self, TaskHandle, TaskKey, TaskKind};
 
 /// Tasks and callbacks resumed before I/O has its turn.
 const RESUMED_PER_TURN: usize = 256;
-/// The longest sleep of one turn; a turn ends sooner when anything happens.
-const SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// The longest sleep of one turn: until anything happens. A simulated machine knows when nothing ever will.
+const SLEEP_MAX: Duration = Duration::MAX;
 /// Full collections for the sake of failures that nobody looked at are this far apart.
 const COLLECT_EVERY: Duration = Duration::from_secs(1);
 
@@ -94,9 +94,12 @@ impl Host {
         } else if !has_output && self.runtime.has_reports() {
             self.runtime.write_reports();
         }
-        if is_idle && self.last_collection.elapsed() >= COLLECT_EVERY && self.runtime.take_unseen_failure() {
+        if is_idle
+            && self.runtime.now().saturating_sub(self.last_collection) >= COLLECT_EVERY
+            && self.runtime.take_unseen_failure()
+        {
             // Only the collector knows whether anybody can still look.
-            self.last_collection = Instant::now();
+            self.last_collection = self.runtime.now();
             if let Err(error) = lua.gc_collect() {
                 self.runtime.report(error.to_string());
             }

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 use corella::{Remote, Scheduler, SchedulerBuilder};
 use mlua::chunk::ChunkMode;
@@ -38,7 +38,7 @@ pub struct Host {
     pub(crate) runtime: Rc<Runtime>,
     /// What a task yields first when it waits for the Status that it yields second.
     pub(crate) marker: Table,
-    pub(crate) last_collection: Instant,
+    pub(crate) last_collection: Duration,
 }
 
 /// Why a host could not be made.
@@ -134,7 +134,11 @@ impl Host {
 
     /// The same, with a scheduler of other [`settings`](Host::settings).
     pub fn with_settings(settings: SchedulerBuilder, reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
-        let scheduler = settings.build().map_err(StartError::Scheduler)?;
+        Host::on(settings.build().map_err(StartError::Scheduler)?, reporter)
+    }
+
+    /// A host on this scheduler.
+    pub(crate) fn on(scheduler: Scheduler, reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
         let runtime = Runtime::new(scheduler, Box::new(reporter) as Reporter);
         let lua = Lua::new();
         // Buffers are strings, which soon are garbage: not to wait until the heap has doubled keeps it small.
@@ -142,7 +146,8 @@ impl Host {
         lua.gc_set_mode(GcMode::Incremental(pace));
         let marker = lua.create_table()?;
         crate::install::install(&lua, &runtime, &marker)?;
-        Ok(Host { lua: Some(lua), runtime, marker, last_collection: Instant::now() })
+        let last_collection = runtime.now();
+        Ok(Host { lua: Some(lua), runtime, marker, last_collection })
     }
 
     /// Runs a program to its end and gives its exit code: what it gave to `os.exit`, 1 if it or one of its tasks

@@ -1,7 +1,6 @@
 //! Makes a Lua state a host's: the objects, and the Lua side in `prelude.lua` and `modules.lua`.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use mlua::{Lua, Table, Value};
 
@@ -79,7 +78,7 @@ fn install_direct(lua: &Lua, runtime: &Rc<Runtime>, direct: &Table) -> mlua::Res
     status::install(lua, runtime, &inner(lua, direct, "Status")?)?;
     channel::install(lua, &inner(lua, direct, "Channel")?)?;
     directory::install(lua, &inner(lua, direct, "Directory")?)?;
-    let start = Instant::now();
+    let start = runtime.now();
     tasks::install_methods(lua, &inner(lua, direct, "Task")?, start)?;
     scheduler::install(lua, runtime, &inner(lua, direct, "Scheduler")?, start)
 }

@@ -76,6 +76,7 @@ mod request;
 mod runtime;
 mod scheduler;
 mod session;
+mod simulated;
 mod socket;
 mod status;
 mod steps;

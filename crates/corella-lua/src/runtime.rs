@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corella::actions::Plain;
 use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Remote, Scheduler};
@@ -135,6 +135,11 @@ impl Runtime {
 
     pub(crate) fn io(&self) -> &Io {
         &self.io
+    }
+
+    /// The time by the scheduler's clock, which on a simulated machine is its own.
+    pub(crate) fn now(&self) -> Duration {
+        self.io.now()
     }
 
     // What is ready, and what is counted.
@@ -304,7 +309,7 @@ impl Runtime {
     /// After `cut_short`: turns until what goes on has settled. Reports are written as soon as standard output is out.
     pub(crate) fn finish_writes(&self) -> Result<(), Error> {
         let output = self.output.borrow().clone();
-        let end = Instant::now() + self.writes_limit.get();
+        let end = self.now() + self.writes_limit.get();
         while self.counted() > 0 || !self.outstanding().is_empty() {
             if let Some(output) = &output {
                 output.flush_behind();
@@ -312,7 +317,7 @@ impl Runtime {
             if output.as_ref().is_none_or(|output| !output.has_output()) {
                 self.write_reports();
             }
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.saturating_sub(self.now());
             if left.is_zero() {
                 for request in self.outstanding() {
                     let (operation, target) = (&request.operation, &request.target);

@@ -1,7 +1,7 @@
 //! Scheduler: tasks and time, as scripts see them.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
 use mlua::{Lua, Table, Value};
 
@@ -95,7 +95,7 @@ fn outstanding_table(lua: &Lua, runtime: &Runtime) -> mlua::Result<Table> {
 }
 
 /// Adds Scheduler's calls that finish at once to `functions`.
-pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, functions: &Table, start: Instant) -> mlua::Result<()> {
+pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, functions: &Table, start: Duration) -> mlua::Result<()> {
     let shared = Rc::clone(runtime);
     direct(lua, functions, "spawn", move |lua, arguments| {
         let function = arguments.function("function")?;
@@ -121,7 +121,8 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, functions: &Table, start
     })?;
     let shared = Rc::clone(runtime);
     direct(lua, functions, "channel", move |lua, arguments| Ok(new_channel(lua, &shared, arguments)?))?;
-    direct(lua, functions, "now", move |_, _| Ok(start.elapsed().as_secs_f64()))?;
+    let shared = Rc::clone(runtime);
+    direct(lua, functions, "now", move |_, _| Ok(shared.now().saturating_sub(start).as_secs_f64()))?;
     let shared = Rc::clone(runtime);
     direct(lua, functions, "has_work", move |_, _| Ok(shared.has_work()))?;
     let shared = Rc::clone(runtime);

@@ -1,7 +1,7 @@
 //! The steps of a stream that need the engine: what is asked of it, and what its answer means for the front entry.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
 use corella::actions::Reading;
 use corella::{Action, Error, ErrorKind, Failed, File, Metadata, Operation, Spare, SpareCapacity};
@@ -236,7 +236,7 @@ impl Stream {
 struct HandOver {
     stream: Rc<Stream>,
     request: Rc<crate::request::Request>,
-    due: Option<Instant>,
+    due: Option<Duration>,
 }
 
 impl HandOver {
@@ -246,7 +246,7 @@ impl HandOver {
     {
         let HandOver { stream, request, due } = self;
         let operation = match due {
-            Some(due) => operation.deadline(due.saturating_duration_since(Instant::now())),
+            Some(due) => operation.deadline(due.saturating_sub(stream.runtime.now())),
             None => operation,
         };
         let settles = Rc::clone(&request);

@@ -223,7 +223,8 @@ impl Stream {
             }
         })));
         self.with_buffers(|buffers| {
-            let entry = Entry::new(&request, work, buffers.encoding, deadline);
+            let entry =
+                Entry::new(&request, work, buffers.encoding, deadline.map(|deadline| self.runtime.now() + deadline));
             buffers.queue.push_back(entry);
         });
         self.advance();

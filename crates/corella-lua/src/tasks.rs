@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
 use corella::ErrorKind;
 use mlua::{
@@ -59,7 +59,7 @@ pub(crate) struct Task {
     /// What it waits for.
     pub(crate) awaits: Option<Rc<Request>>,
     kind: TaskKind,
-    born: Instant,
+    born: Duration,
 }
 
 /// All tasks that have not ended.
@@ -70,9 +70,9 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    fn insert(&mut self, thread: Thread, ending: Rc<Request>, kind: TaskKind) -> TaskHandle {
+    fn insert(&mut self, thread: Thread, ending: Rc<Request>, kind: TaskKind, born: Duration) -> TaskHandle {
         self.made += 1;
-        let (key, born) = (TaskKey(self.made), Instant::now());
+        let key = TaskKey(self.made);
         self.tasks.insert(key, Task { thread, ending: Rc::clone(&ending), awaits: None, kind, born });
         TaskHandle { key, ending, kind, born }
     }
@@ -105,7 +105,7 @@ pub(crate) struct TaskHandle {
     pub(crate) key: TaskKey,
     pub(crate) ending: Rc<Request>,
     kind: TaskKind,
-    born: Instant,
+    born: Duration,
 }
 
 impl UserData for TaskHandle {
@@ -156,13 +156,13 @@ pub(crate) fn task_of(arguments: &mut Arguments) -> Result<AnyUserData, String> 
 }
 
 /// Adds Task's calls that finish at once to `methods`. `start` is when the clock of scripts began.
-pub(crate) fn install_methods(lua: &Lua, methods: &Table, start: Instant) -> mlua::Result<()> {
+pub(crate) fn install_methods(lua: &Lua, methods: &Table, start: Duration) -> mlua::Result<()> {
     direct(lua, methods, "id", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.key.number()))?;
     direct(lua, methods, "type", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.kind.name()))?;
     direct(lua, methods, "status", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.status()))?;
     direct(lua, methods, "birth_time", move |_, arguments| {
         let born = task_of(arguments)?.borrow::<TaskHandle>()?.born;
-        Ok(born.saturating_duration_since(start).as_secs_f64())
+        Ok(born.saturating_sub(start).as_secs_f64())
     })
 }
 
@@ -171,7 +171,8 @@ pub(crate) fn make(lua: &Lua, runtime: &Rc<Runtime>, kind: TaskKind) -> mlua::Re
     let body: Function = lua.named_registry_value("corella.body")?;
     let thread: Thread = lua.create_thread(body)?;
     let ending = Request::new(runtime, Class::Internal);
-    Ok(runtime.tasks.borrow_mut().insert(thread, ending, kind))
+    let born = runtime.now();
+    Ok(runtime.tasks.borrow_mut().insert(thread, ending, kind, born))
 }
 
 /// Makes a task that will call `function`.

@@ -5,7 +5,7 @@ use std::io::SeekFrom;
 use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corella::{ErrorKind, OpenOptions, RequestId};
 
@@ -145,7 +145,7 @@ pub(crate) struct Entry {
     /// How the handle's bytes were text when it was asked for.
     pub(crate) encoding: Encoding,
     /// When it is out of time.
-    pub(crate) due: Option<Instant>,
+    pub(crate) due: Option<Duration>,
     /// The sleep that will say so.
     pub(crate) timer: Option<RequestId>,
     /// It was asked to stop while the OS had it.
@@ -386,12 +386,12 @@ impl Buffers {
 }
 
 impl Entry {
-    pub(crate) fn new(request: &Rc<Request>, work: Work, encoding: Encoding, deadline: Option<Duration>) -> Entry {
+    pub(crate) fn new(request: &Rc<Request>, work: Work, encoding: Encoding, due: Option<Duration>) -> Entry {
         Entry {
             request: Rc::clone(request),
             work,
             encoding,
-            due: deadline.map(|deadline| Instant::now() + deadline),
+            due,
             timer: None,
             stopped: None,
             at_end: false,
