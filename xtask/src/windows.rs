@@ -112,7 +112,11 @@ impl Prefix {
         let prefix = Prefix(Prefix::place());
         fs::create_dir_all(&prefix.0).map_err(|error| format!("{}: {error}", prefix.0.display()))?;
         // The server and the services are started here, with nobody's output, and not by a test with the test's.
-        prefix.tool("wineserver", &["-p"])?;
+        if prefix.tool("wineserver", &["-p"]).is_err() {
+            // One is there that a run which was killed has left.
+            prefix.end();
+            prefix.tool("wineserver", &["-p"])?;
+        }
         let library = prefix.0.join("drive_c/windows/system32").join(LACKING_DLL);
         let source = repository_root().join("xtask/windows/bcryptprimitives.c");
         if is_older(&library, &source) {
@@ -150,11 +154,18 @@ impl Prefix {
     }
 }
 
-impl Drop for Prefix {
-    fn drop(&mut self) {
+impl Prefix {
+    /// Ends the server, and with it all that runs there.
+    fn end(&self) {
         // It fails only if the server has ended already.
         let _ = self.tool("wineserver", &["-k"]);
         let _ = self.tool("wineserver", &["-w"]);
+    }
+}
+
+impl Drop for Prefix {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -25,7 +25,7 @@ mod datagram;
 #[cfg(target_os = "linux")]
 mod features;
 pub(crate) mod fork;
-#[cfg(all(unix, feature = "fake-port"))]
+#[cfg(any(windows, feature = "fake-port"))]
 pub(crate) mod iocp;
 #[cfg(target_os = "linux")]
 mod message;
@@ -75,7 +75,7 @@ pub(crate) use codes::Errno;
 pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers};
 #[cfg(target_os = "linux")]
 pub use features::KernelFeatures;
-#[cfg(all(unix, feature = "fake-port"))]
+#[cfg(any(windows, feature = "fake-port"))]
 pub(crate) use iocp::Iocp;
 pub(crate) use os::{
     BorrowedWaitable, OsDescriptor, OwnedFile, OwnedSocket, RawDescriptor, duplicate, from_file, from_socket,
@@ -238,7 +238,7 @@ pub(crate) struct Submission<'a> {
     pub(crate) offset: Option<u64>,
     pub(crate) waits_by: WaitsBy,
     /// A write that passes the least that the file's length is known to be.
-    #[cfg_attr(not(feature = "fake-port"), expect(dead_code, reason = "a completion port's question"))]
+    #[cfg_attr(all(unix, not(feature = "fake-port")), expect(dead_code, reason = "a completion port's question"))]
     pub(crate) extends: bool,
     /// The close of this socket waits (SO_LINGER).
     pub(crate) lingers: bool,
@@ -366,7 +366,7 @@ pub(crate) enum Wakeup {
     Event(Weak<OsDescriptor>),
     #[cfg(unix)]
     Poller(Weak<portable::Bell>),
-    #[cfg(all(unix, feature = "fake-port"))]
+    #[cfg(any(windows, feature = "fake-port"))]
     Port(Weak<iocp::Bell>),
     Flag(Arc<AtomicBool>),
 }
@@ -382,7 +382,7 @@ impl Wakeup {
             }
             #[cfg(unix)]
             Wakeup::Poller(bell) => bell.upgrade().iter().for_each(|bell| bell.ring()),
-            #[cfg(all(unix, feature = "fake-port"))]
+            #[cfg(any(windows, feature = "fake-port"))]
             Wakeup::Port(bell) => bell.upgrade().iter().for_each(|bell| bell.ring()),
             Wakeup::Flag(flag) => flag.store(true, Ordering::Release),
         }
@@ -396,7 +396,7 @@ pub(crate) enum Backend {
     Uring(Box<Uring>),
     #[cfg(unix)]
     Portable(Box<Portable>),
-    #[cfg(all(unix, feature = "fake-port"))]
+    #[cfg(any(windows, feature = "fake-port"))]
     Iocp(Box<Iocp<iocp::Port>>),
     Simulated(Box<Simulated>),
     /// The scheduler has ended.
@@ -452,7 +452,7 @@ macro_rules! dispatch {
             Backend::Uring($backend) => $call,
             #[cfg(unix)]
             Backend::Portable($backend) => $call,
-            #[cfg(all(unix, feature = "fake-port"))]
+            #[cfg(any(windows, feature = "fake-port"))]
             Backend::Iocp($backend) => $call,
             Backend::Simulated($backend) => $call,
             Backend::Ended($backend) => $call,
@@ -498,7 +498,7 @@ impl Backend {
     /// As [`forget_descriptor`](Self::forget_descriptor), of one that others are to use from now on.
     pub(crate) fn part_with(&mut self, descriptor: RawDescriptor) {
         self.forget_descriptor(descriptor);
-        #[cfg(all(unix, feature = "fake-port"))]
+        #[cfg(any(windows, feature = "fake-port"))]
         if let Backend::Iocp(iocp) = self {
             iocp.part_with(descriptor);
         }
@@ -516,7 +516,7 @@ impl Backend {
             _ if matches!(self, Backend::Simulated(_)) => None,
             (Class::File { .. }, _) => Some(perform(submission)),
             // A socket of a port is tried by an overlapped call.
-            #[cfg(all(unix, feature = "fake-port"))]
+            #[cfg(any(windows, feature = "fake-port"))]
             (Class::Socket | Class::Datagram, _) if matches!(self, Backend::Iocp(_)) => None,
             (Class::Socket, Op::Recv { .. } | Op::Send { .. })
             | (Class::Datagram, Op::RecvFrom { .. } | Op::SendTo { .. }) => attempt(submission, false),
@@ -606,7 +606,7 @@ impl Backend {
             Backend::Uring(_) => false,
             #[cfg(unix)]
             Backend::Portable(_) => true,
-            #[cfg(all(unix, feature = "fake-port"))]
+            #[cfg(any(windows, feature = "fake-port"))]
             Backend::Iocp(_) => cfg!(unix),
             Backend::Simulated(_) | Backend::Ended(_) => false,
         }
@@ -634,7 +634,7 @@ impl Backend {
             Backend::Uring(_) => BackendKind::Uring,
             #[cfg(unix)]
             Backend::Portable(_) => BackendKind::Portable,
-            #[cfg(all(unix, feature = "fake-port"))]
+            #[cfg(any(windows, feature = "fake-port"))]
             Backend::Iocp(_) => BackendKind::Iocp,
             Backend::Simulated(_) => BackendKind::Simulated,
             Backend::Ended(ended) => ended.0,

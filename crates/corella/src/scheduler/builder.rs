@@ -13,6 +13,8 @@ use super::{Core, Scheduler};
 #[cfg(unix)]
 use crate::backend::Portable;
 use crate::backend::{Backend, BackendKind, BackendReason, Simulated, Simulation, fork};
+#[cfg(windows)]
+use crate::backend::{Iocp, iocp};
 #[cfg(all(unix, feature = "fake-port"))]
 use crate::backend::{Iocp, iocp::fake};
 #[cfg(target_os = "linux")]
@@ -272,7 +274,12 @@ impl SchedulerBuilder {
         }
     }
 
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
+    fn choose_best(&self) -> Result<(Backend, BackendReason), Error> {
+        Ok((self.open(BackendKind::Iocp)?, BackendReason::Best))
+    }
+
+    #[cfg(not(any(target_os = "linux", windows)))]
     fn choose_best(&self) -> Result<(Backend, BackendReason), Error> {
         Ok((self.open(BackendKind::Portable)?, BackendReason::Best))
     }
@@ -296,12 +303,17 @@ impl SchedulerBuilder {
                 let note = "io_uring is of Linux";
                 Err(Error::new(ErrorKind::InvalidInput, "start uring", "").with_note(note))
             }
+            #[cfg(windows)]
+            BackendKind::Iocp => match iocp::Port::new() {
+                Ok(port) => Ok(Backend::Iocp(Box::new(Iocp::new(port, self.pool_threads)))),
+                Err(error) => Err(fault(error, "port")),
+            },
             #[cfg(all(unix, feature = "fake-port"))]
             BackendKind::Iocp => match fake::FakePort::new(fake::Plan::new(self.packet_seed)) {
                 Ok(port) => Ok(Backend::Iocp(Box::new(Iocp::new(port, self.pool_threads)))),
                 Err(error) => Err(fault(error, "port")),
             },
-            #[cfg(not(all(unix, feature = "fake-port")))]
+            #[cfg(all(unix, not(feature = "fake-port")))]
             BackendKind::Iocp => {
                 let note = "completion ports are of Windows";
                 Err(Error::new(ErrorKind::InvalidInput, "start iocp", "").with_note(note))

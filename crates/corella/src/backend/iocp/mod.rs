@@ -20,6 +20,8 @@ mod port;
 mod status;
 #[cfg(all(test, unix, feature = "fake-port"))]
 mod tests;
+#[cfg(windows)]
+mod windows;
 
 use std::io;
 use std::sync::Arc;
@@ -42,6 +44,11 @@ use crate::op::{Class, Op, Shutdown};
 /// The port of this system: the double, where there is no other.
 #[cfg(unix)]
 pub(crate) type Port = fake::FakePort;
+#[cfg(windows)]
+pub(crate) type Port = windows::WindowsPort;
+
+#[cfg(windows)]
+use super::waits::Waits;
 #[cfg(unix)]
 use fake::Waits;
 

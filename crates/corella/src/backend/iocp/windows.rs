@@ -1,0 +1,501 @@
+//! Windows behind the trait: a completion port of the system's and its calls.
+
+use std::io;
+use std::mem::size_of;
+use std::os::windows::io::{AsRawHandle, BorrowedSocket, FromRawHandle, OwnedHandle, RawSocket};
+use std::ptr::{null, null_mut};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockRef, Socket, Type};
+use windows_sys::Wdk::Storage::FileSystem::{FileReplaceCompletionInformation, NtSetInformationFile};
+use windows_sys::Win32::Foundation::{
+    ERROR_IO_PENDING, ERROR_MORE_DATA, GetLastError, HANDLE, INVALID_HANDLE_VALUE, RtlNtStatusToDosError, WAIT_TIMEOUT,
+};
+use windows_sys::Win32::Networking::WinSock as sockets;
+use windows_sys::Win32::Networking::WinSock::{SOCKADDR, SOCKET, WSABUF};
+use windows_sys::Win32::Storage::FileSystem::{
+    BY_HANDLE_FILE_INFORMATION, FILE_ATTRIBUTE_COMPRESSED, FILE_ATTRIBUTE_ENCRYPTED, GetFileInformationByHandle,
+    ReadFile, SetFileCompletionNotificationModes, WriteFile,
+};
+use windows_sys::Win32::System::IO::{
+    CancelIoEx, CreateIoCompletionPort, GetQueuedCompletionStatusEx, IO_STATUS_BLOCK, OVERLAPPED, OVERLAPPED_ENTRY,
+    PostQueuedCompletionStatus,
+};
+use windows_sys::Win32::System::Threading::INFINITE;
+use windows_sys::Win32::System::WindowsProgramming::{
+    FILE_SKIP_COMPLETION_PORT_ON_SUCCESS, FILE_SKIP_SET_EVENT_ON_HANDLE,
+};
+use windows_sys::core::GUID;
+
+use super::port::{ACCEPT_BYTES, Code, CompletionPort, Manner, Overlapped, Packet, Post, Started, Vector};
+use crate::address::{Address, UnixAddress};
+use crate::backend::{Descriptor, RawDescriptor, address, from_socket};
+
+// The plain types of the trait are handed to the system as its own.
+const _: () = assert!(size_of::<Overlapped>() == size_of::<OVERLAPPED>());
+const _: () = assert!(size_of::<Packet>() == size_of::<OVERLAPPED_ENTRY>());
+const _: () = assert!(size_of::<Vector>() == size_of::<WSABUF>());
+
+#[derive(Debug)]
+pub(crate) struct WindowsPort(Arc<OwnedHandle>);
+
+/// Posts to a port, which it keeps open.
+#[derive(Debug)]
+struct Poster(Arc<OwnedHandle>);
+
+impl Post for Poster {
+    fn post(&self, key: usize) -> Result<(), Code> {
+        // SAFETY: the port is open; a packet without a structure is told by its key.
+        checked(unsafe { PostQueuedCompletionStatus(self.0.as_raw_handle(), 0, key, null()) })
+    }
+}
+
+impl WindowsPort {
+    pub(crate) fn new() -> io::Result<WindowsPort> {
+        // SAFETY: it makes a port and is given no handle; the result is checked before it is owned.
+        unsafe {
+            // Threads that may run its packets at once; one dequeues them.
+            let port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, null_mut(), 0, 1);
+            if port.is_null() {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(WindowsPort(Arc::new(OwnedHandle::from_raw_handle(port))))
+        }
+    }
+
+    fn raw(&self) -> HANDLE {
+        self.0.as_raw_handle()
+    }
+}
+
+fn last_code() -> Code {
+    // SAFETY: it looks at the thread's last code.
+    unsafe { GetLastError() }
+}
+
+fn checked(result: i32) -> Result<(), Code> {
+    if result == 0 { Err(last_code()) } else { Ok(()) }
+}
+
+fn code_of_error(error: &io::Error) -> Code {
+    error.raw_os_error().map_or(sockets::WSAEINVAL as Code, |code| code as Code)
+}
+
+/// What a call has said that gives something other than zero for success.
+///
+/// # Safety
+/// `overlapped` is that of the call.
+unsafe fn started(has_ended: bool, overlapped: *mut Overlapped) -> Started {
+    const WSAEMSGSIZE: Code = sockets::WSAEMSGSIZE as Code;
+    if has_ended {
+        // SAFETY: the caller's promise; a request that has ended is not the system's any more.
+        return Started::Ended(unsafe { (*overlapped).internal_high } as u32);
+    }
+    match last_code() {
+        // A message that did not fit is a warning, of which a packet tells as well.
+        ERROR_IO_PENDING | ERROR_MORE_DATA | WSAEMSGSIZE => Started::Pending,
+        code => Started::Refused(code),
+    }
+}
+
+/// # Safety
+/// The socket is open for as long as it is lent.
+unsafe fn lend<'a>(socket: RawDescriptor) -> BorrowedSocket<'a> {
+    // SAFETY: the caller's promise.
+    unsafe { BorrowedSocket::borrow_raw(socket as RawSocket) }
+}
+
+/// A function of a socket's provider. All of TCP are of one.
+fn extension(socket: RawDescriptor, id: &GUID) -> Result<usize, Code> {
+    let (mut function, mut bytes) = (0usize, 0);
+    // SAFETY: identifier and result live through the call, which fills the latter; the socket is open.
+    let result = unsafe {
+        sockets::WSAIoctl(
+            socket as SOCKET,
+            sockets::SIO_GET_EXTENSION_FUNCTION_POINTER,
+            std::ptr::from_ref(id).cast(),
+            size_of::<GUID>() as u32,
+            (&raw mut function).cast(),
+            size_of::<usize>() as u32,
+            &mut bytes,
+            null_mut(),
+            None,
+        )
+    };
+    if result == 0 { Ok(function) } else { Err(last_code()) }
+}
+
+/// Such a function, asked for once.
+fn known(place: &OnceLock<usize>, socket: RawDescriptor, id: &GUID) -> Result<usize, Code> {
+    match place.get() {
+        Some(function) => Ok(*function),
+        None => extension(socket, id).map(|function| *place.get_or_init(|| function)),
+    }
+}
+
+fn accept_ex(socket: RawDescriptor) -> sockets::LPFN_ACCEPTEX {
+    static PLACE: OnceLock<usize> = OnceLock::new();
+    let function = known(&PLACE, socket, &sockets::WSAID_ACCEPTEX).ok()?;
+    // SAFETY: the identifier is that of a function of this type.
+    unsafe { std::mem::transmute::<usize, sockets::LPFN_ACCEPTEX>(function) }
+}
+
+fn connect_ex(socket: RawDescriptor) -> sockets::LPFN_CONNECTEX {
+    static PLACE: OnceLock<usize> = OnceLock::new();
+    let function = known(&PLACE, socket, &sockets::WSAID_CONNECTEX).ok()?;
+    // SAFETY: the identifier is that of a function of this type.
+    unsafe { std::mem::transmute::<usize, sockets::LPFN_CONNECTEX>(function) }
+}
+
+/// Whether packets of what ends inside a call on this socket can be left out: of streams whose handles are the file
+/// system's. (Of datagrams the system posts some all the same.)
+fn may_skip(socket: RawDescriptor) -> bool {
+    // SAFETY: the caller of the trait's method keeps the socket open.
+    let lent = unsafe { lend(socket) };
+    if SockRef::from(&lent).r#type().ok() != Some(Type::STREAM) {
+        return false;
+    }
+    // SAFETY: zeroes are a valid structure of plain numbers.
+    let mut info: sockets::WSAPROTOCOL_INFOW = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<sockets::WSAPROTOCOL_INFOW>() as i32;
+    // SAFETY: the structure and its length live through the call.
+    let result = unsafe {
+        sockets::getsockopt(
+            socket as SOCKET,
+            sockets::SOL_SOCKET,
+            sockets::SO_PROTOCOL_INFOW,
+            (&raw mut info).cast(),
+            &mut length,
+        )
+    };
+    result == 0 && info.dwServiceFlags1 & sockets::XP1_IFS_HANDLES != 0
+}
+
+/// Binds a socket that has no address yet to any of its family, as ConnectEx wants it.
+fn bind_if_unbound(socket: RawDescriptor, peer: &Address) -> io::Result<()> {
+    // SAFETY: the caller of the trait's method keeps the socket open.
+    let lent = unsafe { lend(socket) };
+    let socket = SockRef::from(&lent);
+    if socket.local_addr().is_ok_and(|address| address.as_socket().is_some_and(|address| address.port() != 0)) {
+        return Ok(());
+    }
+    let any: std::net::SocketAddr = match peer.as_internet() {
+        Some(address) if address.is_ipv6() => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+        _ => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+    };
+    socket.bind(&SockAddr::from(any))
+}
+
+impl CompletionPort for WindowsPort {
+    fn poster(&self) -> Arc<dyn Post> {
+        Arc::new(Poster(Arc::clone(&self.0)))
+    }
+
+    fn associate(&self, descriptor: RawDescriptor, key: usize) -> Result<(), Code> {
+        // SAFETY: both are open.
+        let port = unsafe { CreateIoCompletionPort(descriptor as HANDLE, self.raw(), key, 0) };
+        if port.is_null() { Err(last_code()) } else { Ok(()) }
+    }
+
+    fn skip_on_success(&self, descriptor: RawDescriptor, is_socket: bool) -> bool {
+        let flags = (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE) as u8;
+        (!is_socket || may_skip(descriptor))
+            // SAFETY: the handle is open.
+            && unsafe { SetFileCompletionNotificationModes(descriptor as HANDLE, flags) } != 0
+    }
+
+    fn manner(&self, descriptor: RawDescriptor) -> Manner {
+        let mut facts = BY_HANDLE_FILE_INFORMATION::default();
+        // SAFETY: the handle is open, and the structure lives through the call, which fills it.
+        let is_told = unsafe { GetFileInformationByHandle(descriptor as HANDLE, &mut facts) } != 0;
+        let inside = FILE_ATTRIBUTE_COMPRESSED | FILE_ATTRIBUTE_ENCRYPTED;
+        match is_told && facts.dwFileAttributes & inside != 0 {
+            true => Manner::Synchronous,
+            false => Manner::Overlapped,
+        }
+    }
+
+    fn dissociate(&self, descriptor: RawDescriptor) {
+        // A structure of a port and a key, both none.
+        let none = [0usize; 2];
+        let mut status = IO_STATUS_BLOCK::default();
+        // SAFETY: the handle is open, and both structures live through the call. Systems before 8.1 refuse it.
+        unsafe {
+            NtSetInformationFile(
+                descriptor as HANDLE,
+                &mut status,
+                none.as_ptr().cast(),
+                size_of_val(&none) as u32,
+                FileReplaceCompletionInformation,
+            )
+        };
+    }
+
+    fn dequeue(&self, packets: &mut [Packet], timeout: Option<Duration>) -> Result<usize, Code> {
+        // Upwards, as the system's clock has no finer step: a wait that ended early would be begun again and again.
+        let milliseconds = timeout.map_or(INFINITE, |timeout| {
+            u32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(INFINITE).min(INFINITE - 1)
+        });
+        let mut count = 0;
+        // SAFETY: the port is open, and there is room for as many packets as are told.
+        let result = unsafe {
+            GetQueuedCompletionStatusEx(
+                self.raw(),
+                packets.as_mut_ptr().cast(),
+                packets.len() as u32,
+                &mut count,
+                milliseconds,
+                0,
+            )
+        };
+        match checked(result) {
+            Ok(()) => Ok(count as usize),
+            Err(WAIT_TIMEOUT) => Ok(0),
+            Err(code) => Err(code),
+        }
+    }
+
+    unsafe fn start_read(&self, descriptor: RawDescriptor, vector: Vector, overlapped: *mut Overlapped) -> Started {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let result =
+                ReadFile(descriptor as HANDLE, vector.pointer.cast(), vector.length, null_mut(), overlapped.cast());
+            started(result != 0, overlapped)
+        }
+    }
+
+    unsafe fn start_write(&self, descriptor: RawDescriptor, vector: Vector, overlapped: *mut Overlapped) -> Started {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let result =
+                WriteFile(descriptor as HANDLE, vector.pointer.cast(), vector.length, null_mut(), overlapped.cast());
+            started(result != 0, overlapped)
+        }
+    }
+
+    unsafe fn start_receive(
+        &self,
+        descriptor: RawDescriptor,
+        vectors: &[Vector],
+        flags: *mut u32,
+        overlapped: *mut Overlapped,
+    ) -> Started {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let result = sockets::WSARecv(
+                descriptor as SOCKET,
+                vectors.as_ptr().cast(),
+                vectors.len() as u32,
+                null_mut(),
+                flags,
+                overlapped.cast(),
+                None,
+            );
+            started(result == 0, overlapped)
+        }
+    }
+
+    unsafe fn start_send(&self, descriptor: RawDescriptor, vectors: &[Vector], overlapped: *mut Overlapped) -> Started {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let result = sockets::WSASend(
+                descriptor as SOCKET,
+                vectors.as_ptr().cast(),
+                vectors.len() as u32,
+                null_mut(),
+                0,
+                overlapped.cast(),
+                None,
+            );
+            started(result == 0, overlapped)
+        }
+    }
+
+    unsafe fn start_receive_from(
+        &self,
+        descriptor: RawDescriptor,
+        vectors: &[Vector],
+        flags: *mut u32,
+        sender: *mut u8,
+        sender_length: *mut i32,
+        overlapped: *mut Overlapped,
+    ) -> Started {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let result = sockets::WSARecvFrom(
+                descriptor as SOCKET,
+                vectors.as_ptr().cast(),
+                vectors.len() as u32,
+                null_mut(),
+                flags,
+                sender.cast(),
+                sender_length,
+                overlapped.cast(),
+                None,
+            );
+            started(result == 0, overlapped)
+        }
+    }
+
+    unsafe fn start_send_to(
+        &self,
+        descriptor: RawDescriptor,
+        vectors: &[Vector],
+        address: Option<&Address>,
+        overlapped: *mut Overlapped,
+    ) -> Started {
+        let Some(address) = address else {
+            // SAFETY: the trait's promise.
+            return unsafe { self.start_send(descriptor, vectors, overlapped) };
+        };
+        let name = match address::to_os(address) {
+            Ok(name) => name,
+            Err(error) => return Started::Refused(code_of_error(&error)),
+        };
+        // SAFETY: the trait's promise; the address is copied by the call.
+        unsafe {
+            let result = sockets::WSASendTo(
+                descriptor as SOCKET,
+                vectors.as_ptr().cast(),
+                vectors.len() as u32,
+                null_mut(),
+                0,
+                name.as_ptr().cast(),
+                name.len(),
+                overlapped.cast(),
+                None,
+            );
+            started(result == 0, overlapped)
+        }
+    }
+
+    fn address(&self, bytes: &[u8]) -> Address {
+        let mut storage = SockAddrStorage::zeroed();
+        let length = bytes.len().min(size_of::<sockets::SOCKADDR_STORAGE>());
+        // SAFETY: a `SockAddrStorage` is a `SOCKADDR_STORAGE`, any bytes are a valid one, and no more are copied than it has.
+        unsafe {
+            let place = std::ptr::from_mut(storage.view_as::<sockets::SOCKADDR_STORAGE>()).cast::<u8>();
+            place.copy_from_nonoverlapping(bytes.as_ptr(), length);
+        }
+        // SAFETY: the system has written so many bytes of the address.
+        let name = unsafe { SockAddr::new(storage, length as i32) };
+        address::from_os(&name).unwrap_or_else(|_| UnixAddress::unnamed().into())
+    }
+
+    fn connect_datagrams(&self, descriptor: RawDescriptor, address: &Address) -> Result<(), Code> {
+        // SAFETY: the queue keeps the socket open.
+        let socket = unsafe { lend(descriptor) };
+        let connected = address::to_os(address).and_then(|name| SockRef::from(&socket).connect(&name));
+        connected.map_err(|error| code_of_error(&error))
+    }
+
+    unsafe fn start_connect(
+        &self,
+        descriptor: RawDescriptor,
+        address: &Address,
+        overlapped: *mut Overlapped,
+    ) -> Started {
+        let name = bind_if_unbound(descriptor, address).and_then(|()| address::to_os(address));
+        let name = match name {
+            Ok(name) => name,
+            Err(error) => return Started::Refused(code_of_error(&error)),
+        };
+        let Some(connect) = connect_ex(descriptor) else { return Started::Refused(last_code()) };
+        // SAFETY: the trait's promise; the address is copied by the call.
+        unsafe {
+            let peer = name.as_ptr().cast::<SOCKADDR>();
+            let result = connect(descriptor as SOCKET, peer, name.len(), null(), 0, null_mut(), overlapped.cast());
+            started(result != 0, overlapped)
+        }
+    }
+
+    fn finish_connect(&self, descriptor: RawDescriptor) -> Result<(), Code> {
+        // SAFETY: the queue keeps the socket open; the option takes no value.
+        let result = unsafe {
+            sockets::setsockopt(
+                descriptor as SOCKET,
+                sockets::SOL_SOCKET,
+                sockets::SO_UPDATE_CONNECT_CONTEXT,
+                null(),
+                0,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(last_code()) }
+    }
+
+    fn new_connection(&self, listener: RawDescriptor) -> Result<Descriptor, Code> {
+        // SAFETY: the queue keeps the listener open.
+        let listener = unsafe { lend(listener) };
+        let make = || {
+            let family = SockRef::from(&listener).local_addr()?.family();
+            Socket::new(Domain::from(i32::from(family)), Type::STREAM, Some(Protocol::TCP))
+        };
+        let socket = make().map_err(|error| code_of_error(&error))?;
+        Ok(Descriptor::Os(from_socket(socket.into())))
+    }
+
+    unsafe fn start_accept(
+        &self,
+        listener: RawDescriptor,
+        connection: &Descriptor,
+        addresses: *mut u8,
+        overlapped: *mut Overlapped,
+    ) -> Started {
+        const LENGTH: u32 = (ACCEPT_BYTES / 2) as u32;
+        let Some(accept) = accept_ex(listener) else { return Started::Refused(last_code()) };
+        let mut received = 0;
+        // SAFETY: the trait's promise. What was received is told of in this call only, and nothing is asked for.
+        unsafe {
+            let result = accept(
+                listener as SOCKET,
+                connection.raw() as SOCKET,
+                addresses.cast(),
+                0,
+                LENGTH,
+                LENGTH,
+                &mut received,
+                overlapped.cast(),
+            );
+            started(result != 0, overlapped)
+        }
+    }
+
+    fn finish_accept(&self, listener: RawDescriptor, connection: Descriptor) -> Result<Descriptor, Code> {
+        let listener = listener as SOCKET;
+        // SAFETY: both are open, and the value lives through the call.
+        let result = unsafe {
+            sockets::setsockopt(
+                connection.raw() as SOCKET,
+                sockets::SOL_SOCKET,
+                sockets::SO_UPDATE_ACCEPT_CONTEXT,
+                (&raw const listener).cast(),
+                size_of::<SOCKET>() as i32,
+            )
+        };
+        if result == 0 { Ok(connection) } else { Err(last_code()) }
+    }
+
+    fn cancel(&self, descriptor: RawDescriptor, overlapped: *mut Overlapped) -> Result<(), Code> {
+        // SAFETY: the queue keeps the handle open, and the structure is only compared with those in flight.
+        checked(unsafe { CancelIoEx(descriptor as HANDLE, overlapped.cast()) })
+    }
+
+    fn code_of(&self, status: usize) -> Code {
+        // SAFETY: a function of numbers.
+        unsafe { RtlNtStatusToDosError(status as i32) }
+    }
+
+    fn host_code(&self, code: Code) -> i32 {
+        code as i32
+    }
+
+    /// A port can be waited for as it is.
+    fn watch(&self) -> Result<(), Code> {
+        Ok(())
+    }
+
+    fn os_handle(&self) -> RawDescriptor {
+        self.raw() as RawDescriptor
+    }
+}
