@@ -134,17 +134,22 @@ impl Host {
 
     /// The same, with a scheduler of other [`settings`](Host::settings).
     pub fn with_settings(settings: SchedulerBuilder, reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
-        Host::on(settings.build().map_err(StartError::Scheduler)?, reporter)
+        Host::on(settings.build().map_err(StartError::Scheduler)?, reporter, |_, _| Ok(()))
     }
 
-    /// A host on this scheduler.
-    pub(crate) fn on(scheduler: Scheduler, reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
+    /// A host on this scheduler. `prepare` changes stock Lua before the host's own Lua side comes.
+    pub(crate) fn on(
+        scheduler: Scheduler,
+        reporter: impl FnMut(&str) + 'static,
+        prepare: impl FnOnce(&Lua, &Rc<Runtime>) -> mlua::Result<()>,
+    ) -> Result<Host, StartError> {
         let runtime = Runtime::new(scheduler, Box::new(reporter) as Reporter);
         let lua = Lua::new();
         // Buffers are strings, which soon are garbage: not to wait until the heap has doubled keeps it small.
         let pace = GcIncParams::default().pause(GC_PAUSE_PERCENT).step_multiplier(GC_SPEED_PERCENT);
         lua.gc_set_mode(GcMode::Incremental(pace));
         let marker = lua.create_table()?;
+        prepare(&lua, &runtime)?;
         crate::install::install(&lua, &runtime, &marker)?;
         let last_collection = runtime.now();
         Ok(Host { lua: Some(lua), runtime, marker, last_collection })

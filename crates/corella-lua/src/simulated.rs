@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use corella::{Scheduler, SchedulerBuilder, Simulation};
+use corella::Simulation;
 use mlua::Lua;
 
 use crate::host::{Host, StartError};
@@ -26,20 +26,9 @@ impl Host {
     /// # Ok::<(), corella_lua::StartError>(())
     /// ```
     pub fn simulated(machine: &Simulation, reporter: impl FnMut(&str) + 'static) -> Result<Host, StartError> {
-        let scheduler = SchedulerBuilder::build_simulated(Host::settings(), machine).map_err(StartError::Scheduler)?;
-        Host::on_simulated(scheduler, machine, reporter)
-    }
-
-    fn on_simulated(
-        scheduler: Scheduler,
-        machine: &Simulation,
-        reporter: impl FnMut(&str) + 'static,
-    ) -> Result<Host, StartError> {
-        let host = Host::on(scheduler, reporter)?;
-        if let Some(lua) = &host.lua {
-            install(lua, &host.runtime, machine)?;
-        }
-        Ok(host)
+        let scheduler = Host::settings().build_simulated(machine).map_err(StartError::Scheduler)?;
+        // Before the host's own Lua side, which goes through tables too: what it makes has its addresses by that order.
+        Host::on(scheduler, reporter, |lua, runtime| install(lua, runtime, machine))
     }
 }
 
