@@ -17,6 +17,8 @@ mod blocks;
 #[cfg(all(unix, feature = "fake-port"))]
 pub(crate) mod fake;
 mod port;
+#[cfg(all(test, any(windows, feature = "fake-port")))]
+mod script;
 mod status;
 #[cfg(all(test, unix, feature = "fake-port"))]
 mod tests;

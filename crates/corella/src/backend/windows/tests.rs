@@ -43,7 +43,7 @@ fn name(path: &Path) -> Arc<CStr> {
 
 fn carry_out(op: &Op, descriptor: RawDescriptor, class: Class, parts: &[Part], offset: Option<u64>) -> Outcome {
     let (token, waits_by, lingers) = (Token(1), WaitsBy::Class, false);
-    perform(&Submission { token, op, descriptor, class, parts, offset, waits_by, lingers })
+    perform(&Submission { token, op, descriptor, class, parts, offset, waits_by, extends: false, lingers })
 }
 
 use super::super::perform;

@@ -354,6 +354,11 @@ pub(super) fn lend<'a>(raw: RawDescriptor) -> BorrowedFd<'a> {
     unsafe { BorrowedFd::borrow_raw(raw) }
 }
 
+/// Whether a descriptor is of a file, and which of all things it is of.
+pub(super) fn identity(raw: RawDescriptor) -> (bool, u64) {
+    (is_file(raw), rustix::fs::fstat(lend(raw)).map_or(0, |stat| stat.st_ino))
+}
+
 fn is_file(raw: RawDescriptor) -> bool {
     use rustix::fs::{FileType, fstat};
     let kind = fstat(lend(raw)).map(|stat| FileType::from_raw_mode(stat.st_mode));

@@ -100,6 +100,8 @@ struct State {
     plan: Plan,
     /// Descriptors whose packets come here, and whether they skip those of what ends inside the call.
     skips: BTreeMap<RawDescriptor, bool>,
+    /// What those descriptors were of.
+    nodes: BTreeMap<RawDescriptor, u64>,
     pending: Vec<Pending>,
     ready: VecDeque<Packet>,
     withheld: Vec<Packet>,
@@ -201,6 +203,7 @@ impl FakePort {
         let state = State {
             plan,
             skips: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             pending: Vec::new(),
             ready: VecDeque::new(),
             withheld: Vec::new(),
@@ -374,7 +377,13 @@ impl CompletionPort for FakePort {
         state.count("CreateIoCompletionPort");
         match state.refuses_association {
             Some(code) => Err(code),
+            // By what it is, as numbers are used again; one file may be open twice, and so says nothing.
             None => {
+                let (is_file, node) = calls::identity(descriptor);
+                let before = state.nodes.insert(descriptor, node);
+                if !is_file && before == Some(node) {
+                    return Err(ERROR_INVALID_PARAMETER);
+                }
                 state.skips.insert(descriptor, false);
                 Ok(())
             }
@@ -394,7 +403,9 @@ impl CompletionPort for FakePort {
     }
 
     fn dissociate(&self, descriptor: RawDescriptor) {
-        self.state.borrow_mut().skips.remove(&descriptor);
+        let mut state = self.state.borrow_mut();
+        state.skips.remove(&descriptor);
+        state.nodes.remove(&descriptor);
     }
 
     fn dequeue(&self, packets: &mut [Packet], timeout: Option<Duration>) -> Result<usize, Code> {
