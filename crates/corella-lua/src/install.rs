@@ -6,7 +6,7 @@ use mlua::{Lua, Table, Value};
 
 use crate::failure::OperationError;
 use crate::runtime::Runtime;
-use crate::{channel, directory, file_handle, file_system, scheduler, socket, status, tasks, verb};
+use crate::{address, channel, directory, file_handle, file_system, scheduler, socket, status, tasks, verb};
 
 const PRELUDE: &str = include_str!("prelude.lua");
 const MODULES: &str = include_str!("modules.lua");
@@ -34,6 +34,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: &Table) -> mlua:
     install_direct(lua, runtime, &inner(lua, &raw, "direct")?)?;
     status::install_take(lua, &raw)?;
     file_handle::install_shortest(lua, &raw)?;
+    address::install_raw(lua, &raw)?;
     raw.set("cannot_wait", lua.create_function(|_, name: String| Ok(verb::cannot_wait(&name)))?)?;
     tasks::install(lua, runtime, &raw)?;
     install_located(lua, runtime, &raw)?;
@@ -65,7 +66,9 @@ fn install_located(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table) -> mlua::Resul
 
 fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {
     file_handle::install_verbs(lua, runtime, &inner(lua, verbs, "FileHandle")?)?;
-    socket::install_verbs(lua, runtime, &inner(lua, verbs, "Socket")?)?;
+    let of_sockets = inner(lua, verbs, "Socket")?;
+    socket::install_verbs(lua, runtime, &of_sockets)?;
+    address::install_verbs(lua, runtime, &of_sockets)?;
     scheduler::install_verbs(lua, runtime, &inner(lua, verbs, "Scheduler")?)?;
     channel::install_verbs(lua, &inner(lua, verbs, "Channel")?)?;
     directory::install_verbs(lua, &inner(lua, verbs, "Directory")?)?;

@@ -58,9 +58,11 @@
 #![warn(missing_docs)]
 
 mod accept;
+mod address;
 mod arguments;
 mod channel;
 mod child;
+mod datagram;
 mod directory;
 mod drive;
 mod encoding;

@@ -227,9 +227,10 @@ Socket.blocks = FileHandle.blocks
 
 local listen = Socket.listen
 function Socket.listen(first, ...)
-  if type(first) == "userdata" then
+  local is_address = raw.is_address(first)
+  if type(first) == "userdata" and not is_address then
     return listen(first)
-  elseif type(first) ~= "string" then
+  elseif type(first) ~= "string" and not is_address then
     local got = first == nil and "nothing" or "a " .. type(first)
     error("bad argument #1 to 'listen' (host: a string is expected, got " .. got .. ")", 2)
   end

@@ -1,27 +1,28 @@
-//! Socket: TCP connections and listeners, as scripts hold them.
+//! Socket: connections and listeners, over TCP or of the Unix domain, and datagram sockets, as scripts hold them.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use corella::actions::Plain;
-use corella::{ErrorKind, Failed, Listener, Operation, Shutdown, Socket as Connection};
+use corella::{Address, DatagramSocket, ErrorKind, Failed, Listener, Operation, Shutdown, Socket as Connection};
 use mlua::{AnyUserData, IntoLua, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value};
 
-use crate::accept;
+use crate::address::{Place, address_values};
 use crate::arguments::Arguments;
 use crate::failure::{Failure, OperationError};
-use crate::file_handle;
 use crate::request::{Class, Outcome, Request};
 use crate::runtime::Runtime;
 use crate::stream::{Rights, Stream, Transport};
 use crate::verb::{Problem, direct, verb};
 use crate::work::Work;
+use crate::{accept, datagram, file_handle};
 
 /// How far a socket is.
 enum State {
     New,
+    /// For datagrams, of no family yet.
+    NewDatagram,
     Bound(Connection),
     Connecting,
     Connected {
@@ -29,6 +30,7 @@ enum State {
         stream: Rc<Stream>,
     },
     Listening(Listener),
+    Datagram(DatagramSocket),
     /// What it was called.
     Closed(String),
 }
@@ -36,11 +38,13 @@ enum State {
 /// What a socket without an address is called.
 const NAMELESS: &str = "a socket";
 
-/// An address as errors show it.
-fn endpoint(host: &str, port: u16) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
+/// What errors call a connection: its peer, or where the peer has no name, itself.
+fn name_of(connection: &Connection) -> String {
+    let named = |address: &Address| !address.as_unix().is_some_and(|unix| unix.is_unnamed());
+    match (connection.peer_endpoint().ok().filter(named), connection.local_endpoint().ok().filter(named)) {
+        (Some(peer), _) => peer.to_string(),
+        (None, Some(own)) => format!("{own} (local)"),
+        (None, None) => "a connection".into(),
     }
 }
 
@@ -76,11 +80,6 @@ fn socket_of(arguments: &mut Arguments) -> Result<Socket, String> {
     Ok(socket.clone())
 }
 
-/// A host as an address, if it is written as one.
-fn address_of(host: &str, port: u16) -> Option<SocketAddr> {
-    host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, port))
-}
-
 impl Socket {
     fn new(runtime: &Rc<Runtime>) -> Socket {
         Socket { runtime: Rc::clone(runtime), state: Rc::new(RefCell::new(State::New)) }
@@ -89,16 +88,18 @@ impl Socket {
     fn describe(&self) -> String {
         match &*self.state.borrow() {
             State::New => "not connected".into(),
-            State::Bound(connection) => match connection.local_address() {
+            State::NewDatagram => "for datagrams, not bound".into(),
+            State::Datagram(socket) => match socket.local_address() {
+                Ok(address) => format!("for datagrams, at {address}"),
+                Err(_) => "for datagrams".into(),
+            },
+            State::Bound(connection) => match connection.local_endpoint() {
                 Ok(address) => format!("bound to {address}"),
                 Err(_) => "bound".into(),
             },
             State::Connecting => "connecting".into(),
-            State::Connected { connection, .. } => match connection.peer_address() {
-                Ok(address) => format!("connected to {address}"),
-                Err(_) => "connected".into(),
-            },
-            State::Listening(listener) => match listener.local_address() {
+            State::Connected { connection, .. } => format!("connected to {}", name_of(connection)),
+            State::Listening(listener) => match listener.local_endpoint() {
                 Ok(address) => format!("listening on {address}"),
                 Err(_) => "listening".into(),
             },
@@ -110,17 +111,14 @@ impl Socket {
     /// What errors call it.
     fn name(&self) -> String {
         let address = match &*self.state.borrow() {
-            State::New | State::Connecting => None,
-            State::Bound(connection) => connection.local_address().ok(),
+            State::New | State::NewDatagram | State::Connecting => None,
+            State::Bound(connection) => connection.local_endpoint().ok(),
+            State::Datagram(socket) => socket.local_address().ok(),
             State::Connected { stream, .. } => return stream.with_buffers(|buffers| buffers.name.to_string()),
-            State::Listening(listener) => listener.local_address().ok(),
+            State::Listening(listener) => listener.local_endpoint().ok(),
             State::Closed(name) => return name.clone(),
         };
         address.map_or_else(|| NAMELESS.into(), |address| address.to_string())
-    }
-
-    fn is_new(&self) -> bool {
-        matches!(*self.state.borrow(), State::New)
     }
 
     /// Why an operation cannot be done as things are.
@@ -138,7 +136,7 @@ impl Socket {
     fn connected(&self, connection: Connection) {
         // Scripts send heads and bodies apart; the engine joins what waits.
         let _ = connection.set_no_delay(true);
-        let name = connection.peer_address().map_or_else(|_| "a connection".into(), |address| address.to_string());
+        let name = name_of(&connection);
         let rights = Rights { read: true, write: true, append: false };
         let stream = Stream::new(&self.runtime, Transport::Socket(connection.clone()), &name, rights);
         self.state.replace(State::Connected { connection, stream });
@@ -146,34 +144,69 @@ impl Socket {
 
     // Connecting.
 
-    fn connect(&self, object: AnyUserData, host: &str, port: u16, deadline: Option<Duration>) -> Rc<Request> {
-        let (address, name) = (address_of(host, port), endpoint(host, port));
+    fn connect(&self, object: AnyUserData, place: Place, deadline: Option<Duration>) -> Rc<Request> {
+        let name = place.name();
+        let is_for_datagrams = matches!(*self.state.borrow(), State::NewDatagram | State::Datagram(_));
+        if is_for_datagrams {
+            let socket = self.clone();
+            return place.resolve(&self.runtime, "connect", deadline, move |address, deadline| {
+                socket.connect_datagrams(object, address, deadline)
+            });
+        }
         let old = self.state.replace(State::Connecting);
         let io = self.runtime.io();
-        match (old, address) {
-            (State::New, address) => {
+        let operation = match (&old, place) {
+            (State::New, Place::Known(Address::Internet(address))) => io.connect(address),
+            (State::New, Place::Known(Address::Unix(address))) => io.connect_unix(address),
+            (State::New, Place::Named(host, port)) => io.connect_name(&host, port),
+            (State::Bound(connection), Place::Known(address)) => {
                 let operation = match address {
-                    Some(address) => io.connect(address),
-                    None => io.connect_name(host, port),
+                    Address::Internet(address) => connection.connect(address),
+                    Address::Unix(address) => connection.connect_unix(address),
+                    _ => unreachable!("there are two families"),
                 };
-                let socket = self.clone();
-                self.runtime.begin(Class::Counted, deadline, operation, move |outcome| match outcome {
-                    Ok(connection) => socket.arrived(connection, object),
-                    Err(error) => Err(socket.not_connected(error, &name)),
-                })
-            }
-            (State::Bound(connection), Some(address)) => {
-                let operation = connection.connect(address);
-                let socket = self.clone();
-                self.runtime.begin(Class::Counted, deadline, operation, move |outcome| match outcome {
+                let (socket, connection) = (self.clone(), connection.clone());
+                return self.runtime.begin(Class::Counted, deadline, operation, move |outcome| match outcome {
                     Ok(()) => socket.arrived(connection, object),
                     Err(error) => Err(socket.not_connected(error, &name)),
-                })
+                });
             }
-            (old, _) => {
+            _ => {
                 self.state.replace(old);
-                self.refused(&format!("connect to {name}"))
+                return self.refused(&format!("connect to {name}"));
             }
+        };
+        let socket = self.clone();
+        self.runtime.begin(Class::Counted, deadline, operation, move |outcome| match outcome {
+            Ok(connection) => socket.arrived(connection, object),
+            Err(error) => Err(socket.not_connected(error, &name)),
+        })
+    }
+
+    fn connect_datagrams(&self, object: AnyUserData, address: Address, deadline: Option<Duration>) -> Rc<Request> {
+        match self.datagrams_for(&address) {
+            Ok(socket) => self.runtime.begin(Class::Counted, deadline, socket.connect(address), move |outcome| {
+                outcome?;
+                Ok(Outcome::Values(MultiValue::from_vec(vec![Value::UserData(object)])))
+            }),
+            Err(failure) => Request::settled(&self.runtime, Err(failure)),
+        }
+    }
+
+    /// The datagram socket; one that has none yet gets one of the address's family.
+    fn datagrams_for(&self, address: &Address) -> Result<DatagramSocket, Failure> {
+        let is_new = matches!(*self.state.borrow(), State::NewDatagram);
+        if is_new {
+            let socket = self.runtime.io().datagram_socket(address.clone())?;
+            self.state.replace(State::Datagram(socket));
+        }
+        self.datagrams().ok_or_else(|| self.refusal("sendto"))
+    }
+
+    fn datagrams(&self) -> Option<DatagramSocket> {
+        match &*self.state.borrow() {
+            State::Datagram(socket) => Some(socket.clone()),
+            _ => None,
         }
     }
 
@@ -198,28 +231,42 @@ impl Socket {
         }
     }
 
-    fn bind(&self, host: &str, port: u16, deadline: Option<Duration>) -> Rc<Request> {
-        if !self.is_new() {
+    fn bind(&self, place: Place, deadline: Option<Duration>) -> Rc<Request> {
+        let is_unbound = |socket: &Socket| matches!(*socket.state.borrow(), State::New | State::NewDatagram);
+        if !is_unbound(self) {
             return self.refused("bind");
         }
-        if let Some(address) = address_of(host, port) {
-            return Request::settled(&self.runtime, self.bind_to(address));
-        }
-        let (socket, name) = (self.clone(), endpoint(host, port));
-        let operation = self.runtime.io().resolve(host, port);
-        self.runtime.begin(Class::Counted, deadline, operation, move |outcome| match outcome?.first() {
-            Some(address) if socket.is_new() => socket.bind_to(*address),
-            Some(_) => Err(socket.refusal("bind")),
-            None => Err(OperationError::invalid("bind", name, "it has no address").into()),
+        let socket = self.clone();
+        place.resolve(&self.runtime, "bind", deadline, move |address, _| {
+            let result = match is_unbound(&socket) {
+                true => socket.bind_to(address),
+                false => Err(socket.refusal("bind")),
+            };
+            Request::settled(&socket.runtime, result)
         })
     }
 
-    fn bind_to(&self, address: SocketAddr) -> Result<Outcome, Failure> {
-        let connection = self.runtime.io().socket(address)?;
-        connection.set_reuse_address(true)?;
+    fn bind_to(&self, address: Address) -> Result<Outcome, Failure> {
+        let io = self.runtime.io();
+        let told = |error| OperationError::told_of(error, "bind", address.to_string());
+        let is_datagram = matches!(*self.state.borrow(), State::NewDatagram);
         // The engine's socket has no name yet; the address says more.
-        connection.bind(address).map_err(|error| OperationError::told_of(error, "bind", address.to_string()))?;
-        self.state.replace(State::Bound(connection));
+        let state = match &address {
+            _ if is_datagram => State::Datagram(io.bind_datagrams(address.clone()).map_err(told)?),
+            Address::Internet(internet) => {
+                let connection = io.socket(*internet)?;
+                connection.set_reuse_address(true)?;
+                connection.bind(*internet).map_err(told)?;
+                State::Bound(connection)
+            }
+            Address::Unix(unix) => {
+                let connection = io.unix_socket()?;
+                connection.bind_unix(unix.clone()).map_err(told)?;
+                State::Bound(connection)
+            }
+            _ => unreachable!("there are two families"),
+        };
+        self.state.replace(state);
         Ok(Outcome::Nothing)
     }
 
@@ -312,7 +359,10 @@ impl Socket {
         let state = self.state.replace(State::Closed(name.clone()));
         let operation = match &state {
             State::Closed(_) => return self.refused("close"),
-            State::New | State::Connecting => return Request::settled(&self.runtime, Ok(Outcome::Nothing)),
+            State::New | State::NewDatagram | State::Connecting => {
+                return Request::settled(&self.runtime, Ok(Outcome::Nothing));
+            }
+            State::Datagram(socket) => socket.close(),
             State::Bound(connection) => connection.close(),
             State::Listening(listener) => listener.close(),
             State::Connected { connection, stream } => {
@@ -344,14 +394,15 @@ impl Socket {
         }
     }
 
-    fn address(&self, operation: &str, is_local: bool) -> Result<(String, u16), Problem> {
-        let address = match (&*self.state.borrow(), is_local) {
-            (State::Bound(connection) | State::Connected { connection, .. }, true) => connection.local_address()?,
-            (State::Listening(listener), true) => listener.local_address()?,
-            (State::Connected { connection, .. }, false) => connection.peer_address()?,
+    fn address(&self, operation: &str, is_local: bool) -> Result<Address, Problem> {
+        Ok(match (&*self.state.borrow(), is_local) {
+            (State::Bound(connection) | State::Connected { connection, .. }, true) => connection.local_endpoint()?,
+            (State::Listening(listener), true) => listener.local_endpoint()?,
+            (State::Connected { connection, .. }, false) => connection.peer_endpoint()?,
+            (State::Datagram(socket), true) => socket.local_address()?,
+            (State::Datagram(socket), false) => socket.peer_address()?,
             _ => return Err(Problem::Failure(self.refusal(operation))),
-        };
-        Ok((address.ip().to_string(), address.port()))
+        })
     }
 }
 
@@ -367,6 +418,17 @@ fn direction(word: Option<&str>) -> Result<Shutdown, String> {
     }
 }
 
+/// Whether a socket is to be for datagrams.
+fn kind(arguments: &mut Arguments) -> Result<bool, String> {
+    match arguments.optional_word("kind")?.as_deref() {
+        None | Some("stream") => Ok(false),
+        Some("datagram") => Ok(true),
+        Some(other) => {
+            Err(arguments.wrong("kind", &format!("\"stream\" or \"datagram\" is expected, got \"{other}\"")))
+        }
+    }
+}
+
 fn install_connecting(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {
     let shared = Rc::clone(runtime);
     verb(lua, verbs, "connect", move |lua, arguments| {
@@ -375,13 +437,13 @@ fn install_connecting(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::
             None => lua.create_userdata(Socket::new(&shared)).map_err(|error| error.to_string())?,
         };
         let socket = object.borrow::<Socket>().map_err(|error| error.to_string())?.clone();
-        let (host, port) = (arguments.host()?, arguments.port()?);
-        Ok(socket.connect(object, &host, port, arguments.options.deadline))
+        let place = Place::take(arguments)?;
+        Ok(socket.connect(object, place, arguments.options.deadline))
     })?;
     verb(lua, verbs, "bind", |_, arguments| {
         let socket = socket_of(arguments)?;
-        let (host, port) = (arguments.host()?, arguments.port()?);
-        Ok(socket.bind(&host, port, arguments.options.deadline))
+        let place = Place::take(arguments)?;
+        Ok(socket.bind(place, arguments.options.deadline))
     })?;
     verb(lua, verbs, "accept", |_, arguments| Ok(socket_of(arguments)?.accept(arguments)))
 }
@@ -389,10 +451,43 @@ fn install_connecting(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::
 /// Adds Socket's operations to `verbs`.
 pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {
     install_connecting(lua, runtime, verbs)?;
-    verb(lua, verbs, "recv", |_, arguments| {
+    verb(lua, verbs, "recv", |lua, arguments| {
         let socket = socket_of(arguments)?;
         let most = arguments.count("length")?;
-        Ok(socket.with_stream(Work::Receive { most }, arguments.options.deadline))
+        match socket.datagrams() {
+            Some(datagrams) => {
+                let length = usize::try_from(most).unwrap_or(usize::MAX);
+                Ok(datagram::receive(lua, &socket.runtime, &datagrams, length, false, arguments.options.deadline))
+            }
+            None => Ok(socket.with_stream(Work::Receive { most }, arguments.options.deadline)),
+        }
+    })?;
+    verb(lua, verbs, "recvfrom", |lua, arguments| {
+        let socket = socket_of(arguments)?;
+        let length = arguments.count("length")?;
+        match socket.datagrams() {
+            Some(datagrams) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                Ok(datagram::receive(lua, &socket.runtime, &datagrams, length, true, arguments.options.deadline))
+            }
+            None => Ok(socket.refused(&format!("recvfrom {length} bytes"))),
+        }
+    })?;
+    verb(lua, verbs, "sendto", |_, arguments| {
+        let socket = socket_of(arguments)?;
+        let bytes = arguments.bytes("data")?;
+        let place = Place::take(arguments)?;
+        let is_for_datagrams = matches!(*socket.state.borrow(), State::NewDatagram | State::Datagram(_));
+        if !is_for_datagrams {
+            return Ok(socket.refused(&format!("sendto {} bytes", bytes.len())));
+        }
+        let runtime = Rc::clone(&socket.runtime);
+        Ok(place.resolve(&runtime, "sendto", arguments.options.deadline, move |address, deadline| {
+            match socket.datagrams_for(&address) {
+                Ok(datagrams) => datagram::send(&socket.runtime, &datagrams, bytes, Some(address), deadline),
+                Err(failure) => Request::settled(&socket.runtime, Err(failure)),
+            }
+        }))
     })?;
     verb(lua, verbs, "read", |_, arguments| {
         let socket = socket_of(arguments)?;
@@ -408,7 +503,11 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
     })?;
     verb(lua, verbs, "send", |_, arguments| {
         let socket = socket_of(arguments)?;
-        Ok(socket.send(arguments.bytes("data")?, arguments.options.deadline))
+        let bytes = arguments.bytes("data")?;
+        match socket.datagrams() {
+            Some(datagrams) => Ok(datagram::send(&socket.runtime, &datagrams, bytes, None, arguments.options.deadline)),
+            None => Ok(socket.send(bytes, arguments.options.deadline)),
+        }
     })?;
     verb(lua, verbs, "shutdown", |_, arguments| {
         let socket = socket_of(arguments)?;
@@ -421,7 +520,28 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
 /// Adds Socket's calls that finish at once to `methods`.
 pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua::Result<()> {
     let shared = Rc::clone(runtime);
-    direct(lua, methods, "new", move |lua, _| Ok(lua.create_userdata(Socket::new(&shared))?))?;
+    direct(lua, methods, "new", move |lua, arguments| {
+        let is_datagram = kind(arguments)?;
+        let socket = Socket::new(&shared);
+        if is_datagram {
+            socket.state.replace(State::NewDatagram);
+        }
+        Ok(lua.create_userdata(socket)?)
+    })?;
+    let shared = Rc::clone(runtime);
+    direct(lua, methods, "pair", move |_, arguments| {
+        let (one, other) = (Socket::new(&shared), Socket::new(&shared));
+        if kind(arguments)? {
+            let (first, second) = shared.io().datagram_pair()?;
+            one.state.replace(State::Datagram(first));
+            other.state.replace(State::Datagram(second));
+        } else {
+            let (first, second) = shared.io().socket_pair()?;
+            one.connected(first);
+            other.connected(second);
+        }
+        Ok((one, other))
+    })?;
     direct(lua, methods, "listen", |_, arguments| {
         let object = arguments.object::<Socket>("Socket")?;
         let socket = object.borrow::<Socket>()?.clone();
@@ -430,8 +550,12 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua
             Err(failure) => Err(Problem::Failure(failure)),
         }
     })?;
-    direct(lua, methods, "local_address", |_, arguments| socket_of(arguments)?.address("local_address", true))?;
-    direct(lua, methods, "remote_address", |_, arguments| socket_of(arguments)?.address("remote_address", false))?;
+    direct(lua, methods, "local_address", |lua, arguments| {
+        Ok(address_values(lua, &socket_of(arguments)?.address("local_address", true)?)?)
+    })?;
+    direct(lua, methods, "remote_address", |lua, arguments| {
+        Ok(address_values(lua, &socket_of(arguments)?.address("remote_address", false)?)?)
+    })?;
     direct(lua, methods, "is_closed", |_, arguments| {
         Ok(matches!(*socket_of(arguments)?.state.borrow(), State::Closed(_)))
     })

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::net::{BACKLOG, Connecting, Listener, Socket};
 use crate::op::{Class, Op};
 use crate::operation::{Operation, Plan};
+use crate::plain::Plain;
 use crate::scheduler::Io;
 
 /// Addresses of every family.
@@ -18,6 +19,26 @@ impl Socket {
     /// The peer's address, of whatever family. The peer of a Unix-domain listener's connection mostly has no name.
     pub fn peer_endpoint(&self) -> Result<Address, Error> {
         self.handle.address("peer address", SocketCall::PeerAddress)
+    }
+
+    /// Gives an unconnected socket of the Unix domain its own address.
+    pub fn bind_unix(&self, address: impl Into<UnixAddress>) -> Result<(), Error> {
+        let address = Address::from(address.into());
+        self.handle.set(format!("bind to {address}"), SocketCall::Bind(address))
+    }
+
+    /// Connects an unconnected socket of the Unix domain. Sends and receives submitted after it wait for it.
+    ///
+    /// Gives `()`; fails with [`Error`].
+    pub fn connect_unix(&self, address: impl Into<UnixAddress>) -> Operation<Plain> {
+        let address = Address::from(address.into());
+        match check_address(&address) {
+            Ok(()) => self.handle.operation(Op::Connect { address }, Plain),
+            Err(error) => {
+                let plan = Plan::Invalid(Error::from_io(&error, Op::Connect { address }.to_string(), ""));
+                Operation::new(self.handle.io.clone(), Some(self.handle.key), plan, Plain)
+            }
+        }
     }
 }
 
@@ -59,6 +80,15 @@ impl Io {
         };
         let descriptor = make().map_err(|error| Error::from_io(&error, operation, address.to_string()))?;
         self.new_handle(operation, descriptor, Class::Listener).map(|handle| Listener { handle })
+    }
+
+    /// An unconnected socket of the Unix domain, for what has to be set before it connects or listens.
+    pub fn unix_socket(&self) -> Result<Socket, Error> {
+        let operation = "socket";
+        let address = Address::from(UnixAddress::unnamed());
+        let made = self.core(operation)?.queue.borrow().backend.new_socket(&address, Class::Socket);
+        let descriptor = made.map_err(|error| Error::from_io(&error, operation, "the Unix domain"))?;
+        self.new_handle(operation, descriptor, Class::Socket).map(|handle| Socket { handle })
     }
 
     /// Connects to a listener of the Unix domain. One that has no room for more is waited for.
