@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use corella::{BackendKind, Io, Scheduler, SchedulerBuilder, Socket};
 
@@ -72,6 +73,9 @@ impl Variant {
     }
 }
 
+/// Counts the folders of this process's tests.
+static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
 /// The surroundings of one test.
 pub struct Setup {
     pub variant: Variant,
@@ -86,7 +90,8 @@ impl Setup {
             // As container run-times do.
             refuse_call(libc::SYS_io_uring_setup, libc::EPERM);
         }
-        let folder = format!("corella-{}-{}", std::process::id(), name.replace("::", "-"));
+        // Short, so that the path of a socket fits (see unix(7)).
+        let folder = format!("corella-{}-{}", std::process::id(), FOLDERS.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(folder);
         fs::create_dir_all(&folder).unwrap();
         Setup { variant, name: name.to_owned(), folder }
