@@ -11,7 +11,8 @@ use crate::{address, channel, directory, file_handle, file_system, scheduler, so
 const PRELUDE: &str = include_str!("prelude.lua");
 const MODULES: &str = include_str!("modules.lua");
 /// The tables of methods that scripts see, and that objects have as their `__index`.
-const CLASSES: [&str; 8] = ["FileHandle", "Socket", "Status", "Scheduler", "Task", "Channel", "Directory", "fs"];
+pub(crate) const CLASSES: [&str; 8] =
+    ["FileHandle", "Socket", "Status", "Scheduler", "Task", "Channel", "Directory", "fs"];
 
 /// Where modules are looked for unless the script has a folder.
 const MODULES_BESIDE: &str = "./?.lua;./?/init.lua";
