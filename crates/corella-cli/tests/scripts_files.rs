@@ -1,4 +1,4 @@
-//! `copy.lua`, `checksum.lua` and `tail.lua`, run for real.
+//! `copy.lua`, `checksum.lua`, `tail.lua` and `pipeline.lua`, run for real.
 
 mod corella;
 
@@ -193,4 +193,42 @@ fn a_tail_of_several_says_which_and_ends_when_none_is_left() {
     let ended = end_of(command.arg("run").arg(example("tail.lua")).args(["none", "neither"]).current_dir(&directory));
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.stderr.matches("No such file or directory").count(), 2, "{ended:?}");
+}
+
+#[test]
+fn a_pipeline_gives_what_a_shell_gives() {
+    for backend in BACKENDS {
+        let directory = empty_directory("pipeline");
+        fs::create_dir(directory.join("inner")).unwrap();
+        // More than pipes hold, and more words than are shown.
+        let words: String = (0..60_000u32)
+            .map(|n| format!("{} ", ["the", "quick", "brown", "fox"][(n * n % 7 % 4) as usize]))
+            .collect();
+        fs::write(directory.join("one.txt"), words.replace("fox ", "fox\n")).unwrap();
+        fs::write(directory.join("inner/odd name.md"), "The END; the-end\n".repeat(500)).unwrap();
+        fs::write(directory.join("inner/none.rs"), "other ".repeat(100_000)).unwrap();
+        for number in 0..2000 {
+            let letters = [b'a' + (number % 26) as u8, b'a' + (number / 26 % 26) as u8, b'x'];
+            fs::write(directory.join(format!("inner/{number}.txt")), letters).unwrap();
+        }
+        let mut command = corella();
+        command.arg("run").arg(example("pipeline.lua")).args([".", "5"]).current_dir(&directory);
+        let ended = end_of(command.env("CORELLA_BACKEND", backend));
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+        let line = "find . -name '*.txt' -o -name '*.md' | tr '\\n' '\\0' | xargs -0 -n 1 sed -e '$a\\' | tr -cs 'A-Za-z' '\\n' \
+            | tr 'A-Z' 'a-z' | grep . | sort | uniq -c | sort -k1,1rn -k2,2 | head -n 5 | awk '{ printf \"%7d  %s\\n\", $1, $2 }'";
+        let shell = end_of(Command::new("sh").args(["-c", line]).env("LC_ALL", "C").current_dir(&directory));
+        assert_eq!(ended.stdout, shell.stdout);
+    }
+}
+
+#[test]
+fn a_pipeline_fails_as_its_programs_do() {
+    let ended = end_of(corella().arg("run").arg(example("pipeline.lua")).arg("/no/such/folder"));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+    assert!(ended.stderr.contains("pipeline.lua: find: exit code 1"), "{ended:?}");
+    assert_eq!(end_of(corella().arg("run").arg(example("pipeline.lua")).args([".", "many"])).code, Some(2));
+    let mut command = corella();
+    let ended = end_of(command.arg("run").arg(example("pipeline.lua")).env("PATH", "/no/such"));
+    assert!(ended.code == Some(1) && ended.stderr.contains("find"), "a program that cannot be started: {ended:?}");
 }

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::Pid;
 
-use super::reaper;
 use super::{Fault, OsDescriptor, Outcome, OwnedFile, Value};
+use super::{reaper, sigpipe};
 
 /// What ends a process at once.
 pub(crate) const KILL_SIGNAL: i32 = libc::SIGKILL;
@@ -65,7 +65,7 @@ pub(crate) struct Started {
 pub(super) fn start(starter: &Starter) -> Outcome {
     let mut starter = starter.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(command) = starter.as_mut() else { return Err(Fault::Os(libc::ECANCELED)) };
-    let result = command.spawn();
+    let result = sigpipe::let_through(|| command.spawn());
     if !matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EINTR)) {
         // With it go our copies of what the child was given as its standard streams.
         *starter = None;

@@ -23,6 +23,19 @@ pub(super) fn hold_back_for_good() {
     IS_HELD_BACK.set(result == 0);
 }
 
+/// Makes a call with the signal let through, as a program that is started in it would keep it held back for good. The call
+/// writes to no stream.
+pub(super) fn let_through<T>(call: impl FnOnce() -> T) -> T {
+    if !IS_HELD_BACK.get() {
+        return call();
+    }
+    // SAFETY: the set is one that `only_sigpipe` has made, and lives through the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &only_sigpipe(), null_mut()) };
+    let result = call();
+    hold_back_for_good();
+    result
+}
+
 /// Makes a call that may write to a stream, and sees to it that no signal comes of it.
 pub(super) fn without_signal(call: impl FnOnce() -> Outcome) -> Outcome {
     if IS_HELD_BACK.get() || is_ignored() {

@@ -295,7 +295,9 @@ fn a_child_gets_its_standard_streams_and_none_of_the_schedulers_descriptors(setu
 
 fn a_child_begins_with_no_signal_held_back(setup: &Setup) {
     let scheduler = setup.scheduler();
-    let mut command = shell("grep -E '^Sig(Blk|Ign)' /proc/self/status");
+    // Without a shell, which may see to its signals itself.
+    let mut command = Command::new("grep");
+    command.args(["-E", "^Sig(Blk|Ign)", "/proc/self/status"]);
     command.stdout(Stdio::piped());
     let mut child = start(&scheduler.io(), command);
     let (_, lines) = child.stdout.take().unwrap().read_to_end(Vec::new()).wait().unwrap();
