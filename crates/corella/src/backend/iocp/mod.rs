@@ -16,6 +16,8 @@ mod bindings;
 mod blocks;
 #[cfg(all(unix, feature = "fake-port"))]
 pub(crate) mod fake;
+#[cfg(all(test, windows))]
+mod pipes;
 mod port;
 #[cfg(all(test, any(windows, feature = "fake-port")))]
 mod script;

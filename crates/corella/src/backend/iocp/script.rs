@@ -571,39 +571,5 @@ fn the_double_does_as_the_script_expects_of_a_port() {
 #[cfg(windows)]
 #[test]
 fn windows_does_as_the_script_expects_of_a_port() {
-    check(&super::windows::WindowsPort::new().unwrap(), named_pipe);
-}
-
-/// Both ends of a named pipe, overlapped.
-#[cfg(windows)]
-fn named_pipe(of_messages: bool) -> (OsDescriptor, OsDescriptor) {
-    use std::os::windows::io::{FromRawHandle, OwnedHandle};
-    use std::ptr::{null, null_mut};
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use windows_sys::Win32::Foundation::{GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE};
-    use windows_sys::Win32::Storage::FileSystem::{
-        CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX,
-    };
-    use windows_sys::Win32::System::Pipes::{
-        CreateNamedPipeW, PIPE_READMODE_MESSAGE, PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE, PIPE_WAIT,
-    };
-
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("\\\\.\\pipe\\corella-script-{}-{number}\0", std::process::id());
-    let name: Vec<u16> = name.encode_utf16().collect();
-    let mode = if of_messages { PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE } else { PIPE_TYPE_BYTE };
-    let open = PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED;
-    // SAFETY: the name ends with a zero and lives through the calls; both handles are checked before they are owned.
-    let ends = unsafe {
-        let server = CreateNamedPipeW(name.as_ptr(), open, mode | PIPE_WAIT, 1, 4096, 4096, 0, null());
-        assert_ne!(server, INVALID_HANDLE_VALUE);
-        let access = GENERIC_READ | GENERIC_WRITE;
-        let client = CreateFileW(name.as_ptr(), access, 0, null(), OPEN_EXISTING, FILE_FLAG_OVERLAPPED, null_mut());
-        assert_ne!(client, INVALID_HANDLE_VALUE);
-        [server, client].map(|handle| OwnedHandle::from_raw_handle(handle))
-    };
-    let [server, client] = ends.map(crate::backend::from_file);
-    (server, client)
+    check(&super::windows::WindowsPort::new().unwrap(), super::pipes::named_pipe);
 }
