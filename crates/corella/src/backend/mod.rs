@@ -180,6 +180,9 @@ pub(crate) enum Fault {
     Invalid(Box<str>),
     /// It ended without moving anything, because of a cancel or a signal.
     Interrupted,
+    /// A cancel stopped it on its way, and the OS cannot say how much it has moved.
+    #[cfg_attr(not(any(windows, feature = "fake-port")), expect(dead_code, reason = "completion ports alone forget"))]
+    StoppedSomewhere,
 }
 
 impl Fault {

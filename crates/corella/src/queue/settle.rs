@@ -163,7 +163,11 @@ impl RequestQueue {
                 self.settle(index, Err(error));
             }
             (Step::Fail, outcome) => {
+                self.slots[index].stopped_somewhere = matches!(outcome, Err(Fault::StoppedSomewhere));
                 let error = match outcome {
+                    Err(Fault::StoppedSomewhere) if self.slots[index].cause.is_some() => self.stop_error(index),
+                    // Of several writes that one call carried, another was cancelled.
+                    Err(Fault::StoppedSomewhere) => self.os_error(index, codes::ECANCELED),
                     Err(Fault::Os(code)) => self.os_error(index, code),
                     Err(Fault::Name(why)) => self.error(index, ErrorKind::NameNotResolved).with_note(why),
                     Err(Fault::Invalid(why)) => self.error(index, ErrorKind::InvalidInput).with_note(why),
@@ -252,6 +256,7 @@ impl RequestQueue {
         let slot = &mut self.slots[index];
         let moved = match slot.begun {
             false => Moved::NotStarted,
+            true if slot.stopped_somewhere => Moved::Unknown,
             true => Moved::Bytes(slot.moved),
         };
         slot.state = State::Settled;
@@ -318,7 +323,7 @@ impl RequestQueue {
             _ => {}
         }
         let breaks = match &report.result {
-            Err(error) => slot.op.is_stream_write() && breaks_lane(error.kind(), slot.moved),
+            Err(error) => slot.op.is_stream_write() && breaks_lane(error.kind(), slot),
             Ok(_) => false,
         };
         if breaks {
@@ -391,11 +396,11 @@ impl RequestQueue {
 }
 
 /// Whether a failed stream write leaves a gap: the OS refused it, or it stopped after its first byte.
-fn breaks_lane(kind: ErrorKind, moved: u64) -> bool {
+fn breaks_lane(kind: ErrorKind, slot: &Slot) -> bool {
     match kind {
         _ if planted::is(Defect::BrokenLaneForgotten) => false,
         ErrorKind::LaneBroken => false,
-        ErrorKind::Cancelled | ErrorKind::TimedOut => moved > 0,
+        ErrorKind::Cancelled | ErrorKind::TimedOut => slot.moved > 0 || slot.stopped_somewhere,
         _ => true,
     }
 }

@@ -126,6 +126,8 @@ pub(crate) struct Slot {
     pub(crate) cause: Option<Cause>,
     /// The OS has been given it at least once.
     pub(crate) begun: bool,
+    /// It was stopped on its way, nobody knows where.
+    pub(crate) stopped_somewhere: bool,
     /// How many queued writes ride on its call to the OS.
     pub(crate) joined: u32,
     pub(crate) unordered: bool,
@@ -162,6 +164,7 @@ impl Slot {
             submitted_at: 0,
             cause: None,
             begun: false,
+            stopped_somewhere: false,
             joined: 0,
             unordered: false,
             bare: false,

@@ -104,6 +104,8 @@ pub(super) struct InFlight {
     pub(super) descriptor: RawDescriptor,
     /// What an accept fills.
     pub(super) connection: Option<Descriptor>,
+    /// It has no place in a file.
+    pub(super) is_of_stream: bool,
     /// Its direction was shut down by this program: letting go of it is the end.
     pub(super) is_shut: bool,
 }

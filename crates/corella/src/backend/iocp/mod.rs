@@ -192,7 +192,9 @@ impl<P: CompletionPort> Iocp<P> {
             },
             _ => None,
         };
-        let in_flight = InFlight { token: submission.token, call, descriptor, connection, is_shut: false };
+        let is_of_stream = submission.offset.is_none();
+        let in_flight =
+            InFlight { token: submission.token, call, descriptor, connection, is_of_stream, is_shut: false };
         let place = submission.offset.unwrap_or(0);
         let index = self.blocks.publish(in_flight, place, submission.parts, TRANSFER_BYTES_MAX as usize);
         match self.make_call(call, index, submission) {
@@ -248,7 +250,7 @@ impl<P: CompletionPort> Iocp<P> {
     }
 
     fn outcome(&self, in_flight: InFlight, index: u32, code: Code, count: u32) -> Outcome {
-        let InFlight { call, descriptor, connection, is_shut, .. } = in_flight;
+        let InFlight { call, descriptor, connection, is_shut, is_of_stream, .. } = in_flight;
         let fault = |code| self.fault(code);
         match judge(call, code, count) {
             Ended::Moved(_) if call == Call::Accept => {
@@ -265,6 +267,11 @@ impl<P: CompletionPort> Iocp<P> {
             }
             Ended::Moved(count) | Ended::Cut(count) => Ok(Value::Count(u64::from(count))),
             Ended::Aborted if is_shut => Ok(Value::Count(0)),
+            Ended::Aborted
+                if is_of_stream && matches!(call, Call::Write | Call::Send) && !self.port.tells_what_went_out() =>
+            {
+                Err(Fault::StoppedSomewhere)
+            }
             Ended::Aborted => Err(self.lost.map_or(Fault::Interrupted, fault)),
             Ended::Failed(code) => Err(fault(code)),
         }

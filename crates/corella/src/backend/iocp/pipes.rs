@@ -194,6 +194,20 @@ fn a_pipe_that_nobody_serves_holds_the_schedulers_thread_for_no_moment() {
 }
 
 #[test]
+fn a_write_stopped_nobody_knows_where_says_so_and_breaks_its_lane() {
+    let (mut scheduler, io) = scheduler();
+    let (server, client) = pipe(&io, false);
+    let write = server.write(vec![7; 1 << 20]).submit().unwrap();
+    let behind = server.write("behind").submit().unwrap();
+    scheduler.block_on(client.read_exact(vec![0; 100])).unwrap().unwrap();
+    write.cancel();
+    turn_until(&mut scheduler, "both", || write.is_settled() && behind.is_settled());
+    let failed = write.wait().unwrap_err();
+    assert_eq!((failed.error.kind(), failed.moved), (ErrorKind::Cancelled, Moved::Unknown));
+    assert_eq!(behind.wait().unwrap_err().error.kind(), ErrorKind::LaneBroken);
+}
+
+#[test]
 fn a_message_that_does_not_fit_comes_in_parts_and_each_tells_its_size() {
     let (mut scheduler, io) = scheduler();
     let (server, client) = pipe(&io, true);

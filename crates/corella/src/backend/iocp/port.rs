@@ -226,6 +226,9 @@ pub(crate) trait CompletionPort: fmt::Debug {
     /// CancelIoEx. `ERROR_NOT_FOUND`: there is no such request (any more).
     fn cancel(&self, descriptor: RawDescriptor, overlapped: *mut Overlapped) -> Result<(), Code>;
 
+    /// Whether the packet of a write that a cancel has stopped tells how much went out.
+    fn tells_what_went_out(&self) -> bool;
+
     /// RtlNtStatusToDosError: what a status in an overlapped structure says; 0 is success.
     fn code_of(&self, status: usize) -> Code;
 

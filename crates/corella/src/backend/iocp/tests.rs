@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -178,13 +178,36 @@ fn a_write_stopped_on_its_way_says_how_much_went_out() {
     drop(pipe);
     scheduler.run().unwrap();
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut fs::File::from(reader), &mut bytes).unwrap();
+    fs::File::from(reader).read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, moved);
     assert_eq!(control.in_flight(), 0);
 }
 
 fn poll_once<F: Future + Unpin>(scheduler: &mut Scheduler, future: &mut F) -> Poll<F::Output> {
     scheduler.block_on(std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context)))).unwrap()
+}
+
+#[test]
+fn a_write_stopped_nobody_knows_where_says_so_and_breaks_its_lane() {
+    for is_socket in [false, true] {
+        let (mut scheduler, io, control) = scheduler();
+        control.forget_what_went_out();
+        let (socket, mut peer) = connection(&io);
+        let (writer, _reader) = named_pipe(false);
+        let pipe = io.adopt_file(writer, "pipe").unwrap();
+        let write = |bytes| if is_socket { socket.send(bytes) } else { pipe.write(bytes) };
+        let stopped = write(vec![7; 64 << 20]).submit().unwrap();
+        let behind = write(vec![8; 1]).submit().unwrap();
+        scheduler.turn(Duration::from_millis(1)).unwrap();
+        if is_socket {
+            peer.read_exact(&mut [0; 100]).unwrap();
+        }
+        stopped.cancel();
+        turn_until(&mut scheduler, "both", || stopped.is_settled() && behind.is_settled());
+        let failed = stopped.wait().unwrap_err();
+        assert_eq!((failed.error.kind(), failed.moved), (ErrorKind::Cancelled, Moved::Unknown));
+        assert_eq!(behind.wait().unwrap_err().error.kind(), ErrorKind::LaneBroken);
+    }
 }
 
 #[test]
@@ -231,13 +254,13 @@ fn a_handle_closed_in_flight_is_closed_after_the_packet() {
     }
     assert!(!receive.is_settled());
     peer.set_nonblocking(true).unwrap();
-    let ended = std::io::Read::read(&mut peer, &mut [0]).unwrap_err();
+    let ended = peer.read(&mut [0]).unwrap_err();
     assert_eq!(ended.kind(), std::io::ErrorKind::WouldBlock, "it is still open");
     control.release();
     turn_until(&mut scheduler, "the receive", || receive.is_settled());
     assert_eq!(receive.wait().unwrap().1, b"four");
     scheduler.run().unwrap();
-    assert_eq!(std::io::Read::read(&mut peer, &mut [0]).unwrap(), 0, "it is closed");
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "it is closed");
 }
 
 #[test]

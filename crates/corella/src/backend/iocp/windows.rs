@@ -481,6 +481,11 @@ impl CompletionPort for WindowsPort {
         checked(unsafe { CancelIoEx(descriptor as HANDLE, overlapped.cast()) })
     }
 
+    fn tells_what_went_out(&self) -> bool {
+        // That of a pipe's write says none, whatever the reader has taken; and a socket's state is "indeterminate".
+        false
+    }
+
     fn code_of(&self, status: usize) -> Code {
         // SAFETY: a function of numbers.
         unsafe { RtlNtStatusToDosError(status as i32) }

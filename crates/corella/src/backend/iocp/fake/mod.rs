@@ -113,6 +113,8 @@ struct State {
     /// What `associate` answers for what is not overlapped, or another port's.
     refuses_association: Option<Code>,
     provider_skips: bool,
+    /// A write that a cancel has stopped tells of nothing, as on Windows.
+    forgets_what_went_out: bool,
     manner: Manner,
     polls: Vec<libc::pollfd>,
 }
@@ -178,6 +180,11 @@ impl Control {
         self.state.borrow_mut().provider_skips = yes;
     }
 
+    /// Writes that a cancel stops tell of nothing from now on.
+    pub(crate) fn forget_what_went_out(&self) {
+        self.state.borrow_mut().forgets_what_went_out = true;
+    }
+
     /// Files are compressed from now on.
     pub(crate) fn compress_files(&self) {
         self.state.borrow_mut().manner = Manner::Synchronous;
@@ -213,6 +220,7 @@ impl FakePort {
             is_closed: false,
             refuses_association: None,
             provider_skips: true,
+            forgets_what_went_out: false,
             manner: Manner::Overlapped,
             polls: Vec::new(),
         };
@@ -334,7 +342,10 @@ impl State {
             let tries = may_begin && !(lets_go && pending.fate.at_cancel == AtCancel::Ends);
             let outcome = if tries { pending.task.try_now(&mut self.rests) } else { None };
             let outcome = match outcome {
-                None if lets_go => Some((ERROR_OPERATION_ABORTED, pending.task.moved)),
+                None if lets_go => {
+                    let moved = if self.forgets_what_went_out { 0 } else { pending.task.moved };
+                    Some((ERROR_OPERATION_ABORTED, moved))
+                }
                 outcome => outcome,
             };
             match outcome {
@@ -541,6 +552,10 @@ impl CompletionPort for FakePort {
             }
             None => Err(ERROR_NOT_FOUND),
         }
+    }
+
+    fn tells_what_went_out(&self) -> bool {
+        !self.state.borrow().forgets_what_went_out
     }
 
     fn code_of(&self, status: usize) -> Code {
