@@ -112,6 +112,17 @@ pub const LEGS: &[Leg] = &[
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--release", "--test", "attack"])],
     },
     Leg {
+        name: "torture",
+        budget_seconds: 240,
+        purpose: "the short form of `cargo xtask torture`: limits, crowds, hostile peers, storms, kills",
+        needs: &[],
+        steps: &[Step {
+            counts: Counts::Reported,
+            environment: &[("CORELLA_TORTURE_SECONDS", "1")],
+            command: &["cargo", "test", "-p", "corella", "--release", "--test", "torture", "--", "--test-threads=1"],
+        }],
+    },
+    Leg {
         name: "masks",
         budget_seconds: 300,
         purpose: "the short form of the contract without each opcode of io_uring in turn, and each set-up flag",

@@ -12,6 +12,7 @@ mod run;
 mod skips;
 mod summary;
 mod tools;
+mod torture;
 mod windows;
 
 use std::io;
@@ -41,6 +42,8 @@ struct CommandLine {
 enum Task {
     /// Runs all legs of the tests, or those named.
     Test(TestOptions),
+    /// Tortures the real thing, for as long as one likes.
+    Torture(torture::TortureOptions),
     /// Builds the C library and lays it out under a prefix, with its header, pkg-config file and CMake package.
     Install {
         /// The directory; it is made if need be.
@@ -86,6 +89,7 @@ fn leg_names() -> PossibleValuesParser {
 fn main() -> ExitCode {
     let options = match CommandLine::parse().command {
         Task::Test(options) => options,
+        Task::Torture(options) => return torture::torture(&options),
         Task::Install { prefix } => return install::install(&prefix),
         Task::Windows { arguments } => return windows::cargo(&arguments),
         Task::Wine { program } => return windows::wine(&program),

@@ -14,6 +14,7 @@ mod reference;
 mod run;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use corella::marks::{self, Mark};
 use corella::{BackendKind, Scheduler};
@@ -29,12 +30,12 @@ fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
-fn check(seed: u64, machine: &Machine) -> Result<u64, Failed> {
-    let program = Program::draw(seed, STEPS);
+fn check(seed: u64, steps: usize, machine: &Machine) -> Result<u64, Failed> {
+    let program = Program::draw(seed, steps);
     verdict(&program, machine).map_err(|why| {
         let short = program.shrink(|shorter| verdict(shorter, machine).is_err());
         let why_short = verdict(&short, machine).err().unwrap_or_else(|| "nothing, at the next try".into());
-        format!("{why}\n\n{short}which comes to: {why_short}\nAgain: CORELLA_SEED={seed}").into()
+        format!("{why}\n\n{short}which comes to: {why_short}\nAgain: CORELLA_SEED={seed} CORELLA_STEPS={steps}").into()
     })
 }
 
@@ -45,10 +46,26 @@ fn seeds(default: u64) -> std::ops::Range<u64> {
     }
 }
 
+/// Checks one program after the other: those wanted, or with `CORELLA_SECONDS` others each time, and longer ones, until
+/// the time is over.
+fn for_each_seed(default: u64, check: impl Fn(u64, usize) -> Result<(), Failed>) -> Result<(), Failed> {
+    let Some(seconds) = number_from("CORELLA_SECONDS") else {
+        let steps = number_from("CORELLA_STEPS").map_or(STEPS, |steps| steps as usize);
+        return seeds(default).try_for_each(|seed| check(seed, steps));
+    };
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut seed = u64::from(std::process::id()) << 32;
+    while Instant::now() < end {
+        check(seed, 10 * STEPS)?;
+        seed += 1;
+    }
+    Ok(())
+}
+
 fn every_program_on_the_simulated_machine_is_as_if_one_at_a_time() -> Result<(), Failed> {
-    seeds(PROGRAMS).try_for_each(|seed| check(seed, &Machine::Simulated).map(drop))?;
+    for_each_seed(PROGRAMS, |seed, steps| check(seed, steps, &Machine::Simulated).map(drop))?;
     match seeds(PROGRAMS).end - seeds(PROGRAMS).start {
-        few if few < PROGRAMS => Ok(()),
+        few if few < PROGRAMS || number_from("CORELLA_SECONDS").is_some() => Ok(()),
         _ => check_marks(),
     }
 }
@@ -74,7 +91,7 @@ fn check_marks() -> Result<(), Failed> {
 
 fn every_program_has_one_history() -> Result<(), Failed> {
     seeds(200).try_for_each(|seed| {
-        let [first, second] = [(); 2].map(|()| check(seed, &Machine::Simulated));
+        let [first, second] = [(); 2].map(|()| check(seed, STEPS, &Machine::Simulated));
         if first? != second? {
             return Err(format!("seed {seed} had two histories").into());
         }
@@ -85,11 +102,11 @@ fn every_program_has_one_history() -> Result<(), Failed> {
 fn every_program_on_a_real_backend_is_as_if_one_at_a_time(kind: BackendKind) -> Result<(), Failed> {
     let folder = std::env::temp_dir().join(format!("corella-model-{}-{}", kind.name(), std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let result = seeds(300).try_for_each(|seed| {
+    let result = for_each_seed(300, |seed, steps| {
         let builder = Scheduler::builder().backend(kind);
         #[cfg(feature = "fake-port")]
         let builder = builder.packet_seed(seed);
-        check(seed, &Machine::Real(builder, folder.clone())).map(drop)
+        check(seed, steps, &Machine::Real(builder, folder.clone())).map(drop)
     });
     std::fs::remove_dir_all(PathBuf::from(&folder))?;
     result
