@@ -92,6 +92,9 @@ pub(super) fn socket_call(descriptor: &OsDescriptor, call: SocketCall) -> io::Re
 /// A socket of this address's family, blocking or not as the backend wants it.
 pub(super) fn new_socket(address: &Address, class: Class, nonblocking: bool) -> io::Result<OsDescriptor> {
     let kind = if class == Class::Datagram { Type::DGRAM } else { Type::STREAM };
+    // Refused for what it is, and not for its family.
+    #[cfg(windows)]
+    to_os(address)?;
     let socket = Socket::new(domain(address), kind, None)?;
     socket.set_nonblocking(nonblocking)?;
     Ok(from_socket(socket.into()))
@@ -108,6 +111,7 @@ pub(super) fn socket_pair(class: Class, nonblocking: bool) -> io::Result<[OsDesc
 }
 
 /// The ends of a new pipe: for reading, for writing.
+#[cfg(unix)]
 pub(super) fn pipe() -> io::Result<[OsDescriptor; 2]> {
     let (reader, writer) = io::pipe()?;
     Ok([from_file(reader.into()), from_file(writer.into())])

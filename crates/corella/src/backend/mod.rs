@@ -565,7 +565,10 @@ impl Backend {
     pub(crate) fn pipe(&self) -> io::Result<[Descriptor; 2]> {
         match self {
             Backend::Simulated(simulated) => simulated.pipe(),
+            #[cfg(unix)]
             _ => Ok(control::pipe()?.map(Descriptor::Os)),
+            #[cfg(windows)]
+            _ => Ok(os::pipe()?.map(Descriptor::Os)),
         }
     }
 

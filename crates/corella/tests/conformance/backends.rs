@@ -1,33 +1,54 @@
 //! Point 8 in the depths: what backends owe of it. Nothing spins, and nothing that waits takes what others need.
 
 use std::io::Write;
+#[cfg(unix)]
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use corella::{BackendKind, ErrorKind, Mode, Scheduler};
+#[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+#[cfg(unix)]
 use crate::lanes::make_fifo;
 use crate::promises;
+#[cfg(unix)]
 use crate::setup::{Setup, refuse_call};
 
 promises![
+    #[cfg(unix)]
     positioned_reads_of_a_shared_file_take_nothing_out_of_it,
+    #[cfg(unix)]
     an_idle_scheduler_sleeps_after_a_look_up,
+    #[cfg(unix)]
     an_idle_scheduler_sleeps_beside_a_pipe_that_nobody_reads,
+    #[cfg(unix)]
     the_os_handle_is_not_readable_once_all_is_done,
+    #[cfg(unix)]
     has_work_says_true_of_what_has_not_been_handed_over,
+    #[cfg(unix)]
     opens_that_wait_take_no_thread_that_files_need,
+    #[cfg(unix)]
     opens_given_up_take_no_thread_for_good,
+    #[cfg(unix)]
     a_close_without_a_thread_to_be_had_closes_all_the_same,
+    #[cfg(unix)]
     a_write_to_a_full_stream_is_stopped_in_time,
+    #[cfg(unix)]
     a_read_of_bytes_that_another_took_is_stopped_in_time,
+    #[cfg(unix)]
     a_mode_that_others_change_makes_no_call_wait_or_fail,
+    #[cfg(unix)]
     a_socket_that_others_make_non_blocking_still_waits,
+    #[cfg(unix)]
     a_socket_that_becomes_a_listener_waits_like_one,
+    #[cfg(unix)]
     a_terminal_is_waited_for_in_the_mode_that_it_has,
+    #[cfg(unix)]
     a_close_that_lingers_holds_nobody_up,
+    #[cfg(unix)]
     a_backend_that_takes_nothing_answers_with_its_error,
+    #[cfg(unix)]
     a_device_is_read_beside_everything_else,
 ];
 
@@ -57,12 +78,14 @@ fn idle_turns(scheduler: &mut Scheduler) -> u32 {
 /// Late news of what is over already may end a few turns early; one that spins has thousands.
 const IDLE_TURNS_MAX: u32 = 20;
 
+#[cfg(unix)]
 fn set_nonblocking(descriptor: impl AsFd, yes: bool) {
     let mut flags = rustix::fs::fcntl_getfl(&descriptor).unwrap();
     flags.set(rustix::fs::OFlags::NONBLOCK, yes);
     rustix::fs::fcntl_setfl(&descriptor, flags).unwrap();
 }
 
+#[cfg(unix)]
 fn an_idle_scheduler_sleeps_after_a_look_up(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     scheduler.io().resolve("127.0.0.1", 80).wait().unwrap();
@@ -70,10 +93,11 @@ fn an_idle_scheduler_sleeps_after_a_look_up(setup: &Setup) {
     assert!(turns <= IDLE_TURNS_MAX, "{turns} turns");
 }
 
+#[cfg(unix)]
 fn an_idle_scheduler_sleeps_beside_a_pipe_that_nobody_reads(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = crate::setup::pipe();
     set_nonblocking(&reader, true);
     let pipe = io.adopt_file(reader, "pipe").unwrap();
     let read = pipe.read(vec![0; 1]).submit().unwrap();
@@ -88,6 +112,7 @@ fn an_idle_scheduler_sleeps_beside_a_pipe_that_nobody_reads(setup: &Setup) {
     assert_eq!(pipe.read(vec![0; 9]).wait().unwrap().0, 1);
 }
 
+#[cfg(unix)]
 fn the_os_handle_is_not_readable_once_all_is_done(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -117,6 +142,7 @@ fn the_os_handle_is_not_readable_once_all_is_done(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn has_work_says_true_of_what_has_not_been_handed_over(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -138,6 +164,7 @@ fn has_work_says_true_of_what_has_not_been_handed_over(setup: &Setup) {
     look_up.wait().unwrap();
 }
 
+#[cfg(unix)]
 fn opens_that_wait_take_no_thread_that_files_need(setup: &Setup) {
     let mut scheduler = setup.builder().pool_threads(2).build().unwrap();
     let io = scheduler.io();
@@ -166,6 +193,7 @@ fn opens_that_wait_take_no_thread_that_files_need(setup: &Setup) {
     assert!(start.elapsed() < SOON, "the end waited for opens that nobody wants");
 }
 
+#[cfg(unix)]
 fn opens_given_up_take_no_thread_for_good(setup: &Setup) {
     let scheduler = setup.builder().pool_threads(2).build().unwrap();
     let io = scheduler.io();
@@ -185,6 +213,7 @@ fn opens_given_up_take_no_thread_for_good(setup: &Setup) {
     drop(other.join().unwrap());
 }
 
+#[cfg(unix)]
 fn a_close_without_a_thread_to_be_had_closes_all_the_same(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -204,8 +233,9 @@ fn a_close_without_a_thread_to_be_had_closes_all_the_same(setup: &Setup) {
 }
 
 /// Both ends of a pipe and of a FIFO, in blocking mode.
+#[cfg(unix)]
 fn blocking_streams(setup: &Setup) -> [(OwnedFd, OwnedFd); 2] {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = crate::setup::pipe();
     let path = make_fifo(setup);
     let both = std::fs::File::options().read(true).write(true).open(&path).unwrap();
     let fifo_reader = std::fs::File::open(&path).unwrap();
@@ -221,6 +251,7 @@ fn ends(scheduler: Scheduler) {
     assert!(start.elapsed() < SOON, "the end took {:?}", start.elapsed());
 }
 
+#[cfg(unix)]
 fn a_write_to_a_full_stream_is_stopped_in_time(setup: &Setup) {
     for (reader, writer) in blocking_streams(setup) {
         let mut scheduler = setup.scheduler();
@@ -241,6 +272,7 @@ fn a_write_to_a_full_stream_is_stopped_in_time(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_read_of_bytes_that_another_took_is_stopped_in_time(setup: &Setup) {
     for (reader, writer) in blocking_streams(setup) {
         let mut scheduler = setup.scheduler();
@@ -263,6 +295,7 @@ fn a_read_of_bytes_that_another_took_is_stopped_in_time(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_mode_that_others_change_makes_no_call_wait_or_fail(setup: &Setup) {
     for (reader, writer) in blocking_streams(setup) {
         let mut scheduler = setup.scheduler();
@@ -285,6 +318,7 @@ fn a_mode_that_others_change_makes_no_call_wait_or_fail(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_socket_that_others_make_non_blocking_still_waits(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let (listener, connection) = {
@@ -311,6 +345,7 @@ fn a_socket_that_others_make_non_blocking_still_waits(setup: &Setup) {
     accept.wait().unwrap();
 }
 
+#[cfg(unix)]
 fn a_socket_that_becomes_a_listener_waits_like_one(setup: &Setup) {
     // With the opcodes missing the ring's own fallback does it, for which sockets are blocking.
     let masked = [io_uring::opcode::Connect::CODE, io_uring::opcode::Accept::CODE, io_uring::opcode::Recv::CODE];
@@ -330,6 +365,7 @@ fn a_socket_that_becomes_a_listener_waits_like_one(setup: &Setup) {
     accept.wait().unwrap();
 }
 
+#[cfg(unix)]
 fn a_device_is_read_beside_everything_else(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -348,6 +384,7 @@ fn a_device_is_read_beside_everything_else(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_terminal_is_waited_for_in_the_mode_that_it_has(setup: &Setup) {
     let (mut keyboard, mut terminal) = (-1, -1);
     let none = std::ptr::null_mut();
@@ -374,6 +411,7 @@ fn a_terminal_is_waited_for_in_the_mode_that_it_has(setup: &Setup) {
     ends(scheduler);
 }
 
+#[cfg(unix)]
 fn a_close_that_lingers_holds_nobody_up(setup: &Setup) {
     let lingering = Duration::from_secs(1);
     for is_adopted in [false, true] {
@@ -407,6 +445,7 @@ fn a_close_that_lingers_holds_nobody_up(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_backend_that_takes_nothing_answers_with_its_error(setup: &Setup) {
     let scheduler = setup.builder().ring_entries(4).build().unwrap();
     if scheduler.backend() != BackendKind::Uring || !setup.is_own_process() {
@@ -434,6 +473,7 @@ fn a_backend_that_takes_nothing_answers_with_its_error(setup: &Setup) {
     drop(scheduler);
 }
 
+#[cfg(unix)]
 fn positioned_reads_of_a_shared_file_take_nothing_out_of_it(setup: &Setup) {
     use std::os::fd::AsRawFd;
     // Its standard input is the whole process's.

@@ -1,5 +1,6 @@
 //! Child processes: started, fed, waited for and left alone.
 
+#[cfg(unix)]
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -13,24 +14,48 @@ use crate::promises;
 use crate::setup::{Setup, processor_time};
 
 promises![
+    #[cfg(unix)]
     a_child_ends_with_its_status_for_each_ending,
+    #[cfg(unix)]
     a_childs_streams_are_pipes_whose_bytes_arrive_whole,
+    #[cfg(unix)]
     a_childs_streams_may_be_nothing_or_a_file,
+    #[cfg(unix)]
     children_can_be_joined_by_a_pipe,
+    #[cfg(unix)]
     waiting_for_a_child_can_be_stopped_and_asked_again,
+    #[cfg(unix)]
     several_who_wait_for_one_child_all_get_its_status,
+    #[cfg(unix)]
     a_program_that_cannot_be_started_is_an_error_that_names_it,
+    #[cfg(unix)]
     a_child_can_be_killed_and_sent_a_signal,
+    #[cfg(unix)]
     a_child_whose_handle_is_dropped_goes_on_and_leaves_no_zombie,
+    #[cfg(unix)]
     a_scheduler_that_ends_leaves_its_children_alone_and_no_zombie,
+    #[cfg(unix)]
     a_start_that_is_given_up_leaves_no_zombie,
+    #[cfg(unix)]
     a_child_gets_its_standard_streams_and_none_of_the_schedulers_descriptors,
+    #[cfg(unix)]
     a_child_begins_with_no_signal_held_back,
+    #[cfg(unix)]
     a_hundred_children_are_waited_for_without_a_thread_each,
+    #[cfg(unix)]
     a_child_that_takes_its_time_keeps_nobody_busy,
+    #[cfg(windows)]
+    a_program_ends_with_its_code_which_is_kept,
+    #[cfg(windows)]
+    what_a_program_is_sent_comes_back_through_its_pipes,
+    #[cfg(windows)]
+    waiting_for_a_program_can_be_stopped_and_asked_again,
+    #[cfg(windows)]
+    a_program_can_be_ended_and_one_that_there_is_not_is_an_error,
 ];
 
 /// A command of the shell.
+#[cfg(unix)]
 fn shell(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]).stdin(Stdio::null());
@@ -47,6 +72,7 @@ fn poll_once<F: Future + Unpin>(scheduler: &mut Scheduler, future: &mut F) -> Po
 }
 
 /// Waits until the process is gone, zombie and all.
+#[cfg(unix)]
 fn until_gone(id: u32) {
     let folder = PathBuf::from(format!("/proc/{id}"));
     let start = Instant::now();
@@ -57,6 +83,7 @@ fn until_gone(id: u32) {
     }
 }
 
+#[cfg(unix)]
 fn a_child_ends_with_its_status_for_each_ending(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -77,6 +104,7 @@ fn a_child_ends_with_its_status_for_each_ending(setup: &Setup) {
     until_gone(child.id());
 }
 
+#[cfg(unix)]
 fn a_childs_streams_are_pipes_whose_bytes_arrive_whole(setup: &Setup) {
     const LENGTH: usize = 3 << 20;
     let mut scheduler = setup.scheduler();
@@ -107,6 +135,7 @@ fn a_childs_streams_are_pipes_whose_bytes_arrive_whole(setup: &Setup) {
     drop(writer);
 }
 
+#[cfg(unix)]
 fn a_childs_streams_may_be_nothing_or_a_file(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -120,6 +149,7 @@ fn a_childs_streams_may_be_nothing_or_a_file(setup: &Setup) {
     assert_eq!(std::fs::read(output).unwrap(), b"from a file");
 }
 
+#[cfg(unix)]
 fn children_can_be_joined_by_a_pipe(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -136,6 +166,7 @@ fn children_can_be_joined_by_a_pipe(setup: &Setup) {
     assert!(first.exit_status().wait().unwrap().success() && second.exit_status().wait().unwrap().success());
 }
 
+#[cfg(unix)]
 fn waiting_for_a_child_can_be_stopped_and_asked_again(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let mut command = shell("read line; exit 7");
@@ -161,6 +192,7 @@ fn waiting_for_a_child_can_be_stopped_and_asked_again(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn several_who_wait_for_one_child_all_get_its_status(setup: &Setup) {
     let scheduler = setup.scheduler();
     let child = start(&scheduler.io(), shell("sleep 0.02; exit 9"));
@@ -170,6 +202,7 @@ fn several_who_wait_for_one_child_all_get_its_status(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_program_that_cannot_be_started_is_an_error_that_names_it(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -188,6 +221,7 @@ fn a_program_that_cannot_be_started_is_an_error_that_names_it(setup: &Setup) {
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 }
 
+#[cfg(unix)]
 fn a_child_can_be_killed_and_sent_a_signal(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -209,6 +243,7 @@ fn a_child_can_be_killed_and_sent_a_signal(setup: &Setup) {
     assert_eq!(child.signal(12_345).unwrap_err().os_code(), Some(libc::EINVAL));
 }
 
+#[cfg(unix)]
 fn a_child_whose_handle_is_dropped_goes_on_and_leaves_no_zombie(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -235,6 +270,7 @@ fn a_child_whose_handle_is_dropped_goes_on_and_leaves_no_zombie(setup: &Setup) {
     ids.into_iter().for_each(until_gone);
 }
 
+#[cfg(unix)]
 fn a_scheduler_that_ends_leaves_its_children_alone_and_no_zombie(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -248,6 +284,7 @@ fn a_scheduler_that_ends_leaves_its_children_alone_and_no_zombie(setup: &Setup) 
     assert_eq!(std::fs::read(mark).unwrap(), b"done\n");
 }
 
+#[cfg(unix)]
 fn a_start_that_is_given_up_leaves_no_zombie(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -270,6 +307,7 @@ fn a_start_that_is_given_up_leaves_no_zombie(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_child_gets_its_standard_streams_and_none_of_the_schedulers_descriptors(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -293,6 +331,7 @@ fn a_child_gets_its_standard_streams_and_none_of_the_schedulers_descriptors(setu
     _running.kill().unwrap();
 }
 
+#[cfg(unix)]
 fn a_child_begins_with_no_signal_held_back(setup: &Setup) {
     let scheduler = setup.scheduler();
     // Without a shell, which may see to its signals itself.
@@ -310,6 +349,7 @@ fn a_child_begins_with_no_signal_held_back(setup: &Setup) {
     assert_eq!(of("SigIgn") & 1 << (libc::SIGPIPE - 1), 0, "{lines}");
 }
 
+#[cfg(unix)]
 fn a_hundred_children_are_waited_for_without_a_thread_each(setup: &Setup) {
     let scheduler = setup.builder().pool_threads(2).build().unwrap();
     let io = scheduler.io();
@@ -334,6 +374,7 @@ fn a_hundred_children_are_waited_for_without_a_thread_each(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_child_that_takes_its_time_keeps_nobody_busy(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -342,4 +383,80 @@ fn a_child_that_takes_its_time_keeps_nobody_busy(setup: &Setup) {
     child.exit_status().wait().unwrap();
     let spent = processor_time() - before;
     assert!(spent < Duration::from_millis(50), "{spent:?} of processor time");
+}
+
+#[cfg(windows)]
+fn command_line(script: &str) -> Command {
+    let mut command = Command::new("cmd.exe");
+    command.args(["/c", script]).stdin(Stdio::null());
+    command
+}
+
+/// This program again, which copies its standard input to its standard output.
+#[cfg(windows)]
+fn copier(setup: &Setup) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("CORELLA_CHILD", setup.variant.name()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+#[cfg(windows)]
+fn a_program_ends_with_its_code_which_is_kept(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    assert!(start(&io, command_line("exit 0")).exit_status().wait().unwrap().success());
+    let child = start(&io, command_line("exit 3"));
+    let (first, second) = (child.exit_status().submit().unwrap(), child.exit_status().submit().unwrap());
+    assert_eq!(scheduler.block_on(first).unwrap().unwrap().code(), Some(3));
+    assert_eq!(second.wait().unwrap().code(), Some(3));
+    assert_eq!(child.exit_status().wait().unwrap().code(), Some(3));
+}
+
+#[cfg(windows)]
+fn what_a_program_is_sent_comes_back_through_its_pipes(setup: &Setup) {
+    const LENGTH: usize = 1 << 20;
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let mut child = start(&io, copier(setup));
+    let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let bytes: Vec<u8> = (0..LENGTH).map(|place| (place / 7 % 251) as u8).collect();
+    let sent = bytes.clone();
+    let writer = io
+        .spawn(async move {
+            input.write(sent).await.unwrap();
+            input.close().await.unwrap();
+        })
+        .unwrap();
+    let (received, status) = scheduler
+        .block_on(async move {
+            let received = output.read_to_end(Vec::new()).await.unwrap().1;
+            (received, child.exit_status().await.unwrap())
+        })
+        .unwrap();
+    assert!(received == bytes, "{} bytes came back of {LENGTH}", received.len());
+    assert!(status.success() && writer.is_finished());
+}
+
+#[cfg(windows)]
+fn waiting_for_a_program_can_be_stopped_and_asked_again(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let mut child = start(&scheduler.io(), copier(setup));
+    let late = child.exit_status().deadline(std::time::Duration::from_millis(10)).wait().unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::TimedOut);
+    drop(child.exit_status().submit().unwrap());
+    drop(child.stdin.take());
+    assert!(child.exit_status().wait().unwrap().success());
+}
+
+#[cfg(windows)]
+fn a_program_can_be_ended_and_one_that_there_is_not_is_an_error(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let child = start(&io, copier(setup));
+    child.kill().unwrap();
+    assert_eq!(child.exit_status().wait().unwrap().code(), Some(1));
+    child.kill().unwrap();
+    let error = io.start(Command::new("no such program")).wait().unwrap_err();
+    assert_eq!(error.os_code(), Some(crate::codes::ENOENT));
+    assert!(error.to_string().starts_with("start of no such program: "), "{error}");
 }

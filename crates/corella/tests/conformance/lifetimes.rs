@@ -11,36 +11,50 @@ use std::time::{Duration, Instant};
 
 use corella::{CancelToken, ErrorKind, Mode, Moved, Status};
 
+#[cfg(unix)]
 use crate::lanes::make_fifo;
 use crate::promises;
 use crate::setup::Setup;
 
 promises![
+    #[cfg(unix)]
     a_dropped_scheduler_lets_go_of_everything_and_gives_buffers_back,
     futures_and_handles_answer_after_the_scheduler,
     a_task_that_holds_requests_is_dropped_with_the_scheduler,
     a_callback_never_runs_after_a_drop_and_its_values_are_dropped,
     a_shutdown_runs_the_callbacks_with_what_came,
+    #[cfg(unix)]
     a_drop_ends_though_every_thread_is_taken_for_good,
+    #[cfg(unix)]
     a_drop_with_a_hundred_thousand_requests_in_flight_ends_in_time,
     a_shutdown_of_what_never_ends_returns_in_time,
+    #[cfg(unix)]
     a_file_system_that_never_answers_holds_nobody_up_and_is_given_up_in_time,
     a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once,
+    #[cfg(unix)]
     a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone,
+    #[cfg(unix)]
     a_fork_inside_a_direct_callback_leaves_the_parents_deadlines_alone,
+    #[cfg(unix)]
     a_fork_inside_a_callback_of_the_end_leaves_the_parents_requests_alone,
     a_callback_given_after_the_end_is_refused_with_the_status,
     jobs_of_other_threads_are_dropped_with_the_scheduler,
+    #[cfg(unix)]
     a_shutdown_stops_a_write_that_nobody_reads,
     a_shutdown_says_what_it_leaked,
     a_forgotten_scheduler_keeps_what_is_in_flight,
     handles_dropped_with_requests_in_flight_leave_no_descriptor,
+    #[cfg(unix)]
     what_outlives_a_scheduler_keeps_nothing_of_the_os,
+    #[cfg(unix)]
     in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on,
+    #[cfg(unix)]
     a_child_forked_while_other_threads_call_waits_for_none_of_them,
+    #[cfg(unix)]
     a_childs_own_scheduler_takes_no_token_of_its_parents_requests,
 ];
 
+#[cfg(unix)]
 fn a_dropped_scheduler_lets_go_of_everything_and_gives_buffers_back(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -143,6 +157,7 @@ fn a_shutdown_runs_the_callbacks_with_what_came(setup: &Setup) {
     assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [ErrorKind::Cancelled; 2]);
 }
 
+#[cfg(unix)]
 fn a_drop_ends_though_every_thread_is_taken_for_good(setup: &Setup) {
     let scheduler = setup.builder().pool_threads(2).build().unwrap();
     let io = scheduler.io();
@@ -162,6 +177,7 @@ fn a_drop_ends_though_every_thread_is_taken_for_good(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_drop_with_a_hundred_thousand_requests_in_flight_ends_in_time(setup: &Setup) {
     const REQUESTS: usize = 100_000;
     let mut scheduler = setup.builder().queue_depth(1 << 20).pool_threads(2).build().unwrap();
@@ -189,7 +205,7 @@ fn a_drop_with_a_hundred_thousand_requests_in_flight_ends_in_time(setup: &Setup)
 fn a_shutdown_of_what_never_ends_returns_in_time(setup: &Setup) {
     // A pipe that blocks, whose bytes another reader takes: on the portable backend a thread then waits in read(2).
     let scheduler = setup.scheduler();
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = crate::setup::pipe();
     let pipe = scheduler.io().adopt_file(reader, "pipe").unwrap();
     let read = pipe.read(vec![0; 10]).submit().unwrap();
     let start = Instant::now();
@@ -211,6 +227,7 @@ fn a_shutdown_of_what_never_ends_returns_in_time(setup: &Setup) {
 /// More than there are threads for them, or workers of the kernel's.
 const STALLED_READS: u64 = 100;
 
+#[cfg(unix)]
 fn a_file_system_that_never_answers_holds_nobody_up_and_is_given_up_in_time(setup: &Setup) {
     if !setup.is_own_process_with_mounts() {
         return;
@@ -264,6 +281,7 @@ fn a_shutdown_without_time_reaps_what_the_os_lets_go_of_at_once(setup: &Setup) {
     assert!(receive.take().unwrap().is_err());
 }
 
+#[cfg(unix)]
 fn a_fork_inside_a_callback_ends_the_childs_run_and_leaves_the_parents_alone(setup: &Setup) {
     if !setup.is_own_process() {
         return;
@@ -306,6 +324,7 @@ fn spawn_call(io: &corella::Io, call: impl FnOnce() + 'static) {
     drop(io.spawn(async move { call() }).unwrap());
 }
 
+#[cfg(unix)]
 fn a_fork_inside_a_direct_callback_leaves_the_parents_deadlines_alone(setup: &Setup) {
     if !setup.is_own_process() {
         return;
@@ -340,6 +359,7 @@ fn a_fork_inside_a_direct_callback_leaves_the_parents_deadlines_alone(setup: &Se
     assert_eq!(late.wait().unwrap_err().error.kind(), ErrorKind::TimedOut);
 }
 
+#[cfg(unix)]
 fn a_fork_inside_a_callback_of_the_end_leaves_the_parents_requests_alone(setup: &Setup) {
     if !setup.is_own_process() {
         return;
@@ -396,10 +416,11 @@ fn a_callback_given_after_the_end_is_refused_with_the_status(setup: &Setup) {
     assert_eq!((refused.error.kind(), refused.buffer), (ErrorKind::SchedulerGone, vec![3; 4]));
 }
 
+#[cfg(unix)]
 fn a_shutdown_stops_a_write_that_nobody_reads(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
-    let (_reader, writer) = std::io::pipe().unwrap();
+    let (_reader, writer) = crate::setup::pipe();
     let pipe = io.adopt_file(writer, "pipe").unwrap();
     let write = pipe.write(vec![7; 1 << 20]).submit().unwrap();
     let behind = pipe.write(vec![8; 10]).submit().unwrap();
@@ -470,6 +491,7 @@ fn handles_dropped_with_requests_in_flight_leave_no_descriptor(setup: &Setup) {
     assert_eq!(open.count(), 0);
 }
 
+#[cfg(unix)]
 fn what_outlives_a_scheduler_keeps_nothing_of_the_os(setup: &Setup) {
     if !setup.is_own_process() {
         return;
@@ -504,6 +526,7 @@ fn what_outlives_a_scheduler_keeps_nothing_of_the_os(setup: &Setup) {
     drop((look_up, remote));
 }
 
+#[cfg(unix)]
 fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -546,6 +569,7 @@ fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(set
     scheduler.run().unwrap();
 }
 
+#[cfg(unix)]
 fn a_child_forked_while_other_threads_call_waits_for_none_of_them(setup: &Setup) {
     const CHILDREN: usize = 60;
     if !setup.is_own_process() {
@@ -596,6 +620,7 @@ fn a_child_forked_while_other_threads_call_waits_for_none_of_them(setup: &Setup)
     assert_eq!(status.unwrap().wait().unwrap_err().kind(), ErrorKind::Cancelled);
 }
 
+#[cfg(unix)]
 fn a_childs_own_scheduler_takes_no_token_of_its_parents_requests(setup: &Setup) {
     if !setup.is_own_process() {
         // Its child has copies of every descriptor, and no close elsewhere would be the last.

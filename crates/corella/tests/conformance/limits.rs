@@ -16,19 +16,26 @@ use crate::setup::{Setup, Variant};
 promises![
     at_its_depth_the_queue_rejects_submits_and_callbacks_and_lets_waits_and_awaits_wait_their_turn,
     cancel_close_and_wake_need_no_free_slot,
+    #[cfg(unix)]
     a_request_given_up_makes_room_for_the_next,
     closes_take_no_place_of_other_requests,
     the_inbox_and_the_tasks_have_limits,
     a_receive_stream_without_free_buffers_receives_nothing,
     a_receive_stream_that_nobody_reads_takes_no_more_than_its_pool,
     a_buffer_that_comes_back_reaches_one_who_still_waits_for_it,
+    #[cfg(unix)]
     cancels_of_one_request_from_another_thread_take_room_for_one,
     more_completions_than_the_ring_holds_all_arrive,
     ten_thousand_requests_in_flight_all_settle,
+    #[cfg(unix)]
     rings_of_one_two_and_four_entries_lose_nothing,
+    #[cfg(unix)]
     every_opcode_of_the_ring_has_a_fallback,
+    #[cfg(unix)]
     every_set_of_ring_flags_works,
+    #[cfg(unix)]
     a_full_pool_delays_no_timer_and_no_socket,
+    #[cfg(unix)]
     a_close_needs_no_thread_of_a_full_pool,
     an_idle_scheduler_does_not_spin_whatever_it_did_before,
     a_task_that_always_yields_starves_nobody,
@@ -101,6 +108,7 @@ fn cancel_close_and_wake_need_no_free_slot(setup: &Setup) {
     assert_eq!(only.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
 }
 
+#[cfg(unix)]
 fn a_request_given_up_makes_room_for_the_next(setup: &Setup) {
     let scheduler = setup.builder().queue_depth(1).build().unwrap();
     let io = scheduler.io();
@@ -254,6 +262,7 @@ fn a_buffer_that_comes_back_reaches_one_who_still_waits_for_it(setup: &Setup) {
     assert_eq!(outcome.expect("nobody told it of the buffer").unwrap(), b"data");
 }
 
+#[cfg(unix)]
 fn cancels_of_one_request_from_another_thread_take_room_for_one(setup: &Setup) {
     if !setup.is_own_process() {
         return;
@@ -320,6 +329,7 @@ fn ten_thousand_requests_in_flight_all_settle(setup: &Setup) {
 }
 
 /// Files, names and connections, a little of each.
+#[cfg(unix)]
 fn mixed_program(setup: &Setup, builder: corella::SchedulerBuilder, name: &str) {
     let mut scheduler = builder.build().unwrap();
     let io = scheduler.io();
@@ -373,6 +383,7 @@ fn mixed_program(setup: &Setup, builder: corella::SchedulerBuilder, name: &str) 
     assert!(!end.is_settled(), "{name} took the time limit");
 }
 
+#[cfg(unix)]
 fn rings_of_one_two_and_four_entries_lose_nothing(setup: &Setup) {
     for entries in [1, 2, 4] {
         mixed_program(setup, setup.builder().ring_entries(entries), &format!("ring-{entries}"));
@@ -390,6 +401,7 @@ fn rings_of_one_two_and_four_entries_lose_nothing(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn every_opcode_of_the_ring_has_a_fallback(setup: &Setup) {
     if setup.variant != Variant::Uring {
         // Nothing to mask; the portable backend is what all of them fall back to.
@@ -410,6 +422,7 @@ fn every_opcode_of_the_ring_has_a_fallback(setup: &Setup) {
     mixed_program(setup, builder, "all-opcodes");
 }
 
+#[cfg(unix)]
 fn every_set_of_ring_flags_works(setup: &Setup) {
     const SINGLE_ISSUER: u32 = 1 << 12;
     const COOP_TASKRUN: u32 = 1 << 8;
@@ -474,6 +487,7 @@ fn is_served_beside(setup: &Setup, scheduler: &mut corella::Scheduler, is_over: 
     assert!(worst.get() < Duration::from_millis(500), "{:?}", worst.get());
 }
 
+#[cfg(unix)]
 fn a_full_pool_delays_no_timer_and_no_socket(setup: &Setup) {
     let mut scheduler = setup.builder().pool_threads(2).build().unwrap();
     let io = scheduler.io();
@@ -490,6 +504,7 @@ fn a_full_pool_delays_no_timer_and_no_socket(setup: &Setup) {
     drop(other);
 }
 
+#[cfg(unix)]
 fn a_close_needs_no_thread_of_a_full_pool(setup: &Setup) {
     let scheduler = setup.builder().pool_threads(2).build().unwrap();
     let io = scheduler.io();

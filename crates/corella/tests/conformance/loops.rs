@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+#[cfg(unix)]
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use corella::{CancelToken, ErrorKind, Mode, Scheduler};
+#[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::promises;
@@ -28,11 +30,13 @@ promises![
     other_threads_send_spawn_cancel_and_wake,
     a_foreign_executor_may_poll_an_operation,
     has_work_says_true_in_time,
+    #[cfg(unix)]
     a_foreign_event_loop_drives_the_scheduler,
     two_schedulers_on_one_thread_do_not_disturb_each_other,
     a_status_takes_a_callback_late,
     a_program_that_talks_to_itself_does_not_hang_when_it_blocks,
     a_turn_without_a_limit_waits_until_something_happens,
+    #[cfg(unix)]
     a_foreign_loop_that_watches_the_handle_is_told_of_each_completion,
 ];
 
@@ -241,6 +245,7 @@ fn has_work_says_true_in_time(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_foreign_event_loop_drives_the_scheduler(setup: &Setup) {
     // What comes before the loop waits, and what comes while it does.
     for _ in 0..20 {
@@ -248,6 +253,7 @@ fn a_foreign_event_loop_drives_the_scheduler(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn drive_from_outside(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -367,6 +373,7 @@ fn a_turn_without_a_limit_waits_until_something_happens(setup: &Setup) {
 }
 
 /// As an event loop does that registers descriptors once, and is told of changes only.
+#[cfg(unix)]
 fn a_foreign_loop_that_watches_the_handle_is_told_of_each_completion(setup: &Setup) {
     use rustix::event::epoll;
     let mut scheduler = setup.scheduler();

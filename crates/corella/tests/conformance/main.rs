@@ -4,6 +4,8 @@
 //! and lets the scheduler choose. `CORELLA_BACKEND` narrows the run to one of the three. A test that does not end
 //! fails by itself.
 
+mod codes;
+mod lacks;
 mod own_process;
 mod runner;
 mod setup;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use corella::{BackendKind, BackendReason, CancelToken, ErrorKind, Mode};
 
+use crate::codes;
 use crate::promises;
 use crate::setup::{Setup, Variant};
 
@@ -84,7 +85,7 @@ fn a_failed_request_gives_its_buffer_back(setup: &Setup) {
     let scheduler = setup.scheduler();
     let file = scheduler.io().open(setup.file("data", b""), Mode::Read).wait().unwrap();
     let failed = file.write_at(vec![9; 3], 0).wait().unwrap_err();
-    assert_eq!((failed.error.os_code(), failed.buffer), (Some(libc::EBADF), vec![9; 3]));
+    assert_eq!((failed.error.os_code(), failed.buffer), (Some(codes::EBADF), vec![9; 3]));
 }
 
 fn a_cancelled_request_gives_its_buffer_back(setup: &Setup) {

@@ -1,9 +1,12 @@
 //! Promises about what a process has only one of (limits, mounts, threads) run in a process of their own: this test
 //! program again, with that one promise.
 
+#[cfg(unix)]
+use std::fs;
+use std::io;
+#[cfg(unix)]
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::{fs, io};
 
 use crate::setup::Setup;
 
@@ -17,6 +20,7 @@ impl Setup {
 
     /// As [`is_own_process`](Self::is_own_process), in a process that may mount without anybody else's seeing it.
     /// Where none may, it is a process like any other, and [`mount`](Self::mount) gives nothing.
+    #[cfg(unix)]
     pub fn is_own_process_with_mounts(&self) -> bool {
         self.is_in(|command| {
             // SAFETY: between fork and exec it makes system calls only, and allocates nothing but in the child of a
@@ -31,6 +35,7 @@ impl Setup {
         }
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", &self.name]).env(MARK, "1").env("CORELLA_BACKEND", self.variant.name());
+        #[cfg(unix)]
         // SAFETY: one system call.
         unsafe {
             command.pre_exec(|| {
@@ -56,6 +61,7 @@ impl Setup {
     }
 
     /// Mounts a file system at a folder of the test's own; gone with the process.
+    #[cfg(unix)]
     pub fn mount(&self, kind: &str, options: &str) -> Option<std::path::PathBuf> {
         let target = self.path(kind);
         fs::create_dir_all(&target).unwrap();
@@ -70,6 +76,7 @@ impl Setup {
 }
 
 /// Gives this process mounts of its own: as root directly, otherwise as the root of a user namespace.
+#[cfg(unix)]
 fn leave_mounts() -> io::Result<()> {
     // SAFETY: asks for this process's own numbers.
     let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };

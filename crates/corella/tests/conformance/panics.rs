@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use corella::{Io, Mode, Scheduler};
 
 use crate::promises;
-use crate::setup::Setup;
+use crate::setup::{Setup, processor_time};
 
 promises![
     a_panic_while_a_scheduler_ends_is_told_and_every_other_callback_runs,
@@ -180,13 +180,6 @@ fn a_task_that_kills_itself_with_a_panicking_destructor_is_gone(setup: &Setup) {
     assert!(own.take().unwrap().is_finished());
 }
 
-fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: fills the structure that it is given.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 fn a_run_after_a_panic_that_left_block_on_waits_as_ever(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -197,11 +190,11 @@ fn a_run_after_a_panic_that_left_block_on_waits_as_ever(setup: &Setup) {
     };
     assert!(panics(|| scheduler.block_on(future).unwrap()));
     let start = Instant::now();
-    let before = thread_time();
+    let before = processor_time();
     io.sleep(Duration::from_millis(300)).then(|_| ()).unwrap();
     scheduler.run().unwrap();
     assert!(start.elapsed() >= Duration::from_millis(300));
-    let spent = thread_time() - before;
+    let spent = processor_time() - before;
     assert!(spent < Duration::from_millis(100), "{spent:?} of processor time to wait 300 ms");
 }
 

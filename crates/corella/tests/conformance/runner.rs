@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::lacks::has_lack;
 use crate::setup::{Setup, Variant};
 
 /// One promise of the contract.
@@ -17,12 +18,13 @@ pub struct Promise {
     pub test: fn(&Setup),
 }
 
-/// Lists functions as promises under their own names.
+/// Lists functions as promises under their own names. One that only some systems can keep has the attribute of its
+/// function.
 #[macro_export]
 macro_rules! promises {
-    ($($test:ident),* $(,)?) => {
+    ($($(#[$attribute:meta])* $test:ident),* $(,)?) => {
         pub const PROMISES: &[$crate::Promise] =
-            &[$($crate::Promise { name: stringify!($test), test: $test }),*];
+            &[$($(#[$attribute])* $crate::Promise { name: stringify!($test), test: $test }),*];
     };
 }
 
@@ -86,8 +88,9 @@ pub fn run_all(points: &'static [Point], time_limit: Duration) -> ! {
         for (point, promises) in points {
             for promise in *promises {
                 let name = format!("{}::{point}::{}", variant.name(), promise.name);
+                let lacks = has_lack(&format!("{point}::{}", promise.name));
                 let trial = Trial::test(name.clone(), move || end_at_failure(run(name, promise, variant, time_limit)));
-                trials.push(trial.with_ignored_flag(is_missing));
+                trials.push(trial.with_ignored_flag(is_missing || lacks));
             }
         }
     }

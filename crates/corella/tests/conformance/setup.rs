@@ -26,9 +26,14 @@ pub enum Variant {
 
 impl Variant {
     const ALL: &[Variant] = &[
+        #[cfg(unix)]
         Variant::Uring,
+        #[cfg(unix)]
         Variant::Portable,
+        #[cfg(unix)]
         Variant::Refused,
+        #[cfg(windows)]
+        Variant::Iocp,
         #[cfg(feature = "fake-port")]
         Variant::Iocp,
         #[cfg(feature = "fake-port")]
@@ -86,6 +91,7 @@ pub struct Setup {
 
 impl Setup {
     pub fn new(variant: Variant, name: &str) -> Setup {
+        #[cfg(target_os = "linux")]
         if variant == Variant::Refused {
             // As container run-times do.
             refuse_call(libc::SYS_io_uring_setup, libc::EPERM);
@@ -157,6 +163,7 @@ impl Drop for Setup {
 }
 
 /// The processor time of this thread.
+#[cfg(unix)]
 pub fn processor_time() -> std::time::Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure lives through the call.
@@ -164,13 +171,62 @@ pub fn processor_time() -> std::time::Duration {
     std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// The processor time of this thread.
+#[cfg(windows)]
+pub fn processor_time() -> std::time::Duration {
+    use windows_sys::Win32::Foundation::FILETIME;
+    use windows_sys::Win32::System::Threading::{GetCurrentThread, GetThreadTimes};
+    let mut times = [FILETIME::default(); 4];
+    let [made, ended, kernel, user] = &mut times;
+    // SAFETY: the four structures live through the call, which fills them.
+    assert_ne!(unsafe { GetThreadTimes(GetCurrentThread(), made, ended, kernel, user) }, 0);
+    let units = |time: &FILETIME| u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime);
+    std::time::Duration::from_nanos((units(&times[2]) + units(&times[3])) * 100)
+}
+
+/// A pipe whose ends a scheduler can wait for: on Windows, as those of the standard library are not, one with a name.
+#[cfg(unix)]
+pub fn pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    std::io::pipe().unwrap()
+}
+
+/// A pipe whose ends a scheduler can wait for: on Windows, as those of the standard library are not, one with a name.
+#[cfg(windows)]
+pub fn pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::os::windows::io::{FromRawHandle, OwnedHandle};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
+    use windows_sys::Win32::Storage::FileSystem::{
+        FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, PIPE_ACCESS_INBOUND,
+    };
+    use windows_sys::Win32::System::Pipes::CreateNamedPipeW;
+
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    const ROOM: u32 = 64 << 10;
+    let name = format!(r"\\.\pipe\corella-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let wide: Vec<u16> = name.encode_utf16().chain([0]).collect();
+    let mode = PIPE_ACCESS_INBOUND | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE;
+    // SAFETY: the name ends with a zero and lives through the call; the result is checked before it is owned.
+    let reader = unsafe {
+        let handle = CreateNamedPipeW(wide.as_ptr(), mode, 0, 1, ROOM, ROOM, 0, std::ptr::null());
+        assert_ne!(handle, INVALID_HANDLE_VALUE, "{}", std::io::Error::last_os_error());
+        OwnedHandle::from_raw_handle(handle)
+    };
+    let writer = fs::OpenOptions::new().write(true).custom_flags(FILE_FLAG_OVERLAPPED).open(name).unwrap();
+    (reader.into(), OwnedHandle::from(writer).into())
+}
+
 /// The memory of this process that is in use.
+#[cfg(unix)]
 pub fn resident_bytes() -> usize {
     let text = fs::read_to_string("/proc/self/statm").unwrap();
     text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 /// Makes the kernel refuse a system call to this thread with this code, for as long as the thread lives.
+#[cfg(target_os = "linux")]
 pub fn refuse_call(call: libc::c_long, code: i32) {
     let mut filter = [
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
@@ -182,6 +238,7 @@ pub fn refuse_call(call: libc::c_long, code: i32) {
 }
 
 /// As [`refuse_call`], only if the call's last argument has this flag.
+#[cfg(target_os = "linux")]
 pub fn refuse_call_with_flag(call: libc::c_long, flag: u32, code: i32) {
     let last = std::mem::offset_of!(libc::seccomp_data, args) + 5 * size_of::<u64>();
     // The lower half.
@@ -197,10 +254,12 @@ pub fn refuse_call_with_flag(call: libc::c_long, flag: u32, code: i32) {
     add_filter(&mut filter);
 }
 
+#[cfg(target_os = "linux")]
 const fn instruction(code: u32, jump_if: u8, jump_if_not: u8, value: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: jump_if, jf: jump_if_not, k: value }
 }
 
+#[cfg(target_os = "linux")]
 fn add_filter(filter: &mut [libc::sock_filter]) {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: the filter and its header live through both calls, and the kernel copies them.

@@ -16,20 +16,28 @@ use crate::promises;
 use crate::setup::{Setup, processor_time};
 
 promises![
+    #[cfg(unix)]
     a_disk_that_fills_up_mid_append_took_exactly_what_was_reported,
+    #[cfg(unix)]
     a_file_at_its_size_limit_took_exactly_what_was_reported,
+    #[cfg(unix)]
     a_full_device_takes_nothing_and_says_so,
+    #[cfg(unix)]
     descriptors_that_run_out_are_an_error_and_nothing_is_lost_for_it,
+    #[cfg(unix)]
     a_stream_of_connections_without_descriptors_does_not_spin_and_goes_on_once_there_are_some,
+    #[cfg(unix)]
     threads_stay_within_their_limit_with_ten_thousand_requests_of_every_kind_in_flight,
 ];
 
 /// One limit of this process, changed until it is dropped.
+#[cfg(unix)]
 struct Limit {
     resource: libc::__rlimit_resource_t,
     before: libc::rlimit,
 }
 
+#[cfg(unix)]
 impl Limit {
     fn set(resource: libc::__rlimit_resource_t, value: u64) -> Limit {
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -43,6 +51,7 @@ impl Limit {
     }
 }
 
+#[cfg(unix)]
 impl Drop for Limit {
     fn drop(&mut self) {
         // SAFETY: the structure lives through the call.
@@ -102,6 +111,7 @@ fn kinds_of_write() -> [(&'static str, OpenOptions); 2] {
     [("appended", OpenOptions::new().append(true)), ("at-the-cursor", OpenOptions::new().write(true))]
 }
 
+#[cfg(unix)]
 fn a_disk_that_fills_up_mid_append_took_exactly_what_was_reported(setup: &Setup) {
     if !setup.is_own_process_with_mounts() {
         return;
@@ -117,6 +127,7 @@ fn a_disk_that_fills_up_mid_append_took_exactly_what_was_reported(setup: &Setup)
     }
 }
 
+#[cfg(unix)]
 fn a_file_at_its_size_limit_took_exactly_what_was_reported(setup: &Setup) {
     if !setup.is_own_process() {
         return;
@@ -144,6 +155,7 @@ fn a_file_at_its_size_limit_took_exactly_what_was_reported(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn a_full_device_takes_nothing_and_says_so(setup: &Setup) {
     let scheduler = setup.scheduler();
     let device = scheduler.io().open("/dev/full", OpenOptions::new().write(true)).wait().unwrap();
@@ -159,6 +171,7 @@ fn a_full_device_takes_nothing_and_says_so(setup: &Setup) {
 }
 
 /// Leaves this process no descriptor to open.
+#[cfg(unix)]
 fn without_descriptors() -> Limit {
     let free = {
         use std::os::fd::AsRawFd;
@@ -167,6 +180,7 @@ fn without_descriptors() -> Limit {
     Limit::set(libc::RLIMIT_NOFILE, free as u64)
 }
 
+#[cfg(unix)]
 fn descriptors_that_run_out_are_an_error_and_nothing_is_lost_for_it(setup: &Setup) {
     if !setup.is_own_process() {
         return;
@@ -204,6 +218,7 @@ fn descriptors_that_run_out_are_an_error_and_nothing_is_lost_for_it(setup: &Setu
     assert!(scheduler.outstanding().is_empty());
 }
 
+#[cfg(unix)]
 fn a_stream_of_connections_without_descriptors_does_not_spin_and_goes_on_once_there_are_some(setup: &Setup) {
     if !setup.is_own_process() {
         return;
@@ -240,6 +255,7 @@ fn a_stream_of_connections_without_descriptors_does_not_spin_and_goes_on_once_th
     assert_eq!(accepted.recv_exact(vec![0; 5]).wait().unwrap().1, b"hello");
 }
 
+#[cfg(unix)]
 fn threads_stay_within_their_limit_with_ten_thousand_requests_of_every_kind_in_flight(setup: &Setup) {
     const REQUESTS: u64 = 10_000;
     const POOL: usize = 4;

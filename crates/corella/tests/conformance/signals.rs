@@ -2,19 +2,27 @@
 //! process.
 
 use std::mem::MaybeUninit;
+#[cfg(unix)]
 use std::os::fd::AsRawFd;
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
 use corella::{ErrorKind, File, Io, OpenOptions, Shutdown};
 
+#[cfg(unix)]
 use crate::lanes::make_fifo;
 use crate::promises;
+#[cfg(unix)]
 use crate::setup::{Setup, refuse_call, refuse_call_with_flag};
 
 promises![
+    #[cfg(unix)]
     a_write_that_nobody_will_read_is_an_error_and_ends_no_process,
+    #[cfg(unix)]
     a_write_that_nobody_will_read_ends_no_process_on_a_kernel_without_the_flag_for_it,
+    #[cfg(unix)]
     a_write_that_nobody_will_read_ends_no_process_on_a_kernel_without_flags,
+    #[cfg(unix)]
     a_signal_that_the_host_holds_back_stays_the_hosts,
 ];
 
@@ -22,11 +30,13 @@ promises![
 const NO_SIGNAL: u32 = 0x100;
 
 /// Has SIGPIPE end this process, as it does in one that the Rust runtime has not prepared.
+#[cfg(unix)]
 fn let_the_signal_end_this_process() {
     // SAFETY: the default action runs none of this program's code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+#[cfg(unix)]
 fn has_signal(fill: impl FnOnce(*mut libc::sigset_t)) -> bool {
     let mut set = MaybeUninit::zeroed();
     fill(set.as_mut_ptr());
@@ -34,11 +44,13 @@ fn has_signal(fill: impl FnOnce(*mut libc::sigset_t)) -> bool {
     unsafe { libc::sigismember(set.as_ptr(), libc::SIGPIPE) == 1 }
 }
 
+#[cfg(unix)]
 fn is_pending() -> bool {
     // SAFETY: the set lives through the call.
     has_signal(|set| assert_eq!(unsafe { libc::sigpending(set) }, 0))
 }
 
+#[cfg(unix)]
 fn is_held_back() -> bool {
     // SAFETY: the set lives through the call, which changes nothing.
     has_signal(|set| assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), set) }, 0))
@@ -61,15 +73,17 @@ fn broken_pipe(file: &File, has_parts: bool) {
 }
 
 fn adopted_pipe(io: &Io) -> (std::io::PipeReader, File) {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = crate::setup::pipe();
     (reader, io.adopt_file(writer, "pipe").unwrap())
 }
 
 /// Writes to everything that can lose its reader, before and while the write is on its way.
+#[cfg(unix)]
 fn write_without_readers(setup: &Setup) {
     [false, true].into_iter().for_each(|has_parts| write_to_all(setup, has_parts));
 }
 
+#[cfg(unix)]
 fn write_to_all(setup: &Setup, has_parts: bool) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -88,7 +102,7 @@ fn write_to_all(setup: &Setup, has_parts: bool) {
     assert_eq!(failed.error.os_code(), Some(libc::EPIPE));
     assert!(failed.moved.bytes() > 0);
 
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = crate::setup::pipe();
     // SAFETY: changes the mode of a description that is this test's alone.
     assert_eq!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }, 0);
     let writer = io.adopt_file(writer, "pipe").unwrap();
@@ -119,6 +133,7 @@ fn write_to_all(setup: &Setup, has_parts: bool) {
     assert!(!is_pending() && !is_held_back());
 }
 
+#[cfg(unix)]
 fn a_write_that_nobody_will_read_is_an_error_and_ends_no_process(setup: &Setup) {
     if setup.is_own_process() {
         let_the_signal_end_this_process();
@@ -126,6 +141,7 @@ fn a_write_that_nobody_will_read_is_an_error_and_ends_no_process(setup: &Setup) 
     }
 }
 
+#[cfg(unix)]
 fn a_write_that_nobody_will_read_ends_no_process_on_a_kernel_without_the_flag_for_it(setup: &Setup) {
     if setup.is_own_process() {
         let_the_signal_end_this_process();
@@ -136,6 +152,7 @@ fn a_write_that_nobody_will_read_ends_no_process_on_a_kernel_without_the_flag_fo
     }
 }
 
+#[cfg(unix)]
 fn a_write_that_nobody_will_read_ends_no_process_on_a_kernel_without_flags(setup: &Setup) {
     if setup.is_own_process() {
         let_the_signal_end_this_process();
@@ -146,6 +163,7 @@ fn a_write_that_nobody_will_read_ends_no_process_on_a_kernel_without_flags(setup
     }
 }
 
+#[cfg(unix)]
 fn a_signal_that_the_host_holds_back_stays_the_hosts(setup: &Setup) {
     if !setup.is_own_process() {
         return;

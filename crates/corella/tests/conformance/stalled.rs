@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
+#[cfg(unix)]
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
@@ -29,6 +30,7 @@ const FILE_BYTES: u64 = 1 << 20;
 #[derive(Default)]
 struct Message(Vec<u8>);
 
+#[cfg(unix)]
 impl Message {
     fn word(mut self, value: u32) -> Message {
         self.0.extend_from_slice(&value.to_ne_bytes());
@@ -62,6 +64,7 @@ impl Message {
 }
 
 /// What is answered to a request, or nothing; an error is a number below zero.
+#[cfg(unix)]
 fn answer(opcode: u32, node: u64) -> Option<Result<Message, i32>> {
     let message = Message::default();
     Some(Ok(match opcode {
@@ -77,6 +80,7 @@ fn answer(opcode: u32, node: u64) -> Option<Result<Message, i32>> {
 }
 
 /// Answers, and writes a byte for each read that it does not answer.
+#[cfg(unix)]
 fn serve(mut device: File, mut told: PipeWriter) {
     let mut request = vec![0; 1 << 18];
     // Until the file system is unmounted, or the process ends.
@@ -101,8 +105,9 @@ fn serve(mut device: File, mut told: PipeWriter) {
 
 /// Serves in a process of its own, which ends with this thread: a read waits for its answer whatever happens to who
 /// asked, and so would the end of a process whose own threads are the askers.
+#[cfg(unix)]
 fn serve_elsewhere(device: File) -> PipeReader {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = crate::setup::pipe();
     // SAFETY: the child allocates, which glibc's allocator can after a fork, and leaves by _exit.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
@@ -120,6 +125,7 @@ fn serve_elsewhere(device: File) -> PipeReader {
     reader
 }
 
+#[cfg(unix)]
 impl Setup {
     /// A file whose reads nobody ever answers, in a process that has mounts of its own; and where a byte comes for each
     /// read that waits.

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use corella::{CancelToken, ErrorKind, Mode, Moved, OpenOptions, Scheduler};
 
+use crate::codes;
+#[cfg(unix)]
 use crate::lanes::make_fifo;
 use crate::promises;
 use crate::setup::Setup;
@@ -25,6 +27,7 @@ promises![
     a_token_cancels_from_another_thread,
     a_cancelled_token_stops_what_is_submitted_later,
     dropping_a_token_is_not_cancelling,
+    #[cfg(unix)]
     an_open_without_a_lane_is_abandoned_at_once_and_its_late_descriptor_closed,
     bytes_received_for_a_dropped_future_go_to_the_next_receive,
     bytes_of_a_partly_filled_dropped_receive_go_to_the_next,
@@ -178,7 +181,7 @@ fn the_os_error_wins_over_a_cancel(setup: &Setup) {
         let failed = scheduler.block_on(status).unwrap().unwrap_err();
         match failed.error.kind() {
             ErrorKind::Os => {
-                assert_eq!(failed.error.os_code(), Some(libc::EBADF));
+                assert_eq!(failed.error.os_code(), Some(codes::EBADF));
                 refused += 1;
             }
             // Taken back before anything had begun it.
@@ -243,6 +246,7 @@ fn descriptors_of(path: &std::path::Path) -> usize {
     entries.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|to| to == path)).count()
 }
 
+#[cfg(unix)]
 fn an_open_without_a_lane_is_abandoned_at_once_and_its_late_descriptor_closed(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();

@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
+#[cfg(unix)]
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use corella::{BufferPool, ErrorKind, FileKind, Mode, OpenOptions, SliceOf, SpareCapacity};
 
+use crate::codes;
 use crate::promises;
 use crate::setup::Setup;
 
@@ -19,13 +21,16 @@ promises![
     allocate_and_truncate_change_the_length,
     names_are_made_moved_linked_and_removed,
     a_directory_is_read_as_a_stream,
+    #[cfg(unix)]
     stat_says_what_a_path_is,
+    #[cfg(unix)]
     device_files_and_pipes_are_files_too,
     a_file_past_the_page_cache_is_read_and_written,
     socket_options_are_set_and_read,
     a_connect_by_name_tries_every_address,
     adopted_descriptors_are_handed_back_with_what_was_received,
     an_accepted_socket_goes_to_another_threads_scheduler,
+    #[cfg(unix)]
     a_shared_description_is_never_made_non_blocking,
     a_shared_file_goes_on_where_the_others_left_it,
 ];
@@ -34,7 +39,7 @@ fn every_mode_opens_as_it_says(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
     let path = setup.path("data");
-    assert_eq!(io.open(&path, Mode::Read).wait().unwrap_err().os_code(), Some(libc::ENOENT));
+    assert_eq!(io.open(&path, Mode::Read).wait().unwrap_err().os_code(), Some(codes::ENOENT));
     io.open(&path, Mode::Write).wait().unwrap().write("first").wait().unwrap();
     io.open(&path, Mode::Append).wait().unwrap().write(" second").wait().unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"first second");
@@ -42,7 +47,7 @@ fn every_mode_opens_as_it_says(setup: &Setup) {
     both.write_at("F", 0).wait().unwrap();
     assert_eq!(both.read_to_end(Vec::new()).wait().unwrap().1, b"First second");
     let new = OpenOptions::new().write(true).create_new(true);
-    assert_eq!(io.open(&path, new).wait().unwrap_err().os_code(), Some(libc::EEXIST));
+    assert_eq!(io.open(&path, new).wait().unwrap_err().os_code(), Some(codes::EEXIST));
     io.open(&path, Mode::Write).wait().unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"");
 }
@@ -141,7 +146,7 @@ fn names_are_made_moved_linked_and_removed(setup: &Setup) {
     for path in [&moved, &hard, &soft] {
         io.unlink(path).wait().unwrap();
     }
-    assert_eq!(io.unlink(&moved).wait().unwrap_err().os_code(), Some(libc::ENOENT));
+    assert_eq!(io.unlink(&moved).wait().unwrap_err().os_code(), Some(codes::ENOENT));
 }
 
 fn a_directory_is_read_as_a_stream(setup: &Setup) {
@@ -174,6 +179,7 @@ fn a_directory_is_read_as_a_stream(setup: &Setup) {
     }
 }
 
+#[cfg(unix)]
 fn stat_says_what_a_path_is(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -192,6 +198,7 @@ fn stat_says_what_a_path_is(setup: &Setup) {
     assert_eq!(file.stat().wait().unwrap().inode, standard.ino());
 }
 
+#[cfg(unix)]
 fn device_files_and_pipes_are_files_too(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -202,7 +209,7 @@ fn device_files_and_pipes_are_files_too(setup: &Setup) {
     assert_eq!(scheduler.block_on(zero.read_exact(vec![1; 100])).unwrap().unwrap().1, [0; 100]);
     let full = io.open("/dev/full", OpenOptions::new().write(true)).wait().unwrap();
     assert_eq!(full.write("no room").wait().unwrap_err().error.os_code(), Some(libc::ENOSPC));
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = crate::setup::pipe();
     let (reader, writer) = (io.adopt_file(reader, "pipe").unwrap(), io.adopt_file(writer, "pipe").unwrap());
     let pending = reader.read(vec![0; 10]).submit().unwrap();
     scheduler.poll().unwrap();
@@ -213,7 +220,7 @@ fn device_files_and_pipes_are_files_too(setup: &Setup) {
     writer.close().wait().unwrap();
     assert_eq!(reader.read(vec![0; 1]).wait().unwrap().0, 0);
     let failed = reader.read_at(vec![0; 1], 0).wait().unwrap_err();
-    assert_eq!(failed.error.os_code(), Some(libc::ESPIPE), "a pipe has no places");
+    assert_eq!(failed.error.os_code(), Some(codes::ESPIPE), "a pipe has no places");
 }
 
 fn a_file_past_the_page_cache_is_read_and_written(setup: &Setup) {
@@ -221,7 +228,7 @@ fn a_file_past_the_page_cache_is_read_and_written(setup: &Setup) {
     let options = OpenOptions::new().read(true).write(true).create(true).direct(true);
     let file = match scheduler.io().open(setup.path("direct"), options).wait() {
         // A file system in memory has no device to go to.
-        Err(error) if error.os_code() == Some(libc::EINVAL) => return,
+        Err(error) if error.os_code() == Some(codes::EINVAL) => return,
         file => file.unwrap(),
     };
     // Aligned by taking what is aligned of more.
@@ -271,7 +278,7 @@ fn a_connect_by_name_tries_every_address(setup: &Setup) {
     assert!(status.wait().is_ok());
     drop(listener);
     let error = io.connect_name("localhost", port).wait().unwrap_err();
-    assert_eq!(error.os_code(), Some(libc::ECONNREFUSED), "{error}");
+    assert_eq!(error.os_code(), Some(codes::ECONNREFUSED), "{error}");
     let late = io.connect_name("localhost", port).deadline(Duration::ZERO).wait().unwrap_err();
     assert!(matches!(late.kind(), ErrorKind::TimedOut | ErrorKind::Os), "{late}");
 }
@@ -353,10 +360,11 @@ fn an_accepted_socket_goes_to_another_threads_scheduler(setup: &Setup) {
     assert_eq!(&bytes, b"ping");
 }
 
+#[cfg(unix)]
 fn a_shared_description_is_never_made_non_blocking(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = crate::setup::pipe();
     let ours = io.adopt_file(reader.try_clone().unwrap(), "pipe").unwrap();
     let pending = ours.read(vec![0; 4]).submit().unwrap();
     for _ in 0..5 {
@@ -405,6 +413,7 @@ pub fn run_child(variant: &str) {
     let builder = corella::Scheduler::builder();
     let builder = match variant {
         "uring" => builder.backend(corella::BackendKind::Uring),
+        _ if cfg!(windows) => builder,
         _ => builder.backend(corella::BackendKind::Portable),
     };
     let scheduler = builder.build().unwrap();

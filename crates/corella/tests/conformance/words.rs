@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use corella::{ErrorKind, Mode, OpenOptions, Shutdown};
 
+use crate::codes;
 use crate::promises;
 use crate::setup::Setup;
 
@@ -12,6 +13,7 @@ promises![
     an_error_keeps_its_parts_and_converts_to_the_standard_librarys,
     a_refusal_names_its_numbers_and_its_target_too,
     what_a_handle_is_shows_in_its_debug_text,
+    #[cfg(unix)]
     bad_input_is_answered_and_never_panics,
     a_name_that_does_not_resolve_is_an_error_that_names_it,
     outstanding_lists_operation_target_and_age,
@@ -25,14 +27,20 @@ fn an_error_reads_operation_numbers_target_reason_and_code(setup: &Setup) {
     let name = path.display();
     let file = io.open(&path, Mode::Read).wait().unwrap();
     let missing = setup.path("missing");
+    let not_open = codes::says("Bad file descriptor (os error 9)", 5);
+    let none = codes::says("No such file or directory (os error 2)", 2);
+    let exists = codes::says("File exists (os error 17)", 183);
+    let no_directory = codes::says("Not a directory (os error 20)", 267);
+    let no_link = codes::says("Invalid argument (os error 22)", 4390);
+    let directory = codes::says("Is a directory (os error 21)", 336);
     let expected = [
         (
             file.write_at(vec![0; 4096], 8192).wait().unwrap_err().error,
-            format!("write_at 4096 bytes at 8192 of {name}: Bad file descriptor (os error 9): not open for writing"),
+            format!("write_at 4096 bytes at 8192 of {name}: {not_open}: not open for writing"),
         ),
         (
             file.write("abc").wait().unwrap_err().error,
-            format!("write 3 bytes of {name}: Bad file descriptor (os error 9): not open for writing"),
+            format!("write 3 bytes of {name}: {not_open}: not open for writing"),
         ),
         (
             file.read_exact_at(vec![0; 9], 1).wait().unwrap_err().error,
@@ -40,19 +48,19 @@ fn an_error_reads_operation_numbers_target_reason_and_code(setup: &Setup) {
         ),
         (
             io.open(&missing, Mode::Read).wait().unwrap_err(),
-            format!("open for reading of {}: No such file or directory (os error 2)", missing.display()),
+            format!("open for reading of {}: {none}", missing.display()),
         ),
         (
             io.rename(&missing, "elsewhere").wait().unwrap_err(),
-            format!("rename to elsewhere of {}: No such file or directory (os error 2)", missing.display()),
+            format!("rename to elsewhere of {}: {none}", missing.display()),
         ),
-        (io.make_directory(&path).wait().unwrap_err(), format!("mkdir of {name}: File exists (os error 17)")),
-        (io.remove_directory(&path).wait().unwrap_err(), format!("rmdir of {name}: Not a directory (os error 20)")),
-        (io.read_link(&path).wait().unwrap_err(), format!("readlink of {name}: Invalid argument (os error 22)")),
-        (io.read_directory(&path).wait().unwrap_err(), format!("opendir of {name}: Not a directory (os error 20)")),
+        (io.make_directory(&path).wait().unwrap_err(), format!("mkdir of {name}: {exists}")),
+        (io.remove_directory(&path).wait().unwrap_err(), format!("rmdir of {name}: {no_directory}")),
+        (io.read_link(&path).wait().unwrap_err(), format!("readlink of {name}: {no_link}")),
+        (io.read_directory(&path).wait().unwrap_err(), format!("opendir of {name}: {no_directory}")),
         (
             io.open(path.parent().unwrap(), Mode::Read).wait().unwrap_err(),
-            format!("open for reading of {}: Is a directory (os error 21)", path.parent().unwrap().display()),
+            format!("open for reading of {}: {directory}", path.parent().unwrap().display()),
         ),
     ];
     for (error, text) in expected {
@@ -70,16 +78,16 @@ fn an_error_reads_operation_numbers_target_reason_and_code(setup: &Setup) {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = io.connect(closed).wait().unwrap_err();
     assert!(error.to_string().starts_with(&format!("connect to {closed}")), "{error}");
-    assert_eq!(error.os_code(), Some(libc::ECONNREFUSED));
+    assert_eq!(error.os_code(), Some(codes::ECONNREFUSED));
 }
 
 fn an_error_keeps_its_parts_and_converts_to_the_standard_librarys(setup: &Setup) {
     let scheduler = setup.scheduler();
     let missing = setup.path("missing");
     let error = scheduler.io().stat(&missing).wait().unwrap_err();
-    assert_eq!((error.kind(), error.os_code(), error.operation()), (ErrorKind::Os, Some(libc::ENOENT), "stat"));
+    assert_eq!((error.kind(), error.os_code(), error.operation()), (ErrorKind::Os, Some(codes::ENOENT), "stat"));
     assert_eq!(error.target(), missing.to_str().unwrap());
-    assert_eq!(error.reason(), "No such file or directory (os error 2)");
+    assert_eq!(error.reason(), codes::text(codes::ENOENT));
     let text = error.to_string();
     let standard: std::io::Error = error.into();
     assert_eq!((standard.kind(), standard.to_string()), (std::io::ErrorKind::NotFound, text));
@@ -147,6 +155,7 @@ fn what_a_handle_is_shows_in_its_debug_text(setup: &Setup) {
     assert!(!reason.is_empty() && !reason.contains("UringRefused"), "{reason}");
 }
 
+#[cfg(unix)]
 fn bad_input_is_answered_and_never_panics(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -167,7 +176,7 @@ fn bad_input_is_answered_and_never_panics(setup: &Setup) {
     assert!(io.open(setup.path("never"), OpenOptions::new()).wait().is_err());
     assert!(io.open("", Mode::Read).wait().is_err());
     let long = "x".repeat(5000);
-    assert_eq!(io.open(&long, Mode::Read).wait().unwrap_err().os_code(), Some(libc::ENAMETOOLONG));
+    assert_eq!(io.open(&long, Mode::Read).wait().unwrap_err().os_code(), Some(codes::ENAMETOOLONG));
     assert!(io.listen("203.0.113.1:1".parse().unwrap()).is_err());
     let socket = io.socket("127.0.0.1:1".parse().unwrap()).unwrap();
     assert!(socket.send("nowhere").wait().is_err());
@@ -218,10 +227,10 @@ fn a_transfer_that_the_mode_forbids_says_so(setup: &Setup) {
     let write_only = io.open(&path, OpenOptions::new().write(true)).wait().unwrap();
     for failed in [read_only.write("x").wait().unwrap_err().error, read_only.write_at("x", 0).wait().unwrap_err().error]
     {
-        assert_eq!(failed.os_code(), Some(libc::EBADF));
+        assert_eq!(failed.os_code(), Some(codes::EBADF));
         assert!(failed.to_string().contains("not open for writing"), "{failed}");
     }
     let failed = write_only.read(vec![0; 4]).wait().unwrap_err().error;
-    assert_eq!(failed.os_code(), Some(libc::EBADF));
+    assert_eq!(failed.os_code(), Some(codes::EBADF));
     assert!(failed.to_string().contains("not open for reading"), "{failed}");
 }

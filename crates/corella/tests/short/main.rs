@@ -5,12 +5,16 @@
 
 #[path = "../conformance/children.rs"]
 mod children;
+#[path = "../conformance/codes.rs"]
+mod codes;
 #[path = "../conformance/datagrams.rs"]
 mod datagrams;
 #[path = "../conformance/delivery.rs"]
 mod delivery;
 #[path = "../conformance/ends.rs"]
 mod ends;
+#[path = "../conformance/lacks.rs"]
+mod lacks;
 #[path = "../conformance/lanes.rs"]
 mod lanes;
 #[path = "../conformance/local.rs"]

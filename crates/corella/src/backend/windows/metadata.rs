@@ -51,6 +51,18 @@ pub(in crate::backend) fn metadata_of_path(path: &CStr, follow: bool) -> io::Res
     metadata_of(handle.as_handle())
 }
 
+/// What a handle of a file refers to and how long that is; less than all there is to know, of handles that tell no more.
+pub(in crate::backend) fn kind_and_size(handle: BorrowedHandle<'_>) -> io::Result<(FileKind, u64)> {
+    // SAFETY: the handle is open.
+    if unsafe { GetFileType(handle.as_raw_handle()) } == FILE_TYPE_DISK
+        && let Some(standard) = ask::<FILE_STANDARD_INFO>(handle, FileStandardInfo)
+    {
+        let kind = if standard.Directory { FileKind::Directory } else { FileKind::File };
+        return Ok((kind, standard.EndOfFile.try_into().unwrap_or(0)));
+    }
+    metadata_of(handle).map(|metadata| (metadata.kind, metadata.size))
+}
+
 /// What a handle refers to.
 pub(in crate::backend) fn metadata_of(handle: BorrowedHandle<'_>) -> io::Result<Metadata> {
     // SAFETY: the handle is open.

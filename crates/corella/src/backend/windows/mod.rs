@@ -3,6 +3,7 @@
 
 mod metadata;
 mod paths;
+mod pipes;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +28,9 @@ use crate::fs::FileKind;
 use crate::op::Class;
 
 pub(crate) use metadata::kind_of_entry;
-pub(super) use metadata::{metadata_of, metadata_of_path};
+pub(super) use metadata::{kind_and_size, metadata_of, metadata_of_path};
 pub(super) use paths::wide;
+pub(super) use pipes::pipe;
 
 /// A descriptor as a number: a handle or socket of the OS, or a simulated machine's. Negative: none.
 pub(crate) type RawDescriptor = isize;
@@ -126,8 +128,8 @@ pub(crate) fn nature(descriptor: &OsDescriptor) -> io::Result<Nature> {
     if let OsDescriptor::Socket(_) = descriptor {
         return Ok(Nature { kind: FileKind::Socket, size: 0, is_answered_by_program: false });
     }
-    let metadata = metadata_of(descriptor.as_handle())?;
-    Ok(Nature { kind: metadata.kind, size: metadata.size, is_answered_by_program: false })
+    let (kind, size) = kind_and_size(descriptor.as_handle())?;
+    Ok(Nature { kind, size, is_answered_by_program: false })
 }
 
 /// How a descriptor is that somebody else has opened.

@@ -121,6 +121,10 @@ fn make_link(content: &Path, path: &Path) -> io::Result<()> {
 fn read_directory(op: &Op, path: &Path) -> Outcome {
     let fault = |error: io::Error| Fault::from_io(&error);
     let Op::ReadDirectory { reader, .. } = op else {
+        // Asked for first, as systems differ in what they say of the names in what is no directory.
+        if !fs::metadata(path).map_err(fault)?.is_dir() {
+            return Err(Fault::from(super::Errno::NOTDIR));
+        }
         fs::read_dir(path).map_err(fault)?;
         return done();
     };
