@@ -246,9 +246,13 @@ pub const LEGS: &[Leg] = &[
     Leg {
         name: "windows",
         budget_seconds: 480,
-        purpose: "the engine on Windows, as far as Wine is that: its unit tests",
+        purpose: "Windows, as far as Wine is that: unit tests, the contract on a completion port, and what Wine lacks",
         needs: &[&GCC, &RUST_WITH_SOURCES, &MINGW, &WINE],
-        steps: &[step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--lib"])],
+        steps: &[
+            step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--lib"]),
+            step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--test", "conformance"]),
+            step(Counts::Reported, &["xtask", "wine-lacks"]),
+        ],
     },
     Leg {
         name: "cross",

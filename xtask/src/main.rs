@@ -56,6 +56,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,
     },
+    /// Shows what Wine lacks of Windows: what the committed skips of the leg `windows` are for.
+    WineLacks,
     /// Runs one program for Windows under Wine.
     Wine {
         /// The program and its arguments.
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Task::Torture(options) => return torture::torture(&options),
         Task::Install { prefix } => return install::install(&prefix),
         Task::Windows { arguments } => return windows::cargo(&arguments),
+        Task::WineLacks => return windows::lacks(),
         Task::Wine { program } => return windows::wine(&program),
         Task::Cross { target } => return windows::cross(&target),
     };

@@ -41,6 +41,29 @@ pub fn cross(target: &str) -> ExitCode {
     }))
 }
 
+/// Builds the programs that show what Wine lacks, and runs each: one that fails shows that the lack is gone. Reports like
+/// a test program.
+pub fn lacks() -> ExitCode {
+    let folder = repository_root().join("crates/corella/tests/wine");
+    concluded(Prefix::prepared().and_then(|prefix| {
+        let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let mut sources: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        sources.sort();
+        println!("\nrunning {} tests", sources.len());
+        let mut failed = 0;
+        for source in &sources {
+            let name = source.file_stem().unwrap_or_default().display();
+            let is_shown = prefix.shows_lack(source)?;
+            failed += u32::from(!is_shown);
+            println!("test {name} ... {}", if is_shown { "ok" } else { "FAILED" });
+        }
+        let passed = sources.len() as u32 - failed;
+        let verdict = if failed == 0 { "ok" } else { "FAILED" };
+        println!("\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out");
+        Ok(u8::from(failed > 0))
+    }))
+}
+
 /// Runs a program for Windows under Wine.
 pub fn wine(program: &[String]) -> ExitCode {
     // Within a run of ours the prefix is ready, and its server is the run's to end.
@@ -140,6 +163,16 @@ impl Prefix {
             ("WINEDLLOVERRIDES", "mscoree=;mshtml=".into()),
             ("DISPLAY", PathBuf::new()),
         ]
+    }
+
+    /// Builds a program in C and runs it: whether it ends with success.
+    fn shows_lack(&self, source: &Path) -> Result<bool, String> {
+        let program = repository_root().join("target/windows").join(source.file_stem().unwrap_or_default());
+        let program = program.with_extension("exe");
+        if run(Command::new(MINGW_GCC).args(["-O1", "-Wall", "-Werror", "-o"]).arg(&program).arg(source))? != 0 {
+            return Err(format!("{} could not be built", source.display()));
+        }
+        Ok(run(Command::new(loader()).arg(&program).envs(self.environment()))? == 0)
     }
 
     /// Runs one of Wine's own programs, whose output is nobody's.

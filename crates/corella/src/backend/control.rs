@@ -6,7 +6,9 @@ use std::time::Duration;
 use socket2::{SockRef, Socket, TcpKeepalive, Type};
 
 use super::address::{domain, from_os, to_os};
-use super::os::{OsDescriptor, OwnedSocket, from_file, from_socket};
+#[cfg(unix)]
+use super::os::from_file;
+use super::os::{OsDescriptor, OwnedSocket, from_socket};
 use crate::address::Address;
 use crate::fs::FileKind;
 use crate::op::Class;

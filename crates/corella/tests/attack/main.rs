@@ -6,8 +6,6 @@ mod memory;
 mod races;
 mod threads;
 
-#[path = "../conformance/lacks.rs"]
-mod lacks;
 #[path = "../conformance/runner.rs"]
 mod runner;
 #[path = "../conformance/setup.rs"]

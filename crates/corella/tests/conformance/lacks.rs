@@ -9,6 +9,10 @@ const OF_WINE: &[(&str, &str)] = &[
         "limits::a_connection_that_never_stops_sending_starves_nobody",
         "times of threads by less than 10 ms (thread_times.c)",
     ),
+    (
+        "limits::an_idle_scheduler_does_not_spin_whatever_it_did_before",
+        "times of threads by less than 10 ms (thread_times.c)",
+    ),
     ("limits::many_requests_on_one_file_cost_each_the_same", "times of threads by less than 10 ms (thread_times.c)"),
 ];
 

@@ -362,11 +362,11 @@ fn a_program_that_talks_to_itself_does_not_hang_when_it_blocks(setup: &Setup) {
 fn a_turn_without_a_limit_waits_until_something_happens(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let remote = scheduler.remote();
+    let start = Instant::now();
     let thread = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
         remote.wake();
     });
-    let start = Instant::now();
     scheduler.turn(Duration::MAX).unwrap();
     assert!(start.elapsed() >= Duration::from_millis(20));
     thread.join().unwrap();

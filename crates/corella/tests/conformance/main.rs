@@ -5,7 +5,6 @@
 //! fails by itself.
 
 mod codes;
-mod lacks;
 mod own_process;
 mod runner;
 mod setup;

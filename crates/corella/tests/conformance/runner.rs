@@ -1,5 +1,8 @@
 //! Runs named promises on every backend, each in a thread of its own with a limit of time.
 
+#[path = "lacks.rs"]
+mod lacks;
+
 use std::cell::RefCell;
 use std::panic::{self, PanicHookInfo};
 use std::sync::mpsc;
@@ -8,7 +11,6 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::lacks::has_lack;
 use crate::setup::{Setup, Variant};
 
 /// One promise of the contract.
@@ -88,7 +90,7 @@ pub fn run_all(points: &'static [Point], time_limit: Duration) -> ! {
         for (point, promises) in points {
             for promise in *promises {
                 let name = format!("{}::{point}::{}", variant.name(), promise.name);
-                let lacks = has_lack(&format!("{point}::{}", promise.name));
+                let lacks = lacks::has_lack(&format!("{point}::{}", promise.name));
                 let trial = Trial::test(name.clone(), move || end_at_failure(run(name, promise, variant, time_limit)));
                 trials.push(trial.with_ignored_flag(is_missing || lacks));
             }

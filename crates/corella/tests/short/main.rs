@@ -13,8 +13,6 @@ mod datagrams;
 mod delivery;
 #[path = "../conformance/ends.rs"]
 mod ends;
-#[path = "../conformance/lacks.rs"]
-mod lacks;
 #[path = "../conformance/lanes.rs"]
 mod lanes;
 #[path = "../conformance/local.rs"]
