@@ -89,7 +89,8 @@ fn a_copy_that_is_interrupted_leaves_no_half_file() {
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
         let ended = end_within(LIMIT, &mut child);
         assert_eq!(ended.code, Some(130), "{ended:?}");
-        assert!(ended.stderr.contains("corella: interrupted; outstanding ("), "{ended:?}");
+        // Between two blocks there may be nothing outstanding.
+        assert!(ended.stderr.starts_with("corella: interrupted; "), "{ended:?}");
         assert_eq!(names_in(&directory), ["source"], "{backend}");
     }
 }

@@ -108,7 +108,7 @@ impl Host {
 
     fn run_ready(&self, lua: &Lua, ready: Ready) -> mlua::Result<()> {
         match ready {
-            Ready::Resume(key) => self.resume(lua, key, MultiValue::new()),
+            Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
             Ready::Begin(key, function, mut arguments) => {
                 arguments.push_front(Value::Function(function));
                 self.resume(lua, key, arguments)
@@ -123,6 +123,15 @@ impl Host {
                 self.call(lua, TaskKind::Io, callback, Value::UserData(status))
             }
         }
+    }
+
+    /// What a task is resumed with.
+    fn given(&self, lua: &Lua, key: TaskKey) -> mlua::Result<MultiValue> {
+        let request = match self.runtime.tasks.borrow_mut().get_mut(key) {
+            Some(task) => std::mem::take(&mut task.takes).then(|| task.awaits.take()).flatten(),
+            None => None,
+        };
+        request.map_or_else(|| Ok(MultiValue::new()), |request| request.given(lua))
     }
 
     /// Runs a callback as a task of its own.
@@ -157,18 +166,21 @@ impl Host {
     }
 
     fn suspended(&self, key: TaskKey, yielded: &MultiValue) -> mlua::Result<()> {
+        let begun = self.runtime.begun.take();
         match (yielded.front(), yielded.get(1)) {
-            (Some(Value::Table(first)), Some(Value::UserData(status)))
-                if first.to_pointer() == self.marker.to_pointer() =>
-            {
-                let request = Rc::clone(&status.borrow::<Status>()?.0);
-                request.listen(Listener::Task(key));
+            (Some(Value::Table(first)), status) if first.to_pointer() == self.marker.to_pointer() => {
+                let takes = begun.is_some();
+                let request = match (begun, status) {
+                    (Some(request), _) => request,
+                    (None, Some(Value::UserData(status))) => Rc::clone(&status.borrow::<Status>()?.0),
+                    // Leaving for good, through os.exit.
+                    _ => return Ok(()),
+                };
                 if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
-                    task.awaits = Some(request);
+                    (task.awaits, task.takes) = (Some(Rc::clone(&request)), takes);
                 }
+                request.listen(Listener::Task(key));
             }
-            // Leaving for good, through os.exit.
-            (Some(Value::Table(first)), None) if first.to_pointer() == self.marker.to_pointer() => {}
             // The task itself yields: the others have their turn.
             _ => self.runtime.make_ready(Ready::Resume(key)),
         }

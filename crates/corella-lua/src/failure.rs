@@ -161,12 +161,10 @@ fn text_of(value: &Value) -> mlua::Result<Vec<u8>> {
 /// Why a request failed.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    Operation(OperationError),
+    /// Boxed, as every request has room for one.
+    Operation(Box<OperationError>),
     /// A task raised an error.
-    Raised {
-        value: Value,
-        traceback: String,
-    },
+    Raised { value: Value, traceback: String },
 }
 
 impl Failure {
@@ -191,7 +189,7 @@ impl Failure {
     /// The value that a script catches.
     pub(crate) fn into_value(self, lua: &Lua) -> mlua::Result<Value> {
         match self {
-            Failure::Operation(error) => error.into_lua(lua),
+            Failure::Operation(error) => (*error).into_lua(lua),
             Failure::Raised { value, .. } => Ok(value),
         }
     }
@@ -199,7 +197,7 @@ impl Failure {
 
 impl From<OperationError> for Failure {
     fn from(error: OperationError) -> Failure {
-        Failure::Operation(error)
+        Failure::Operation(Box::new(error))
     }
 }
 
@@ -220,13 +218,13 @@ impl From<Error> for OperationError {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Operation(error.into())
+        Failure::Operation(Box::new(error.into()))
     }
 }
 
 impl<B> From<Failed<B>> for Failure {
     fn from(failed: Failed<B>) -> Failure {
         let moved = failed.moved.bytes();
-        Failure::Operation(OperationError { moved, ..failed.error.into() })
+        Failure::Operation(Box::new(OperationError { moved, ..failed.error.into() }))
     }
 }

@@ -1,10 +1,10 @@
 -- The Lua side of the host: how a synchronous call suspends the task that makes it.
 --
--- A task is a coroutine that the host resumes. A call that has to wait yields the private `marker` and its Status to
--- the host, which resumes the task when the Status has settled. When the call was made inside a coroutine of the
--- script's own, that coroutine yields the marker to whoever resumed it; the functions of the `coroutine` table below
--- recognise it, pass it on up to the task, and resume the inner coroutine when they are resumed themselves. So the
--- script's own yields and resumes never see it.
+-- A task is a coroutine that the host resumes. A call that has to wait yields the private `marker` to the host, which
+-- knows what was asked for last and resumes the task with what came of it; a wait for a Status yields that, too. When the
+-- call was made inside a coroutine of the script's own, that coroutine yields the marker to whoever resumed it; the
+-- functions of the `coroutine` table below recognise it, pass it on up to the task, and resume the inner coroutine when
+-- they are resumed themselves. So the script's own yields and resumes never see it.
 local raw, marker = ...
 
 local error, pairs, rawequal, select, setmetatable, tostring, type, xpcall =
@@ -38,16 +38,32 @@ local function settle(status, ok, ...)
   error(located((...)), 0)
 end
 
+-- What the host resumes a task with that waited.
+local function given(ok, ...)
+  if ok then
+    return ...
+  end
+  error(located((...)), 0)
+end
+
+-- What came of the beginning of an operation: it is done, or the task has to wait for it.
+local function begun(ok, ...)
+  if ok then
+    return ...
+  elseif ok == false then
+    error(located((...)), 0)
+  end
+  local problem = ...
+  if problem then
+    error(problem, 2)
+  end
+  return given(yield(marker))
+end
+
 -- An operation in its three forms.
 local function verb(submit)
   return function(...)
-    local status, detail = submit(barriers == 0 and is_yieldable(), ...)
-    if not status then
-      error(detail, 2)
-    elseif detail then
-      return status
-    end
-    return settle(status, take(status))
+    return begun(submit(barriers == 0 and is_yieldable(), ...))
   end
 end
 
@@ -334,12 +350,15 @@ end
 -- Coroutines of the script's own.
 
 -- Passes the marker up to the task and what comes back down, until the coroutine has something for its resumer.
+local function pass_down(thread, ...)
+  waiting[thread] = nil
+  return raw_resume(thread, ...)
+end
+
 local function pass(thread, ok, first, ...)
   if ok and rawequal(first, marker) then
     waiting[thread] = true
-    yield(first, ...)
-    waiting[thread] = nil
-    return pass(thread, raw_resume(thread))
+    return pass(thread, pass_down(thread, yield(first, ...)))
   end
   return ok, first, ...
 end

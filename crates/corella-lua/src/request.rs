@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corella::{Entry, ErrorKind, Metadata, RequestId, Socket};
-use mlua::{AnyUserData, Function, Lua, MultiValue, Value};
+use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, MultiValue, Value};
 
 use crate::failure::{Failure, OperationError};
 use crate::runtime::{Ready, Runtime};
@@ -190,6 +190,8 @@ impl Request {
                 if matches!(listener, Listener::Relay(_)) {
                     self.is_looked_at.set(true);
                 }
+                // Most have one.
+                listeners.reserve_exact(usize::from(listeners.is_empty()));
                 listeners.push(listener);
                 return;
             }
@@ -310,6 +312,19 @@ impl Request {
         let values = self.convert(lua, taken)?;
         *outcome = Outcome::Values(values.clone());
         Ok(values)
+    }
+
+    /// Of a request that has settled: true and what it gave, or false and why it failed. Whoever asks looks at it.
+    pub(crate) fn given(&self, lua: &Lua) -> mlua::Result<MultiValue> {
+        self.look();
+        match self.failure() {
+            Some(failure) => (false, failure.into_value(lua)?).into_lua_multi(lua),
+            None => {
+                let mut values = self.values(lua)?;
+                values.push_front(Value::Boolean(true));
+                Ok(values)
+            }
+        }
     }
 
     fn convert(&self, lua: &Lua, outcome: Outcome) -> mlua::Result<MultiValue> {

@@ -24,6 +24,9 @@ const OWN_SCRIPT: &str = "[corella]";
 /// So many frames are looked at for the script's own.
 const PLACE_DEPTH: usize = 5;
 
+/// Room for so many that are ready is kept when none is.
+const READY_KEPT: usize = 4096;
+
 /// Of so many requests an interrupted program tells.
 const OUTSTANDING_TOLD_MAX: usize = 20;
 
@@ -55,6 +58,8 @@ pub(crate) struct Runtime {
     scheduler: RefCell<Option<Scheduler>>,
     ready: RefCell<VecDeque<Ready>>,
     pub(crate) tasks: RefCell<Tasks>,
+    /// What the task that is running has just asked for, and is about to wait for.
+    pub(crate) begun: RefCell<Option<Rc<Request>>>,
     /// The task that is running.
     pub(crate) current: Cell<Option<TaskKey>>,
     /// Requests that have not settled, by class.
@@ -112,6 +117,7 @@ impl Runtime {
                 scheduler: RefCell::new(Some(scheduler)),
                 ready: RefCell::new(VecDeque::new()),
                 tasks: RefCell::new(Tasks::default()),
+                begun: RefCell::new(None),
                 current: Cell::new(None),
                 counted: Cell::new(0),
                 passive: Cell::new(0),
@@ -149,7 +155,13 @@ impl Runtime {
     }
 
     pub(crate) fn next_ready(&self) -> Option<Ready> {
-        self.ready.borrow_mut().pop_front()
+        let mut ready = self.ready.borrow_mut();
+        let next = ready.pop_front();
+        // After a crowd its room is given back.
+        if ready.is_empty() && ready.capacity() > READY_KEPT {
+            ready.shrink_to(READY_KEPT);
+        }
+        next
     }
 
     pub(crate) fn ready_count(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mlua::{AnyUserData, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{AnyUserData, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMethods};
 
 use crate::arguments::Arguments;
 use crate::request::{Listener, Request};
@@ -53,15 +53,12 @@ fn asked(runtime: &Runtime, request: &Request) -> Option<bool> {
 /// `nil` while it runs, `true` and what it gave, or `false` and why it failed.
 fn take(lua: &Lua, status: AnyUserData) -> mlua::Result<MultiValue> {
     let request = Rc::clone(&status.borrow::<Status>()?.0);
-    request.look();
-    match request.failure() {
-        Some(failure) => (false, failure.into_value(lua)?).into_lua_multi(lua),
-        None if request.is_settled() => {
-            let mut values = request.values(lua)?;
-            values.push_front(Value::Boolean(true));
-            Ok(values)
+    match request.is_settled() {
+        true => request.given(lua),
+        false => {
+            request.look();
+            Ok(MultiValue::new())
         }
-        None => Ok(MultiValue::new()),
     }
 }
 

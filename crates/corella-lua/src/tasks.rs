@@ -58,6 +58,8 @@ pub(crate) struct Task {
     pub(crate) ending: Rc<Request>,
     /// What it waits for.
     pub(crate) awaits: Option<Rc<Request>>,
+    /// It is to be resumed with what that gives.
+    pub(crate) takes: bool,
     kind: TaskKind,
     born: Duration,
 }
@@ -73,7 +75,7 @@ impl Tasks {
     fn insert(&mut self, thread: Thread, ending: Rc<Request>, kind: TaskKind, born: Duration) -> TaskHandle {
         self.made += 1;
         let key = TaskKey(self.made);
-        self.tasks.insert(key, Task { thread, ending: Rc::clone(&ending), awaits: None, kind, born });
+        self.tasks.insert(key, Task { thread, ending: Rc::clone(&ending), awaits: None, takes: false, kind, born });
         TaskHandle { key, ending, kind, born }
     }
 

@@ -12,8 +12,9 @@ use crate::status::Status;
 
 /// Adds an operation to `table` under `name`. `submit` takes the arguments and starts the request.
 ///
-/// The Lua side calls it with whether the caller can be suspended, and gets the Status and whether to return that, or
-/// nothing and a text that says what is wrong with the call.
+/// The Lua side calls it with whether the caller can be suspended. It gets true and what to return, false and what to
+/// raise, nothing and a text that says what is wrong with the call, or nothing at all: then the task is to be suspended,
+/// and is resumed with one of the first two.
 pub(crate) fn verb<F>(lua: &Lua, table: &Table, name: &'static str, submit: F) -> mlua::Result<()>
 where
     F: Fn(&Lua, &mut Arguments) -> Result<Rc<Request>, String> + 'static,
@@ -28,16 +29,20 @@ where
 {
     let function = lua.create_function(move |lua, (can_wait, values): (bool, MultiValue)| {
         match call(lua, name, own, can_wait, values, &submit) {
-            Ok((request, is_async, callback)) => {
+            Ok((request, false, _)) if request.is_settled() => request.given(lua),
+            // The task that waits for it gets what comes of it when it is resumed.
+            Ok((request, false, _)) => {
+                request.runtime().begun.replace(Some(Rc::clone(&request)));
+                Ok(MultiValue::new())
+            }
+            Ok((request, true, callback)) => {
                 let status = lua.create_userdata(Status(Rc::clone(&request)))?;
-                if is_async {
-                    request.share();
-                    request.locate(lua);
-                }
+                request.share();
+                request.locate(lua);
                 if let Some(callback) = callback {
                     request.listen(Listener::Callback(callback, status.clone()));
                 }
-                (status, is_async).into_lua_multi(lua)
+                (true, status).into_lua_multi(lua)
             }
             Err(problem) => (Value::Nil, problem).into_lua_multi(lua),
         }
