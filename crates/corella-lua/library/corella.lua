@@ -336,6 +336,16 @@ function Socket:blocks(length) end
 ---@overload fun(self: corella.Socket, data: string|number, callback: corella.Callback): corella.Status
 function Socket:send(data, options, callback) end
 
+---Waits until there is something to receive or to accept ("read", the default), or room to send ("write"); takes nothing.
+---@param direction? "read"|"write"
+---@param seconds? number how long to wait; 0 only looks
+---@param options? corella.Options
+---@param callback? corella.Callback
+---@return boolean is_ready false after the time
+---@overload fun(self: corella.Socket, direction?: "read"|"write", seconds?: number, options: corella.Async): corella.Status
+---@overload fun(self: corella.Socket, direction?: "read"|"write", seconds?: number, callback: corella.Callback): corella.Status
+function Socket:poll(direction, seconds, options, callback) end
+
 ---Ends one direction or both.
 ---@param direction? "write"|"read"|"both"
 ---@param options? corella.Options

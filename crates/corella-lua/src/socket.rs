@@ -394,6 +394,29 @@ impl Socket {
         }
     }
 
+    /// Waits until there is something to receive or accept, or room to send; false after the time to wait.
+    fn poll(&self, writes: bool, limit: Option<Duration>) -> Rc<Request> {
+        let (operation, class) = match &*self.state.borrow() {
+            State::Connected { stream, .. } if !writes && stream.with_buffers(|buffers| !buffers.input.is_empty()) => {
+                let values = MultiValue::from_vec(vec![Value::Boolean(true)]);
+                return Request::settled(&self.runtime, Ok(Outcome::Values(values)));
+            }
+            State::Connected { connection, .. } if writes => (connection.writable(), Class::Counted),
+            State::Connected { connection, .. } => (connection.readable(), Class::Counted),
+            State::Datagram(socket) if writes => (socket.writable(), Class::Counted),
+            State::Datagram(socket) => (socket.readable(), Class::Counted),
+            State::Listening(listener) if !writes => (listener.readable(), Class::Passive),
+            _ => return Request::settled(&self.runtime, Err(self.refusal("poll"))),
+        };
+        self.runtime.begin(class, limit, operation, |outcome| {
+            let is_ready = match outcome {
+                Err(error) if error.kind() == ErrorKind::TimedOut => false,
+                outcome => outcome.map(|()| true)?,
+            };
+            Ok(Outcome::Values(MultiValue::from_vec(vec![Value::Boolean(is_ready)])))
+        })
+    }
+
     fn address(&self, operation: &str, is_local: bool) -> Result<Address, Problem> {
         Ok(match (&*self.state.borrow(), is_local) {
             (State::Bound(connection) | State::Connected { connection, .. }, true) => connection.local_endpoint()?,
@@ -508,6 +531,20 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
             Some(datagrams) => Ok(datagram::send(&socket.runtime, &datagrams, bytes, None, arguments.options.deadline)),
             None => Ok(socket.send(bytes, arguments.options.deadline)),
         }
+    })?;
+    verb(lua, verbs, "poll", |_, arguments| {
+        let socket = socket_of(arguments)?;
+        let writes = match arguments.optional_word("direction")?.as_deref() {
+            None | Some("read") => false,
+            Some("write") => true,
+            Some(other) => {
+                return Err(
+                    arguments.wrong("direction", &format!("\"read\" or \"write\" is expected, got \"{other}\""))
+                );
+            }
+        };
+        let limit = if arguments.has_more() { Some(arguments.seconds()?) } else { arguments.options.deadline };
+        Ok(socket.poll(writes, limit))
     })?;
     verb(lua, verbs, "shutdown", |_, arguments| {
         let socket = socket_of(arguments)?;

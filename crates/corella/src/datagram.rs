@@ -99,6 +99,20 @@ impl DatagramSocket {
         self.handle.operation(Op::SendTo { address: None, parts: Parts::default() }, Writing(buffer))
     }
 
+    /// Settles when a receive would find something: a datagram, or an error. Nothing is taken by it.
+    ///
+    /// Gives `()`; fails with [`Error`].
+    pub fn readable(&self) -> Operation<Plain> {
+        self.handle.operation(Op::AwaitReady { writes: false }, Plain)
+    }
+
+    /// Settles when a send would find room, or an error. It waits for the sends before it.
+    ///
+    /// Gives `()`; fails with [`Error`].
+    pub fn writable(&self) -> Operation<Plain> {
+        self.handle.operation(Op::AwaitReady { writes: true }, Plain)
+    }
+
     /// Makes `address` the peer: where [`send`](Self::send) goes to, and the only one whose datagrams are received. It may
     /// be changed.
     ///

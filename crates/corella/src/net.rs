@@ -97,6 +97,20 @@ impl Socket {
         self.handle.operation(Op::Send { parts: Parts::default() }, Writing(buffer))
     }
 
+    /// Settles when a receive would find something: bytes, the peer's end, or an error. Nothing is taken by it.
+    ///
+    /// Gives `()`; fails with [`Error`].
+    pub fn readable(&self) -> Operation<Plain> {
+        self.handle.operation(Op::AwaitReady { writes: false }, Plain)
+    }
+
+    /// Settles when a send would find room, or an error. It waits for the sends before it.
+    ///
+    /// Gives `()`; fails with [`Error`].
+    pub fn writable(&self) -> Operation<Plain> {
+        self.handle.operation(Op::AwaitReady { writes: true }, Plain)
+    }
+
     /// Connects an unconnected socket. Sends and receives submitted after it wait for it.
     ///
     /// Gives `()`; fails with [`Error`].
@@ -388,6 +402,13 @@ impl Listener {
     /// Gives a [`Socket`]; fails with [`Error`].
     pub fn accept(&self) -> Operation<Accepting> {
         self.handle.operation(Op::Accept, Accepting { lingers: self.handle.lingers() })
+    }
+
+    /// Settles when a accept would find something: a connection, or an error. Nothing is taken by it.
+    ///
+    /// Gives `()`; fails with [`Error`].
+    pub fn readable(&self) -> Operation<Plain> {
+        self.handle.operation(Op::AwaitReady { writes: false }, Plain)
     }
 
     /// Accepts one after the other, until it is closed.

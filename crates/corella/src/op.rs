@@ -13,6 +13,7 @@
 //! | `recv`, `recv_from`, `accept` | – | receive lane | |
 //! | `connect` | – | both lanes | |
 //! | `exit_status` of a child | – | receive lane | |
+//! | `readable`, `writable` | – | receive lane, send lane | |
 //! | any positioned one, `.unordered()` | unordered | as without | barriers only |
 //!
 //! Within a lane of a stream everything conflicts, so it is first in, first out. Operations on paths, name
@@ -135,6 +136,7 @@ pub(crate) enum Op {
     RecvFrom { parts: Parts },
     SendTo { address: Option<Address>, parts: Parts },
     Shutdown { how: Shutdown },
+    AwaitReady { writes: bool },
 
     // On a child.
     AwaitExit { pid: i32 },
@@ -271,10 +273,14 @@ impl Op {
                     | Op::RecvFrom { .. }
                     | Op::Accept
                     | Op::AwaitExit { .. }
+                    | Op::AwaitReady { writes: false }
                     | Op::Seek { .. } => Lanes::RECEIVE,
-                    Op::Write { .. } | Op::Send { .. } | Op::SendTo { .. } | Op::Shutdown { .. } | Op::StatHandle => {
-                        Lanes::SEND
-                    }
+                    Op::Write { .. }
+                    | Op::Send { .. }
+                    | Op::SendTo { .. }
+                    | Op::AwaitReady { .. }
+                    | Op::Shutdown { .. }
+                    | Op::StatHandle => Lanes::SEND,
                     _ => Lanes::BOTH,
                 },
             },
@@ -358,6 +364,7 @@ impl Op {
             Op::Resolve { name, port } => Op::Resolve { name: name.clone(), port: *port },
             Op::Start { program, starter } => Op::Start { program: program.clone(), starter: starter.clone() },
             Op::AwaitExit { pid } => Op::AwaitExit { pid: *pid },
+            Op::AwaitReady { writes } => Op::AwaitReady { writes: *writes },
             Op::Read { at, extent, .. } => Op::Read { at: *at, extent: *extent, parts: Parts::default() },
             Op::Write { at, .. } => Op::Write { at: *at, parts: Parts::default() },
             Op::Seek { to } => Op::Seek { to: *to },
@@ -407,7 +414,7 @@ impl Op {
     /// Whether a close cancels it, instead of waiting for it.
     pub(crate) fn ends_at_close(&self) -> bool {
         let takes = matches!(self, Op::Read { .. } | Op::Recv { .. } | Op::RecvFrom { .. } | Op::Accept);
-        takes || matches!(self, Op::Connect { .. } | Op::AwaitExit { .. })
+        takes || matches!(self, Op::Connect { .. } | Op::AwaitExit { .. } | Op::AwaitReady { .. })
     }
 
     /// Whether a cancel settles it at once, while the OS may still be at it: nothing of a handle's depends on it.
@@ -465,6 +472,8 @@ impl fmt::Display for Op {
             Op::Resolve { .. } => write!(out, "resolve"),
             Op::Start { .. } => write!(out, "start"),
             Op::AwaitExit { .. } => write!(out, "exit_status"),
+            Op::AwaitReady { writes: false } => write!(out, "readable"),
+            Op::AwaitReady { writes: true } => write!(out, "writable"),
             Op::Read { at, extent, parts } => {
                 match extent {
                     Extent::ToEnd => write!(out, "read_to_end")?,

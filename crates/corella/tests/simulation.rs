@@ -470,3 +470,25 @@ fn pipes_and_pairs_of_sockets_are_the_machines_own() {
     scheduler.run().unwrap();
     assert_eq!(machine.open_descriptors(), 0);
 }
+
+#[test]
+fn a_simulated_socket_is_ready_when_it_is() {
+    let machine = Simulation::new(5);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    let io = scheduler.io();
+    let listener = io.listen(address("10.0.0.1:7")).unwrap();
+    scheduler
+        .block_on(async move {
+            let coming = listener.readable().submit().unwrap();
+            let client = io.connect(address("10.0.0.1:7")).await.unwrap();
+            coming.await.unwrap();
+            let server = listener.accept().await.unwrap();
+            let late = server.readable().deadline(Duration::from_millis(5)).await.unwrap_err();
+            assert_eq!(late.kind(), ErrorKind::TimedOut);
+            client.writable().await.unwrap();
+            client.send("here").await.unwrap();
+            server.readable().await.unwrap();
+            assert_eq!(server.recv(vec![0; 9]).await.unwrap().0, 4);
+        })
+        .unwrap();
+}

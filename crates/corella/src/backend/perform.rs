@@ -326,7 +326,7 @@ pub(super) fn is_ready(submission: &Submission<'_>) -> bool {
     // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
     let descriptor = unsafe { BorrowedFd::borrow_raw(submission.descriptor) };
     let wanted = match submission.op {
-        Op::Write { .. } => PollFlags::OUT,
+        Op::Write { .. } | Op::AwaitReady { writes: true } => PollFlags::OUT,
         _ => PollFlags::IN,
     };
     // Errors and a peer's end are found by the call itself.
@@ -360,6 +360,7 @@ pub(crate) fn attempt(submission: &Submission<'_>, accepts_nonblocking: bool) ->
             Op::Read { .. } | Op::Write { .. } => transfer(submission),
             Op::Accept => accept(descriptor, accepts_nonblocking),
             Op::AwaitExit { pid } => return children::reap(*pid, descriptor),
+            Op::AwaitReady { .. } => return is_ready(submission).then(done),
             other => unreachable!("{other} is not tried without blocking"),
         };
         match outcome {

@@ -43,9 +43,9 @@ impl Crew {
     fn of(submission: &Submission<'_>) -> Crew {
         match (submission.op, submission.class) {
             (Op::Close, _) => Crew::Closes,
-            (Op::Connect { .. }, _) | (Op::Resolve { .. }, _) | (Op::Read { .. } | Op::Write { .. }, Class::Stream) => {
-                Crew::Patient
-            }
+            (Op::Connect { .. } | Op::AwaitReady { .. }, _)
+            | (Op::Resolve { .. }, _)
+            | (Op::Read { .. } | Op::Write { .. }, Class::Stream) => Crew::Patient,
             _ if submission.waits_by == WaitsBy::Patience => Crew::Patient,
             _ => Crew::Files,
         }
@@ -406,7 +406,7 @@ fn carry_out(job: &mut Job) -> Option<Outcome> {
         }
         // Another program may have been faster, and then a call on a description that blocks would wait where no cancel
         // reaches it. Between this look and the call that is still so.
-        let waits_within_the_call = matches!(submission.op, Op::Connect { .. });
+        let waits_within_the_call = matches!(submission.op, Op::Connect { .. } | Op::AwaitReady { .. });
         match (waits_within_the_call || is_ready(&submission)).then(|| perform(&submission)) {
             Some(Err(Fault::Os(codes::EAGAIN))) => None,
             outcome => outcome,

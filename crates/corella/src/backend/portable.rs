@@ -141,6 +141,7 @@ impl Portable {
             }
             (Class::Socket | Class::Listener, Op::Recv { .. } | Op::Accept) => READ,
             (Class::Socket | Class::Listener, Op::Send { .. } | Op::Connect { .. }) => WRITE,
+            (Class::Socket | Class::Listener | Class::Datagram, Op::AwaitReady { writes }) => usize::from(*writes),
             (Class::Datagram, Op::RecvFrom { .. }) | (Class::Child, Op::AwaitExit { .. }) => READ,
             (Class::Datagram, Op::SendTo { .. } | Op::Connect { .. }) => WRITE,
             (Class::Stream, Op::Read { .. }) if submission.descriptor >= 0 => READ,

@@ -443,6 +443,10 @@ impl Uring {
             (Op::Allocate { offset, length }, _) => {
                 entry!(Fallocate, opcode::Fallocate::new(fd, *length).offset(*offset))
             }
+            (Op::AwaitReady { writes }, _) => {
+                let wanted = if *writes { libc::POLLOUT } else { libc::POLLIN };
+                entry!(PollAdd, opcode::PollAdd::new(fd, wanted as u32))
+            }
             (Op::AwaitExit { .. }, _) => entry!(PollAdd, opcode::PollAdd::new(fd, libc::POLLIN as u32)),
             (Op::Close, _) => entry!(Close, opcode::Close::new(fd)),
             (Op::Open { path, options }, _) => Some((open_entry(path, options), opcode::OpenAt::CODE)),

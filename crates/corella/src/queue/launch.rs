@@ -47,6 +47,11 @@ impl RequestQueue {
         match &mut slot.op {
             Op::Barrier => Some(Ok(Value::Count(0))),
             Op::Seek { to } => Some(seek(*to, handle, &self.backend)),
+            Op::AwaitReady { writes: false }
+                if handle.pushback.as_ref().is_some_and(|pushback| !pushback.is_empty()) =>
+            {
+                Some(Ok(Value::Count(0)))
+            }
             Op::AwaitExit { .. } => handle.child?.status.map(|status| Ok(Value::Exit(status))),
             Op::Close if handle.class == Class::Child => {
                 let ChildState { pid, status } = handle.child?;

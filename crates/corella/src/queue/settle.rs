@@ -367,9 +367,7 @@ impl RequestQueue {
             return;
         }
         let slot = &self.slots[head];
-        if slot.state == State::AtOs
-            && matches!(slot.op, Op::Recv { .. } | Op::RecvFrom { .. } | Op::Read { .. } | Op::Accept)
-        {
+        if slot.state == State::AtOs && takes_the_front(&slot.op) {
             marks::hit(Mark::ReceiveInterrupted);
             // It goes on when the OS has let go, and then it begins with what came back.
             let token = self.slots.id(head).token();
@@ -393,6 +391,14 @@ impl RequestQueue {
         // They were found last come first.
         self.rechecks.extend(self.released.drain(..).rev());
     }
+}
+
+/// Whether a request at the OS would rather have what came back to the front.
+fn takes_the_front(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Recv { .. } | Op::RecvFrom { .. } | Op::Read { .. } | Op::Accept | Op::AwaitReady { writes: false }
+    )
 }
 
 /// Whether a failed stream write leaves a gap: the OS refused it, or it stopped after its first byte.

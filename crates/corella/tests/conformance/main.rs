@@ -22,6 +22,7 @@ mod loops;
 mod once;
 mod panics;
 mod random;
+mod readiness;
 mod shortages;
 mod signals;
 mod stalled;
@@ -50,6 +51,7 @@ const POINTS: &[runner::Point] = &[
     ("children", children::PROMISES),
     ("datagrams", datagrams::PROMISES),
     ("local", local::PROMISES),
+    ("readiness", readiness::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
     ("random", random::PROMISES),

@@ -21,6 +21,8 @@ mod local;
 mod loops;
 #[path = "../conformance/once.rs"]
 mod once;
+#[path = "../conformance/readiness.rs"]
+mod readiness;
 #[path = "../conformance/runner.rs"]
 mod runner;
 #[path = "../conformance/setup.rs"]
@@ -48,12 +50,17 @@ const POINTS: &[runner::Point] = &[
     ("children", children::PROMISES),
     ("datagrams", datagrams::PROMISES),
     ("local", local::PROMISES),
+    ("readiness", readiness::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
 ];
 
 /// These take their time, or start this program again.
-const TOO_LONG: &[&str] = &["a_shared_file_goes_on_where_the_others_left_it"];
+const TOO_LONG: &[&str] = &[
+    "a_shared_file_goes_on_where_the_others_left_it",
+    "a_child_that_takes_its_time_keeps_nobody_busy",
+    "a_hundred_children_are_waited_for_without_a_thread_each",
+];
 
 /// Without that opcode or flag the short form takes a few seconds; much longer on a machine that has other things to do.
 const TIME_LIMIT: Duration = Duration::from_secs(60);

@@ -356,8 +356,8 @@ impl<P: CompletionPort> Iocp<P> {
     fn drain(&mut self, completions: &mut Completions) {
         self.waits.drain(completions);
         for job in self.pool.drain(completions) {
-            if matches!(job.submission().op, Op::Connect { .. }) {
-                // There was no room for a while, and no event tells when there is.
+            if matches!(job.submission().op, Op::Connect { .. } | Op::AwaitReady { .. }) {
+                // It had to wait for a while, and no event tells when it need not.
                 self.pool.submit(&job.submission());
                 continue;
             }

@@ -94,6 +94,11 @@ impl Datagrams {
         Ok(self.get(id)?.error.take())
     }
 
+    /// Whether a receive would find something.
+    pub(super) fn is_readable(&self, id: SocketId) -> bool {
+        self.mailboxes.get(&id).is_some_and(|mailbox| !mailbox.received.is_empty() || mailbox.error.is_some())
+    }
+
     /// The next datagram, or why there will be none; nothing while there is none.
     pub(super) fn receive(&mut self, id: SocketId) -> Result<Option<Received>> {
         let mailbox = self.get(id)?;

@@ -224,6 +224,10 @@ impl World {
                 let delay = self.within(NETWORK_TIME);
                 count(self.network.shut_down(self.socket(raw)?, *how, now, delay))?
             }
+            Op::AwaitReady { writes } => match self.network.is_ready(self.socket(raw)?, *writes)? {
+                true => Value::Count(0),
+                false => return Ok(Progress::Waits),
+            },
             // It runs no programs.
             Op::Start { .. } | Op::AwaitExit { .. } => return Err(Errno::NOSYS),
             Op::Close => {

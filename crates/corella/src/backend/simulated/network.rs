@@ -293,6 +293,24 @@ impl Network {
         Ok(self.datagrams.receive(id)?.map_or(Progress::Waits, Progress::Done))
     }
 
+    /// Whether a receive or accept, or a send, would find something to do, an error included.
+    pub(super) fn is_ready(&self, id: SocketId, writes: bool) -> Result<bool> {
+        if self.datagrams.has(id) {
+            return Ok(writes || self.datagrams.is_readable(id));
+        }
+        let socket = self.get(id)?;
+        let is_over = socket.error.is_some() || socket.broken;
+        Ok(match (&socket.state, writes) {
+            _ if is_over => true,
+            (State::Connected, true) => {
+                let room = socket.peer.map(|peer| self.get(peer).map_or(1, Socket::room));
+                socket.sent_end || room.is_none_or(|room| room > 0)
+            }
+            (_, true) => false,
+            (_, false) => !socket.received.is_empty() || socket.at_end || !socket.backlog.is_empty(),
+        })
+    }
+
     fn free_port(&mut self, ip: IpAddr) -> u16 {
         loop {
             let port = self.next_port;

@@ -234,7 +234,23 @@ fn on_descriptor(op: &Op, raw: RawDescriptor, class: Class) -> Outcome {
             Ok(metadata) => Ok(Value::Metadata(Box::new(metadata))),
             Err(error) => Err(Fault::from_io(&error)),
         },
+        Op::AwaitReady { writes } => ready_for_a_while(raw, *writes),
         other => unreachable!("{other} on a {class:?} is not a bare call"),
+    }
+}
+
+/// Waits until a socket is ready: EAGAIN if it is not for a while, as whoever asked may want no more.
+fn ready_for_a_while(raw: RawDescriptor, writes: bool) -> Outcome {
+    use windows_sys::Win32::Networking::WinSock::{POLLRDNORM, POLLWRNORM, SOCKET, WSAPOLLFD, WSAPoll};
+    const WHILE_MS: i32 = 50;
+    let events = if writes { POLLWRNORM } else { POLLRDNORM };
+    let mut wanted = WSAPOLLFD { fd: raw as SOCKET, events: events as i16, revents: 0 };
+    // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled, and `wanted` lives
+    // through the call.
+    match unsafe { WSAPoll(&mut wanted, 1, WHILE_MS) } {
+        0 => Err(Fault::Os(super::codes::EAGAIN)),
+        count if count > 0 => done(),
+        _ => Err(Fault::from_io(&io::Error::last_os_error())),
     }
 }
 
