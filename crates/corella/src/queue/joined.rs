@@ -6,7 +6,7 @@
 
 use super::outcome::State;
 use super::slots::NONE;
-use super::{Fault, Outcome, RequestQueue, Value};
+use super::{Outcome, RequestQueue, Value};
 use crate::backend::TRANSFER_PARTS_MAX;
 use crate::marks::{self, Mark};
 use crate::op::{At, Op};
@@ -68,8 +68,6 @@ impl RequestQueue {
             }
         }
         let outcome = match outcome {
-            // A cancel meant for a follower stopped the call; the leader goes on.
-            Ok(Value::Count(_)) if share == 0 && self.remaining(leader) > 0 => Err(Fault::Interrupted),
             Ok(Value::Count(_)) => Ok(Value::Count(share)),
             other => other,
         };

@@ -40,6 +40,7 @@ promises![
     unordered_requests_pass_all_but_barriers,
     a_barrier_that_is_cancelled_lets_nobody_past_those_before_it,
     cancelling_one_of_the_joined_writes_fails_no_other,
+    writes_behind_a_barrier_all_go_out_though_their_call_is_short,
     only_what_never_started_settles_ahead_of_its_turn,
 ];
 
@@ -456,6 +457,36 @@ fn a_barrier_that_is_cancelled_lets_nobody_past_those_before_it(setup: &Setup) {
         assert!(read.wait().is_ok() && truncate.wait().is_ok());
         assert!(matches!(barrier.take().unwrap(), Ok(()) | Err(_)));
     }
+}
+
+fn writes_behind_a_barrier_all_go_out_though_their_call_is_short(setup: &Setup) {
+    const WRITES: u8 = 5;
+    const BYTES: usize = 100_000;
+    const FIRST: usize = 8 << 20;
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let (socket, mut peer) = setup.connection(&io);
+    socket.set_send_buffer(64 << 10).unwrap();
+    // It fills the way out, so that the barrier has to wait for the reader.
+    let first = socket.send(vec![99; FIRST]).submit().unwrap();
+    let barrier = socket.barrier().submit().unwrap();
+    let writes: Vec<_> = (0..WRITES).map(|number| socket.send(vec![number; BYTES]).submit().unwrap()).collect();
+    scheduler.poll().unwrap();
+    assert!(!first.is_settled() && !barrier.is_settled());
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    assert_eq!(first.wait().unwrap().0, FIRST);
+    barrier.wait().unwrap();
+    for write in writes {
+        assert_eq!(write.wait().unwrap().0, BYTES);
+    }
+    socket.shutdown(Shutdown::Write).wait().unwrap();
+    let bytes = reader.join().unwrap();
+    let expected = (0..WRITES).flat_map(|number| std::iter::repeat_n(number, BYTES));
+    assert!(bytes[FIRST..].iter().copied().eq(expected), "{} bytes", bytes.len());
 }
 
 fn cancelling_one_of_the_joined_writes_fails_no_other(setup: &Setup) {
