@@ -26,7 +26,7 @@ use self::handles::{HandleKey, Handles, Life};
 use self::outcome::{Event, Sort, State, Step, decide};
 use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
 use crate::backend::fork::OfThisProcess;
-use crate::backend::{Backend, Completions, Ended, Fault, Outcome, TRANSFER_PARTS_MAX, Value, codes};
+use crate::backend::{Backend, Completions, Ended, Outcome, TRANSFER_PARTS_MAX, Value, codes};
 use crate::buffer::Part;
 use crate::error::{Error, ErrorKind};
 use crate::marks::{self, Mark};
