@@ -203,7 +203,7 @@ pub const LEGS: &[Leg] = &[
     },
     Leg {
         name: "examples",
-        budget_seconds: 240,
+        budget_seconds: 300,
         purpose: "the Rust examples and the Lua scripts do what they say, from outside",
         needs: &[&CURL],
         steps: &[

@@ -196,6 +196,20 @@ function FileHandle.readline(handle, separator, options, callback)
   return readline(handle, separator, options, callback)
 end
 
+-- A program may be given handles, which then are where the script is.
+local open = FileHandle.open
+function FileHandle.open(first, second, ...)
+  local command = type(first) == "table" and first or second
+  if type(command) == "table" then
+    for _, handle in pairs(command) do
+      if lent[handle] then
+        give_back(handle)
+      end
+    end
+  end
+  return open(first, second, ...)
+end
+
 -- A record without its end.
 local function cut_off(line, ending)
   if line == "" then

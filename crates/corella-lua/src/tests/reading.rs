@@ -219,3 +219,17 @@ fn a_record_that_is_too_long_comes_in_pieces() {
         "#,
     );
 }
+
+#[test]
+fn a_program_that_is_given_a_handle_goes_on_where_the_script_is() {
+    passes(
+        r#"
+        local file <close> = FileHandle.open(path, "rw")
+        for number = 1, 100 do file:print(number, "\n") end
+        file:seek(0)
+        for _ = 1, 40 do file:readline() end
+        local cat <close> = FileHandle.open({ "cat", stdin = file }, "p")
+        assert(cat:readline() == "41\n")
+        "#,
+    );
+}
