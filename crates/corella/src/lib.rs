@@ -64,6 +64,7 @@ mod planted;
 mod queue;
 mod scheduler;
 mod status;
+mod sync;
 mod time;
 mod unix_socket;
 

@@ -40,7 +40,7 @@ mod perform;
 #[cfg(windows)]
 #[path = "windows/perform.rs"]
 mod perform;
-mod pool;
+pub(crate) mod pool;
 #[cfg(unix)]
 mod portable;
 #[cfg(unix)]
@@ -61,7 +61,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,7 @@ use crate::address::Address;
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
 use crate::op::{Class, Op};
+use crate::sync::AtomicBool;
 
 pub(crate) use children::{KILL_SIGNAL, Orphan, Started, Starter};
 pub(crate) use codes::Errno;

@@ -8,8 +8,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::os::{self, OsDescriptor};
@@ -19,6 +18,7 @@ use super::{
 };
 use crate::buffer::Part;
 use crate::op::{Class, Op};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// How long a thread waits for work before it ends.
 const IDLE_TIME: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ impl Crew {
 
 /// One operation for a thread.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(crate) struct Job {
     token: Token,
     op: Op,
     descriptor: RawDescriptor,
@@ -294,7 +294,7 @@ impl Pool {
     }
 
     /// Moves what has been finished to `completions`; gives the transfers back that have to wait for an event again.
-    pub(super) fn drain(&mut self, completions: &mut Completions) -> Vec<Job> {
+    pub(crate) fn drain(&mut self, completions: &mut Completions) -> Vec<Job> {
         if self.pending == 0 {
             return Vec::new();
         }
@@ -417,11 +417,11 @@ fn carry_out(job: &mut Job) -> Option<Outcome> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
 
     use super::*;
     use crate::buffer::Parts;
     use crate::op::{At, Extent};
+    use crate::sync::AtomicBool;
 
     #[test]
     fn a_job_that_panics_has_a_completion_and_leaves_its_thread() {

@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Io;
 use super::tasks::TaskKey;
 use crate::backend::{Wakeup, fork};
 use crate::error::{Error, ErrorKind};
 use crate::queue::slots::RequestId;
+use crate::sync::{AtomicBool, Mutex, MutexGuard};
 
 /// Work sent in from another thread.
 pub(crate) type Job = Box<dyn FnOnce(&Io) + Send>;

@@ -7,13 +7,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::Io;
 use super::remote::Inbox;
 use crate::error::{Error, ErrorKind};
 use crate::queue::slots::RequestId;
+use crate::sync::{AtomicBool, thread_local};
 
 /// Names one task, for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ thread_local! {
 
 /// Makes a scheduler's queue known to the wakers on its thread.
 pub(crate) fn enter_thread(scheduler: u64, ready: &Rc<ReadyQueue>) {
-    LOCAL.with_borrow_mut(|local| local.push((scheduler, Rc::clone(ready))));
+    LOCAL.with(|local| local.borrow_mut().push((scheduler, Rc::clone(ready))));
 }
 
 /// Undoes `enter_thread`.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::remote::Inbox;
 use crate::backend::fork;
 use crate::queue::slots::RequestId;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 
 /// Stops every request that was given it, and every one that will be. Clones are the same token.
 ///

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{
@@ -31,6 +31,7 @@ use super::{
 use crate::address::Address;
 use crate::buffer::Part;
 use crate::op::{Class, Op};
+use crate::sync::AtomicBool;
 pub(crate) use world::Number;
 use world::{LOOK_TIME, Report, Task, World};
 

@@ -1,0 +1,251 @@
+//! Every structure that two threads touch, in the orders in which they may come: the inbox, wakers, cancel tokens, the
+//! queue of the pool. The leg `threads` runs these.
+//!
+//! Whoever waits here waits for the flag of a wake alone, and the scheduler underneath ends a run in which nobody gets on:
+//! a wake that is lost is found.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+
+use super::{AtomicBool, AtomicU64, thread};
+use crate::backend::fork;
+use crate::backend::pool::Pool;
+use crate::backend::{Completions, Submission, Token, WaitsBy, Wakeup};
+use crate::op::{Class, Op};
+use crate::queue::slots::RequestId;
+use crate::scheduler::remote::{Arrived, Inbox};
+use crate::scheduler::tasks::{ROOT, TaskWaker};
+use crate::scheduler::token::CancelToken;
+
+/// Orders that are tried of each kind.
+const ORDERS: usize = 20_000;
+
+/// Runs a program under many orders of its threads: random ones, and those with few changes between them.
+fn in_any_order(program: impl Fn() + Send + Sync + 'static) {
+    fork::watch();
+    let program = Arc::new(program);
+    let mut config = Config::new();
+    config.max_steps = MaxSteps::FailAfter(20_000);
+    config.failure_persistence = FailurePersistence::Print;
+    let run = Arc::clone(&program);
+    Runner::new(RandomScheduler::new(ORDERS), config.clone()).run(move || run());
+    Runner::new(PctScheduler::new(3, ORDERS), config).run(move || program());
+}
+
+fn id(index: u32) -> RequestId {
+    RequestId { index, generation: 1 }
+}
+
+/// Sleeps as a backend does: until somebody rings.
+struct Sleeper(Arc<AtomicBool>);
+
+impl Sleeper {
+    fn new() -> (Sleeper, Wakeup) {
+        let flag = Arc::new(AtomicBool::new(false));
+        (Sleeper(Arc::clone(&flag)), Wakeup::Flag(flag))
+    }
+
+    fn sleep(&self) {
+        while !self.0.swap(false, Ordering::AcqRel) {
+            thread::yield_now();
+        }
+    }
+
+    /// A turn of a scheduler as far as its inbox goes: takes what is there, and sleeps if there is nothing.
+    fn turn(&self, inbox: &Inbox, arrived: &mut Arrived) -> bool {
+        if inbox.has_arrived() {
+            inbox.take(arrived);
+            return true;
+        }
+        if inbox.may_sleep() {
+            self.sleep();
+        }
+        inbox.is_awake();
+        false
+    }
+}
+
+#[test]
+fn what_is_sent_into_an_inbox_is_found_by_one_who_sleeps() {
+    in_any_order(|| {
+        let (sleeper, wakeup) = Sleeper::new();
+        let inbox = Arc::new(Inbox::new(1, wakeup, 8));
+        let senders: Vec<_> = (0..2)
+            .map(|number| {
+                let inbox = Arc::clone(&inbox);
+                thread::spawn(move || {
+                    inbox.push_cancel(id(number));
+                    inbox.push_wake(ROOT);
+                    inbox.push_cancel(id(number + 10));
+                })
+            })
+            .collect();
+        let (mut cancels, mut wakes) = (Vec::new(), 0);
+        while cancels.len() < 4 || wakes < 2 {
+            let mut arrived = Arrived::default();
+            sleeper.turn(&inbox, &mut arrived);
+            cancels.extend(std::mem::take(&mut arrived.cancels));
+            wakes += arrived.wakes.len();
+        }
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        cancels.sort();
+        assert_eq!(cancels, [id(0), id(1), id(10), id(11)]);
+    });
+}
+
+#[test]
+fn an_inbox_that_ends_takes_each_thing_or_refuses_it() {
+    in_any_order(|| {
+        let (_, wakeup) = Sleeper::new();
+        let inbox = Arc::new(Inbox::new(1, wakeup, 8));
+        let other = Arc::clone(&inbox);
+        let sender = thread::spawn(move || {
+            other.push_cancel(id(1));
+            other.push_wake(ROOT);
+            other.has_ended()
+        });
+        let arrived = inbox.end();
+        assert!(inbox.has_ended() && arrived.cancels.len() <= 1 && arrived.wakes.len() <= 1);
+        sender.join().unwrap();
+        // What came later is nowhere.
+        assert!(inbox.end().cancels.is_empty());
+    });
+}
+
+#[test]
+fn a_wake_beside_the_poll_that_misses_it_is_not_lost() {
+    in_any_order(|| {
+        let (sleeper, wakeup) = Sleeper::new();
+        let inbox = Arc::new(Inbox::new(1, wakeup, 8));
+        let state = TaskWaker::new(ROOT, Arc::clone(&inbox));
+        let waker = Waker::from(Arc::clone(&state));
+        let progress = Arc::new(AtomicU64::new(0));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (waker, progress) = (waker.clone(), Arc::clone(&progress));
+                thread::spawn(move || {
+                    progress.fetch_add(1, Ordering::SeqCst);
+                    waker.wake_by_ref();
+                })
+            })
+            .collect();
+        // The task is polled when it was woken, and otherwise the thread sleeps.
+        let mut is_woken = true;
+        loop {
+            if is_woken {
+                state.begins();
+                if progress.load(Ordering::SeqCst) == 2 {
+                    break;
+                }
+            }
+            let mut arrived = Arrived::default();
+            sleeper.turn(&inbox, &mut arrived);
+            is_woken = !arrived.wakes.is_empty();
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn a_cancel_beside_a_submission_reaches_it() {
+    in_any_order(|| {
+        let (_, wakeup) = Sleeper::new();
+        let inbox = Arc::new(Inbox::new(1, wakeup, 8));
+        let token = CancelToken::new();
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let token = token.clone();
+                thread::spawn(move || token.cancel())
+            })
+            .collect();
+        let mut registrations = Vec::new();
+        let mut told = Vec::new();
+        for number in 0..2 {
+            assert!(token.claim());
+            let (registration, is_cancelled) = token.register(&inbox, id(number));
+            registrations.push(registration);
+            told.push(is_cancelled);
+        }
+        others.into_iter().for_each(|other| other.join().unwrap());
+        let mut arrived = Arrived::default();
+        inbox.take(&mut arrived);
+        for (number, was_told) in told.into_iter().enumerate() {
+            assert_ne!(was_told, arrived.cancels.contains(&id(number as u32)), "request {number} hears it once");
+        }
+    });
+}
+
+#[test]
+fn a_request_that_settles_beside_its_cancel_leaves_nothing_in_the_token() {
+    in_any_order(|| {
+        let (_, wakeup) = Sleeper::new();
+        let inbox = Arc::new(Inbox::new(1, wakeup, 8));
+        let token = CancelToken::new();
+        assert!(token.claim());
+        let (registration, _) = token.register(&inbox, id(1));
+        let other = token.clone();
+        let thread = thread::spawn(move || other.cancel());
+        drop(registration);
+        thread.join().unwrap();
+        assert!(format!("{token:?}").contains("requests: 0"));
+    });
+}
+
+/// A barrier's worth of work for a thread: a look at what is not there.
+fn stat(token: u64) -> (Token, Op) {
+    (Token(token), Op::Stat { path: Arc::from(c"/nowhere/at/all"), follow: true })
+}
+
+fn submit(pool: &mut Pool, token: Token, op: &Op) {
+    pool.submit(&Submission {
+        token,
+        op,
+        descriptor: -1,
+        class: Class::Stream,
+        parts: &[],
+        offset: None,
+        waits_by: WaitsBy::Class,
+        extends: false,
+        lingers: false,
+    });
+}
+
+#[test]
+fn every_job_of_a_pool_comes_back_once_and_its_sleeper_is_woken() {
+    in_any_order(|| {
+        let (sleeper, wakeup) = Sleeper::new();
+        let mut pool = Pool::new(2, wakeup);
+        let mut completions = Completions::new();
+        let jobs: Vec<_> = (1..=4).map(stat).collect();
+        for (token, op) in &jobs {
+            submit(&mut pool, *token, op);
+        }
+        // One is given up, wherever it is.
+        pool.cancel(jobs[3].0, &jobs[3].1, &mut completions);
+        pool.drain(&mut completions);
+        while !pool.is_idle() {
+            sleeper.sleep();
+            pool.drain(&mut completions);
+        }
+        let mut tokens: Vec<u64> = completions.iter().map(|completion| completion.token.0).collect();
+        tokens.sort();
+        assert_eq!(tokens, [1, 2, 3, 4]);
+    });
+}
+
+#[test]
+fn a_pool_that_goes_lets_its_threads_go() {
+    in_any_order(|| {
+        let (_, wakeup) = Sleeper::new();
+        let mut pool = Pool::new(1, wakeup);
+        for (token, op) in (1..=2).map(stat) {
+            submit(&mut pool, token, &op);
+        }
+        // A thread that stayed would be told as a deadlock.
+        drop(pool);
+    });
+}
