@@ -99,6 +99,8 @@ pub const LEGS: &[Leg] = &[
                     "model",
                     "--test",
                     "planted",
+                    "--test",
+                    "fuzz",
                     "--no-fail-fast",
                 ],
             ),
@@ -110,6 +112,29 @@ pub const LEGS: &[Leg] = &[
         purpose: "the rare, repeated until near certain: races, storms, signals, buffers of dropped schedulers",
         needs: &[],
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--release", "--test", "attack"])],
+    },
+    Leg {
+        name: "threads",
+        budget_seconds: 240,
+        purpose: "what two threads touch, in thousands of the orders in which they may come",
+        needs: &[],
+        steps: &[Step {
+            counts: Counts::Reported,
+            // The engine's locks and atomics become those of a scheduler that tries such orders.
+            environment: &[("RUSTFLAGS", "--cfg corella_shuttle")],
+            command: &[
+                "cargo",
+                "test",
+                "-p",
+                "corella",
+                "--lib",
+                "--release",
+                "--target-dir",
+                "target/shuttle",
+                "--",
+                "sync::",
+            ],
+        }],
     },
     Leg {
         name: "torture",

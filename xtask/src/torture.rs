@@ -37,6 +37,13 @@ const TORTURES: &[Torture] = &[
         seconds: "CORELLA_SECONDS",
     },
     Torture {
+        name: "fuzz",
+        purpose: "bytes turned into programs, changed where they meet something new; CORELLA_KEEP=1 keeps those",
+        promises: 1,
+        arguments: &["--features", "planted", "--test", "fuzz"],
+        seconds: "CORELLA_SECONDS",
+    },
+    Torture {
         name: "files",
         purpose: "buffered and direct transfers, full disks, limits of sizes and descriptors",
         promises: 18,

@@ -15,7 +15,7 @@ impl Source {
         Source::Seed(seed ^ 0x5851_f42d_4c95_7f2d)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         match self {
             Source::Seed(state) => {
                 *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
