@@ -140,6 +140,7 @@ fn on_descriptor(op: &Op, descriptor: BorrowedFd<'_>, class: Class) -> Outcome {
         Op::Close => close(descriptor.as_raw_fd()),
         Op::Accept => accept(descriptor, false),
         Op::Connect { address } => connect_for_a_while(descriptor, address),
+        Op::AwaitReady { writes } => ready_for_a_while(descriptor, *writes),
         other => unreachable!("{other} on a {class:?} is not a bare call"),
     }
 }
@@ -332,6 +333,16 @@ pub(super) fn is_ready(submission: &Submission<'_>) -> bool {
     // Errors and a peer's end are found by the call itself.
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
     !matches!(rustix::event::poll(&mut [PollFd::new(&descriptor, wanted)], Some(&now)), Ok(0))
+}
+
+/// Waits until a socket is ready: EAGAIN if it is not for a while, as whoever asked may want no more.
+fn ready_for_a_while(descriptor: BorrowedFd<'_>, writes: bool) -> Outcome {
+    const WHILE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    let wanted = if writes { PollFlags::OUT } else { PollFlags::IN };
+    match rustix::event::poll(&mut [PollFd::new(&descriptor, wanted)], Some(&WHILE))? {
+        0 => Err(Fault::Os(libc::EAGAIN)),
+        _ => done(),
+    }
 }
 
 /// Whether a path is a FIFO's, whose open waits for the other side.
