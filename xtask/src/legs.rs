@@ -80,7 +80,7 @@ pub const LEGS: &[Leg] = &[
     },
     Leg {
         name: "simulation",
-        budget_seconds: 180,
+        budget_seconds: 300,
         purpose: "the simulated machine, random programs against a model on every backend, and planted defects found",
         needs: &[],
         steps: &[
