@@ -21,17 +21,21 @@
 //!
 //! | object | operations in all forms | calls that finish at once |
 //! |---|---|---|
-//! | `FileHandle` | `open(path, mode)`, `close`, `print(text…)`, `read(n)`, `readline`, `readall`, `seek(offset, from)`, `flush`, `read_at(n, offset)`, `write_at(data, offset)`, `sync`, `truncate(length)` | `new`, `tell`, `eof`, `is_closed`, `lines` |
-//! | `Socket` | `connect(host, port)`, `bind(host, port)`, `accept`, `recv(n)`, `read(n)`, `readline`, `send(data)`, `shutdown(direction)`, `close` | `new`, `listen(host, port)`, `local_address`, `remote_address`, `is_closed`, `lines` |
-//! | `fs` | `stat`, `lstat`, `readlink`, `unlink`, `rename`, `mkdir`, `rmdir`, `readdir` | |
-//! | `Scheduler` | `sleep(seconds)`, `join(task)`, `timeout(seconds, f)`, `run` | `spawn(f, …)`, `kill(task)`, `poll`, `active_tasks`, `outstanding`, `has_work`, `now`, `backend` |
+//! | `FileHandle` | `open(path, mode)`, `close`, `print(text…)`, `read(n)`, `peek(n)`, `readline(separator)`, `readall`, `seek(offset, from)`, `flush`, `read_at(n, offset)`, `write_at(data, offset)`, `sync`, `truncate(length)`, `exit_status` | `new`, `pipe`, `tell`, `eof`, `mode`, `encoding`, `record_separator`, `buffer_type`, `buffer_size`, `get_fd`, `isatty`, `is_closed`, `lines`, `blocks`, `pid`, `kill` |
+//! | `Socket` | `connect(host, port)`, `bind(host, port)`, `accept`, `recv(n)`, `read(n)`, `readline(separator)`, `send(data)`, `recvfrom(n)`, `sendto(data, host, port)`, `shutdown(direction)`, `poll`, `close` | `new`, `pair`, `listen(host, port)`, `local_address`, `remote_address`, `is_closed`, `lines`, `blocks` |
+//! | `fs` | `stat`, `lstat`, `readlink`, `link`, `symlink`, `unlink`, `rename`, `sync`, `mkdir`, `rmdir`, `readdir`, `opendir` | |
+//! | `Directory` | `readdir`, `seekdir(place)`, `closedir` | `telldir`, `rewinddir`, `entries`, `is_closed` |
+//! | `Scheduler` | `sleep(seconds)`, `join(task)`, `timeout(seconds, f)`, `race(list)`, `run` | `spawn(f, …)`, `kill(task)`, `channel(capacity)`, `current`, `poll`, `active_tasks`, `outstanding`, `has_work`, `now`, `backend` |
+//! | `Task` | `join` | `kill`, `id`, `type`, `status`, `birth_time` |
+//! | `Channel` | `send(value)`, `receive` | `close`, `is_closed`, `values` |
 //! | `stdin`, `stdout`, `stderr` | as FileHandle | as FileHandle |
 //!
 //! `FileHandle.open(path)` and `Socket.connect(host, port)` make a new object; as methods they open one made with
-//! `new`. Modes are `r` (the default), `w` (empties), `wa` (appends) and `rw`. Reads from the position, and lines, are
-//! buffered; prints too, until 16 KiB, a seek, a `flush` or the close. `read(n)` gives fewer bytes only at the end,
-//! `recv(n)` what there is; both give an empty string at the end, and so does `readline`, which keeps line ends (`lines`
-//! does not). `accept` with a callback calls it for every connection until the socket is closed.
+//! `new`. Modes are `r` (the default), `w` (empties), `wa` (appends), `rw`, and `p` and `wp` for programs. Reads from the
+//! position, and lines, are buffered; prints too, until 16 KiB, a seek, a `flush` or the close. `read(n)` gives fewer bytes
+//! only at the end, `recv(n)` what there is; both give an empty string at the end, and so does `readline`, which keeps line
+//! ends (`lines` does not). `accept` with a callback calls it for every connection until the socket is closed. `require`
+//! finds modules beside the script, and they may do I/O while they are loaded.
 //!
 //! # Status
 //! `get_integer` (1 done, 0 running, −1 failed), `get_bool` (false only on error), `result`, `error`, `throw`,
