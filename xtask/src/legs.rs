@@ -252,6 +252,16 @@ pub const LEGS: &[Leg] = &[
         steps: &[step(Counts::Reported, &["cargo", "test", "-p", "corella", "--release", "--test", "counting"])],
     },
     Leg {
+        name: "instructions",
+        budget_seconds: 240,
+        purpose: "the hot paths cost no more instructions than is stored",
+        needs: &[&VALGRIND],
+        steps: &[step(
+            Counts::Reported,
+            &["cargo", "test", "-p", "corella", "--profile", "packaged", "--test", "instructions"],
+        )],
+    },
+    Leg {
         name: "c",
         budget_seconds: 400,
         purpose: "corella.h is what the functions say; programs in C, C++ and Python against a fresh installation",
