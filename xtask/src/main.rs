@@ -4,6 +4,7 @@
 //! what they print, `skips` judges what did not run, `summary` closes the output. `install` lays the C library out,
 //! `windows` builds for Windows and runs under Wine.
 
+mod bench;
 mod install;
 mod legs;
 mod process;
@@ -50,6 +51,12 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         prefix: PathBuf,
     },
+    /// Builds the contenders of bench/ and runs them against each other; see docs/BENCHMARKS.md.
+    Bench {
+        /// `--quick`, `--only NAME`, `--json FILE`, `--plots DIR`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Debian's cargo for Windows, whose tests and programs run under Wine: `cargo xtask windows test -p corella`.
     Windows {
         /// What follows `cargo`.
@@ -92,6 +99,7 @@ fn main() -> ExitCode {
     let options = match CommandLine::parse().command {
         Task::Test(options) => options,
         Task::Torture(options) => return torture::torture(&options),
+        Task::Bench { arguments } => return bench::bench(&arguments),
         Task::Install { prefix } => return install::install(&prefix),
         Task::Windows { arguments } => return windows::cargo(&arguments),
         Task::WineLacks => return windows::lacks(),

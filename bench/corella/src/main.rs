@@ -1,0 +1,28 @@
+//! Corella as its own users would write it. `--style` chooses `await` or `callbacks`; the backend is the machine's best,
+//! or the one that CORELLA_BACKEND names.
+
+mod echo;
+mod files;
+mod tasks;
+
+use contender::{Arguments, unknown};
+use corella::Scheduler;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = Arguments::parse();
+    let scheduler = Scheduler::new()?;
+    let with_callbacks = arguments.text("style") == Some("callbacks");
+    match (arguments.workload.as_str(), with_callbacks) {
+        ("echo", true) => echo::with_callbacks(scheduler, &arguments),
+        ("echo", false) => echo::awaited(scheduler, &arguments),
+        ("read", true) => files::with_callbacks(scheduler, &arguments),
+        ("read", false) => files::awaited(scheduler, &arguments),
+        ("write", false) => files::written(scheduler, &arguments),
+        ("timers", false) => tasks::timers(scheduler, &arguments),
+        ("spawn", false) => tasks::spawned(scheduler, &arguments),
+        ("yield", false) => tasks::yielding(scheduler, &arguments),
+        ("wake", false) => tasks::woken(scheduler, &arguments),
+        ("has-work", false) => tasks::has_work(scheduler, &arguments),
+        _ => unknown(&arguments),
+    }
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask bench`: builds the contenders of the benchmark, which is a workspace of its own, and runs them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use crate::repository_root;
+
+/// Builds all contenders and hands `arguments` on to the program that runs them.
+pub fn bench(arguments: &[String]) -> ExitCode {
+    match build().and_then(|programs| run(&programs, arguments)) {
+        Ok(code) => code,
+        Err(problem) => {
+            println!("bench: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}
+
+/// Gives the folder of the contenders' programs. One that does not build (libuv needs libclang) is told of and left out.
+fn build() -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let workspace = repository_root().join("bench");
+    let programs = workspace.join("target/release");
+    let mut contenders = Command::new(&cargo);
+    contenders.args(["build", "--quiet", "--release", "--keep-going"]).current_dir(&workspace);
+    if let Err(problem) = succeeds(&mut contenders) {
+        println!("not every contender was built: {problem}");
+    }
+    if let Err(problem) = build_in_c(&cargo, &programs) {
+        println!("the contender in C was not built: {problem}");
+    }
+    match programs.join("bench").exists() {
+        true => Ok(programs),
+        false => Err("the program that runs the benchmark was not built".into()),
+    }
+}
+
+/// The echo server of examples/c, with the library in it.
+fn build_in_c(cargo: &std::ffi::OsStr, programs: &Path) -> Result<(), String> {
+    let root = repository_root();
+    let mut library = Command::new(cargo);
+    library.args(["build", "--quiet", "--profile", "packaged", "-p", "corella-c", "--lib"]).current_dir(root);
+    library.arg("--target-dir").arg(root.join("target"));
+    succeeds(&mut library)?;
+    let mut compiler = Command::new("cc");
+    compiler.arg("-O2").arg(root.join("examples/c/echo_callbacks.c")).arg("-I");
+    compiler.arg(root.join("crates/corella-c/include")).arg(root.join("target/packaged/libcorella_c.a"));
+    compiler.args(["-lgcc_s", "-lpthread", "-lm", "-ldl", "-lc", "-o"]).arg(programs.join("contender-corella-c"));
+    succeeds(&mut compiler)
+}
+
+fn run(programs: &Path, arguments: &[String]) -> Result<ExitCode, String> {
+    let mut bench = Command::new(programs.join("bench"));
+    bench.arg("--programs").arg(programs).args(arguments);
+    match succeeds(&mut bench) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(_) => Ok(ExitCode::FAILURE),
+    }
+}
