@@ -170,6 +170,9 @@ impl<P: CompletionPort> Iocp<P> {
         // Of a pipe or a socket for datagrams a call may end with a warning, that there was more, and whether a packet
         // follows that is not said; so there all come.
         let may_warn = matches!(submission.class, Class::Stream | Class::Datagram);
+        if submission.class == Class::Datagram && matches!(submission.op, Op::RecvFrom { .. } | Op::SendTo { .. }) {
+            self.port.prepare_datagrams(descriptor);
+        }
         let binding = match self.port.associate(descriptor, KEY_REQUEST) {
             Ok(()) if !is_socket && self.port.manner(descriptor) == Manner::Synchronous => Binding::Pool,
             Ok(()) => Binding::Port { skips: !may_warn && self.port.skip_on_success(descriptor, is_socket) },

@@ -194,6 +194,12 @@ pub(crate) trait CompletionPort: fmt::Debug {
     /// The address that so many bytes are.
     fn address(&self, bytes: &[u8]) -> Address;
 
+    /// A socket for datagrams is about to be used: a datagram that did not reach its port is to fail no receive, unless the
+    /// socket has a peer.
+    fn prepare_datagrams(&self, descriptor: RawDescriptor) {
+        let _ = descriptor;
+    }
+
     /// connect on a socket for datagrams, which sends nothing and so ends at once.
     fn connect_datagrams(&self, descriptor: RawDescriptor, address: &Address) -> Result<(), Code>;
 

@@ -1,5 +1,7 @@
 //! Windows behind the trait: a completion port of the system's and its calls.
 
+use std::cell::OnceCell;
+use std::ffi::c_void;
 use std::io;
 use std::mem::size_of;
 use std::os::windows::io::{AsRawHandle, BorrowedSocket, FromRawHandle, OwnedHandle, RawSocket};
@@ -10,7 +12,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockRef, Socket, Type};
 use windows_sys::Wdk::Storage::FileSystem::{FileReplaceCompletionInformation, NtSetInformationFile};
 use windows_sys::Win32::Foundation::{
-    ERROR_IO_PENDING, ERROR_MORE_DATA, GetLastError, HANDLE, INVALID_HANDLE_VALUE, RtlNtStatusToDosError, WAIT_TIMEOUT,
+    ERROR_IO_PENDING, ERROR_MORE_DATA, GetLastError, HANDLE, INVALID_HANDLE_VALUE, RtlNtStatusToDosError,
+    STATUS_FILE_CLOSED, STATUS_HANDLES_CLOSED, STATUS_LOCAL_DISCONNECT, WAIT_IO_COMPLETION, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Networking::WinSock as sockets;
 use windows_sys::Win32::Networking::WinSock::{SOCKADDR, SOCKET, WSABUF};
@@ -22,13 +25,18 @@ use windows_sys::Win32::System::IO::{
     CancelIoEx, CreateIoCompletionPort, GetQueuedCompletionStatusEx, IO_STATUS_BLOCK, OVERLAPPED, OVERLAPPED_ENTRY,
     PostQueuedCompletionStatus,
 };
-use windows_sys::Win32::System::Threading::INFINITE;
+use windows_sys::Win32::System::Threading::{
+    CREATE_WAITABLE_TIMER_HIGH_RESOLUTION, CancelWaitableTimer, CreateWaitableTimerExW, INFINITE, SetWaitableTimer,
+    TIMER_ALL_ACCESS,
+};
 use windows_sys::Win32::System::WindowsProgramming::{
     FILE_SKIP_COMPLETION_PORT_ON_SUCCESS, FILE_SKIP_SET_EVENT_ON_HANDLE,
 };
 use windows_sys::core::GUID;
 
-use super::port::{ACCEPT_BYTES, Code, CompletionPort, Manner, Overlapped, Packet, Post, Started, Vector};
+use super::port::{
+    ACCEPT_BYTES, Code, CompletionPort, ERROR_OPERATION_ABORTED, Manner, Overlapped, Packet, Post, Started, Vector,
+};
 use crate::address::{Address, UnixAddress};
 use crate::backend::{Descriptor, RawDescriptor, address, from_socket};
 
@@ -38,7 +46,32 @@ const _: () = assert!(size_of::<Packet>() == size_of::<OVERLAPPED_ENTRY>());
 const _: () = assert!(size_of::<Vector>() == size_of::<WSABUF>());
 
 #[derive(Debug)]
-pub(crate) struct WindowsPort(Arc<OwnedHandle>);
+pub(crate) struct WindowsPort {
+    port: Arc<OwnedHandle>,
+    /// Ends short waits: made at the first of them, if the system has such timers.
+    timer: OnceCell<Option<OwnedHandle>>,
+}
+
+/// Waits below this are ended by a timer: the system's clock, by which a dequeue's own time is measured, goes in steps of
+/// up to 16 ms, and nothing below a millisecond can be said to it.
+const SHORT: Duration = Duration::from_millis(16);
+
+/// What a timer calls: that it did ends an alertable wait, which is all that is wanted.
+unsafe extern "system" fn on_time(_argument: *const c_void, _low: u32, _high: u32) {}
+
+/// A timer of high resolution where the system has those (Windows 10, 1803), or an ordinary one.
+fn new_timer() -> Option<OwnedHandle> {
+    for flags in [CREATE_WAITABLE_TIMER_HIGH_RESOLUTION, 0] {
+        // SAFETY: neither a name nor attributes are given; the result is checked before it is owned.
+        unsafe {
+            let timer = CreateWaitableTimerExW(null(), null(), flags, TIMER_ALL_ACCESS);
+            if !timer.is_null() {
+                return Some(OwnedHandle::from_raw_handle(timer));
+            }
+        }
+    }
+    None
+}
 
 /// Posts to a port, which it keeps open.
 #[derive(Debug)]
@@ -60,12 +93,22 @@ impl WindowsPort {
             if port.is_null() {
                 return Err(io::Error::last_os_error());
             }
-            Ok(WindowsPort(Arc::new(OwnedHandle::from_raw_handle(port))))
+            Ok(WindowsPort { port: Arc::new(OwnedHandle::from_raw_handle(port)), timer: OnceCell::new() })
         }
     }
 
     fn raw(&self) -> HANDLE {
-        self.0.as_raw_handle()
+        self.port.as_raw_handle()
+    }
+
+    /// Starts the timer that ends the next wait of this thread, which is to be alertable.
+    fn start_timer(&self, timeout: Duration) -> Option<HANDLE> {
+        let timer = self.timer.get_or_init(new_timer).as_ref()?.as_raw_handle();
+        // From now on, which is what a negative time says.
+        let due = -i64::try_from(timeout.as_nanos().div_ceil(100)).unwrap_or(i64::MAX);
+        // SAFETY: the timer is open, and the time lives through the call.
+        let is_set = unsafe { SetWaitableTimer(timer, &due, 0, Some(on_time), null(), 0) } != 0;
+        is_set.then_some(timer)
     }
 }
 
@@ -187,9 +230,29 @@ fn bind_if_unbound(socket: RawDescriptor, peer: &Address) -> io::Result<()> {
     socket.bind(&SockAddr::from(any))
 }
 
+/// Whether a receive of datagrams fails because of one that was sent and did not reach its port: of a socket without a
+/// peer that says nothing of what is to be received.
+fn tell_of_resets(socket: RawDescriptor, yes: bool) {
+    let (value, mut bytes) = (u32::from(yes), 0);
+    // SAFETY: the value lives through the call, and the socket is open. A system that knows no such choice refuses it.
+    unsafe {
+        sockets::WSAIoctl(
+            socket as SOCKET,
+            sockets::SIO_UDP_CONNRESET,
+            (&raw const value).cast(),
+            size_of::<u32>() as u32,
+            null_mut(),
+            0,
+            &mut bytes,
+            null_mut(),
+            None,
+        )
+    };
+}
+
 impl CompletionPort for WindowsPort {
     fn poster(&self) -> Arc<dyn Post> {
-        Arc::new(Poster(Arc::clone(&self.0)))
+        Arc::new(Poster(Arc::clone(&self.port)))
     }
 
     fn associate(&self, descriptor: RawDescriptor, key: usize) -> Result<(), Code> {
@@ -233,6 +296,8 @@ impl CompletionPort for WindowsPort {
     }
 
     fn dequeue(&self, packets: &mut [Packet], timeout: Option<Duration>) -> Result<usize, Code> {
+        let short = timeout.filter(|timeout| !timeout.is_zero() && *timeout < SHORT);
+        let timer = short.and_then(|timeout| self.start_timer(timeout));
         // Upwards, as the system's clock has no finer step: a wait that ended early would be begun again and again.
         let milliseconds = timeout.map_or(INFINITE, |timeout| {
             u32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(INFINITE).min(INFINITE - 1)
@@ -246,12 +311,17 @@ impl CompletionPort for WindowsPort {
                 packets.len() as u32,
                 &mut count,
                 milliseconds,
-                0,
+                i32::from(timer.is_some()),
             )
         };
-        match checked(result) {
+        let result = checked(result);
+        if let Some(timer) = timer {
+            // SAFETY: the timer is open. A call of it that is on its way would end the next such wait early, no more.
+            unsafe { CancelWaitableTimer(timer) };
+        }
+        match result {
             Ok(()) => Ok(count as usize),
-            Err(WAIT_TIMEOUT) => Ok(0),
+            Err(WAIT_TIMEOUT | WAIT_IO_COMPLETION) => Ok(0),
             Err(code) => Err(code),
         }
     }
@@ -383,6 +453,12 @@ impl CompletionPort for WindowsPort {
         address::from_os(&name).unwrap_or_else(|_| UnixAddress::unnamed().into())
     }
 
+    fn prepare_datagrams(&self, descriptor: RawDescriptor) {
+        // SAFETY: the queue keeps the socket open.
+        let has_peer = SockRef::from(&unsafe { lend(descriptor) }).peer_addr().is_ok();
+        tell_of_resets(descriptor, has_peer);
+    }
+
     fn connect_datagrams(&self, descriptor: RawDescriptor, address: &Address) -> Result<(), Code> {
         // SAFETY: the queue keeps the socket open.
         let socket = unsafe { lend(descriptor) };
@@ -487,8 +563,12 @@ impl CompletionPort for WindowsPort {
     }
 
     fn code_of(&self, status: usize) -> Code {
-        // SAFETY: a function of numbers.
-        unsafe { RtlNtStatusToDosError(status as i32) }
+        match status as i32 {
+            // Of requests whose handle somebody has closed; what came of that differs.
+            STATUS_HANDLES_CLOSED | STATUS_FILE_CLOSED | STATUS_LOCAL_DISCONNECT => ERROR_OPERATION_ABORTED,
+            // SAFETY: a function of numbers.
+            status => unsafe { RtlNtStatusToDosError(status) },
+        }
     }
 
     fn host_code(&self, code: Code) -> i32 {
@@ -502,5 +582,43 @@ impl CompletionPort for WindowsPort {
 
     fn os_handle(&self) -> RawDescriptor {
         self.raw() as RawDescriptor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_below_a_millisecond_takes_its_time_and_ends_early_for_a_packet() {
+        let port = WindowsPort::new().unwrap();
+        let mut packets = [Packet::EMPTY; 4];
+        let start = Instant::now();
+        for _ in 0..50 {
+            let begun = Instant::now();
+            assert_eq!(port.dequeue(&mut packets, Some(Duration::from_micros(300))), Ok(0));
+            assert!(begun.elapsed() >= Duration::from_micros(300), "{:?}", begun.elapsed());
+        }
+        assert!(start.elapsed() < Duration::from_millis(50 * 10), "{:?}", start.elapsed());
+        // A packet that is there, and one that comes meanwhile.
+        port.poster().post(7).unwrap();
+        assert_eq!(port.dequeue(&mut packets, Some(Duration::from_micros(300))), Ok(1));
+        let poster = port.poster();
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(2));
+            poster.post(8).unwrap();
+        });
+        let mut count = 0;
+        while count == 0 {
+            count = port.dequeue(&mut packets, Some(Duration::from_millis(15))).unwrap();
+        }
+        assert_eq!((count, packets[0].key), (1, 8));
+        other.join().unwrap();
+        // The timer of the past disturbs no later wait.
+        let begun = Instant::now();
+        assert_eq!(port.dequeue(&mut packets, Some(Duration::from_millis(60))), Ok(0));
+        assert!(begun.elapsed() >= Duration::from_millis(50), "{:?}", begun.elapsed());
     }
 }
