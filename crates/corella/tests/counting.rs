@@ -50,7 +50,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const BACKENDS: [BackendKind; 2] = [BackendKind::Uring, BackendKind::Portable];
+const BACKENDS: &[BackendKind] = &[
+    BackendKind::Uring,
+    BackendKind::Portable,
+    #[cfg(feature = "fake-port")]
+    BackendKind::Iocp,
+];
 const WARM_UP: u64 = 2_000;
 const COUNTED: u64 = 10_000;
 
@@ -343,8 +348,8 @@ fn run_scenario(name: &str) {
             assert_eq!(left.get(), 0);
         }
         ("blocking", backend) => {
-            let backend = BACKENDS.into_iter().find(|kind| kind.name() == backend).unwrap();
-            let scheduler = scheduler(backend);
+            let backend = BACKENDS.iter().find(|kind| kind.name() == backend).unwrap();
+            let scheduler = scheduler(*backend);
             let scratch = Scratch::new(name);
             let file = scratch.open(&scheduler.io());
             let buffer = vec![0; 4096];
@@ -354,8 +359,8 @@ fn run_scenario(name: &str) {
             assert_eq!(read.unwrap().0, 4096);
         }
         ("wakes", backend) => {
-            let backend = BACKENDS.into_iter().find(|kind| kind.name() == backend).unwrap();
-            let mut scheduler = scheduler(backend);
+            let backend = BACKENDS.iter().find(|kind| kind.name() == backend).unwrap();
+            let mut scheduler = scheduler(*backend);
             let io = scheduler.io();
             scheduler.poll().unwrap();
             let tasks = (0..100).map(|_| {
@@ -431,7 +436,7 @@ fn main() {
         ("a_blocking_read_on_an_idle_file_is_one_system_call", a_blocking_read_on_an_idle_file_is_one_system_call),
         ("a_wake_on_the_own_thread_is_no_system_call", a_wake_on_the_own_thread_is_no_system_call),
     ];
-    for backend in BACKENDS {
+    for backend in BACKENDS.iter().copied() {
         for (name, test) in counted {
             trials.push(Trial::test(format!("{}::{name}", backend.name()), move || {
                 test(backend);

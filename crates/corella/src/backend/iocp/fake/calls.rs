@@ -1,7 +1,9 @@
 //! What a fake port does in place of Windows' drivers: the same on this system's descriptors, without waiting.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use socket2::{Domain, SockAddr, SockAddrStorage, SockRef, Socket, Type};
@@ -13,8 +15,8 @@ use crate::backend::address;
 use crate::backend::perform::{finish_connect, start_connect, transfer_at_once};
 use crate::backend::portable::open_again;
 use crate::backend::{
-    Attempt, Descriptor, Fault, Outcome, RawDescriptor, Submission, Token, Value, WaitsBy, attempt, perform,
-    set_nonblocking,
+    Attempt, Descriptor, Fault, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Token, Value, WaitsBy, attempt,
+    perform, set_nonblocking,
 };
 use crate::buffer::{Part, Parts};
 use crate::op::{At, Class, Extent, Op};
@@ -83,12 +85,61 @@ const STREAM_BYTES_MAX: u64 = 1 << 20;
 /// Room for any address.
 const ADDRESS_BYTES: usize = size_of::<SockAddrStorage>();
 
+/// The parts of one call, in place: the double allocates nothing for a request, so that what the backend does can be counted.
+#[derive(Clone, Copy)]
+pub(super) struct Runs {
+    list: [Part; TRANSFER_PARTS_MAX],
+    count: usize,
+}
+
+impl Runs {
+    pub(super) fn of(vectors: &[Vector]) -> Runs {
+        let mut runs = Runs { list: [NOTHING; TRANSFER_PARTS_MAX], count: vectors.len() };
+        for (part, vector) in runs.list.iter_mut().zip(vectors) {
+            *part = Part { pointer: vector.pointer, length: vector.length as usize };
+        }
+        runs
+    }
+
+    /// What is left behind the first `skip` bytes, and no more than `room`.
+    fn cut(&self, mut skip: usize, mut room: usize) -> Runs {
+        let mut left = Runs { list: [NOTHING; TRANSFER_PARTS_MAX], count: 0 };
+        for part in &self[..] {
+            let begin = skip.min(part.length);
+            skip -= begin;
+            let length = (part.length - begin).min(room);
+            room -= length;
+            if length > 0 {
+                left.list[left.count] = Part { pointer: part.pointer.wrapping_add(begin), length };
+                left.count += 1;
+            }
+        }
+        left
+    }
+}
+
+impl Deref for Runs {
+    type Target = [Part];
+
+    fn deref(&self) -> &[Part] {
+        &self.list[..self.count]
+    }
+}
+
+impl fmt::Debug for Runs {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} parts", self.count)
+    }
+}
+
+const NOTHING: Part = Part { pointer: std::ptr::null_mut(), length: 0 };
+
 /// What a request is to do.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) call: Call,
     pub(super) descriptor: RawDescriptor,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Runs,
     pub(super) offset: u64,
     /// Where a connect or a datagram goes.
     pub(super) address: Option<Address>,
@@ -183,20 +234,11 @@ impl Task {
     }
 
     /// The parts that are left, and no more than are allowed.
-    fn left(&self) -> Vec<Part> {
-        let mut parts = Parts::default();
-        self.parts.iter().for_each(|part| parts.push(part.pointer, part.length));
-        let mut list = Vec::new();
-        parts.append_remaining(self.moved, usize::MAX, &mut list);
+    fn left(&self) -> Runs {
         // A device has as much as is asked for.
         let limit = if self.call == Call::Read && !self.is_of_file() { STREAM_BYTES_MAX } else { u64::MAX };
-        let mut room = self.bytes_max.min(limit).saturating_sub(self.moved) as usize;
-        for part in &mut list {
-            part.length = part.length.min(room);
-            room -= part.length;
-        }
-        list.retain(|part| part.length > 0);
-        list
+        let room = self.bytes_max.min(limit).saturating_sub(self.moved) as usize;
+        self.parts.cut(self.moved as usize, room)
     }
 
     fn on_file(&mut self) -> (Code, u64) {

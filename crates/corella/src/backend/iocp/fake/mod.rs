@@ -22,14 +22,13 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 
 #[cfg(test)]
 pub(crate) use self::calls::named_pipe;
-use self::calls::{Rests, Task, code_in_packet, code_of_errno, errno_of_code, last_code};
+use self::calls::{Rests, Runs, Task, code_in_packet, code_of_errno, errno_of_code, last_code};
 pub(crate) use self::plan::{AtCancel, Fate, Plan, Timing};
 pub(crate) use self::waits::Waits;
 use super::blocks::{Call, STATUS_PENDING};
 use super::port::*;
 use crate::address::Address;
 use crate::backend::{Descriptor, RawDescriptor};
-use crate::buffer::Part;
 
 /// A status that is not success, as the double has them: the code that it stands for, marked.
 const FAILED: usize = 0xc000_0000;
@@ -47,10 +46,10 @@ struct Mailbox {
 }
 
 impl Mailbox {
-    fn take(&self) -> Vec<usize> {
+    fn take(&self, mut with: impl FnMut(usize)) {
         // Empty already is as good.
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
-        std::mem::take(&mut self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).drain(..).for_each(&mut with);
     }
 }
 
@@ -285,11 +284,10 @@ impl FakePort {
 
     /// A request's task. `vectors` are of its buffer.
     fn task(call: Call, descriptor: RawDescriptor, vectors: &[Vector], overlapped: *mut Overlapped) -> Task {
-        let part = |vector: &Vector| Part { pointer: vector.pointer, length: vector.length as usize };
         Task {
             call,
             descriptor,
-            parts: vectors.iter().map(part).collect(),
+            parts: Runs::of(vectors),
             // SAFETY: the caller keeps the structure alive, and nobody writes to it before this request has begun.
             offset: unsafe { (*overlapped).place() },
             address: None,
@@ -428,9 +426,7 @@ impl CompletionPort for FakePort {
             if state.is_closed {
                 return Err(ERROR_ABANDONED_WAIT_0);
             }
-            for key in self.mailbox.take() {
-                state.ready.push_back(Packet::new(key, std::ptr::null_mut(), 0));
-            }
+            self.mailbox.take(|key| state.ready.push_back(Packet::new(key, std::ptr::null_mut(), 0)));
             let now = Instant::now();
             state.go_on(now);
             if !state.ready.is_empty() {

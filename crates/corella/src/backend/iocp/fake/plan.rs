@@ -93,8 +93,10 @@ impl Plan {
             0..3 => Timing::Inside,
             3..5 => Timing::PacketFirst,
             5 => Timing::Late(Duration::from_micros(random.below(400))),
-            // What is written to a stream goes into the system's buffers inside the call, as far as there is room.
-            _ if matches!(call, "WSASend" | "WriteFile") => Timing::Late(Duration::from_micros(random.below(400))),
+            // What goes out is begun inside the call: a peer may wait for it while nobody turns.
+            _ if matches!(call, "WSASend" | "WSASendTo" | "WriteFile" | "ConnectEx") => {
+                Timing::Late(Duration::from_micros(random.below(400)))
+            }
             _ => Timing::After(Duration::from_micros(random.below(400))),
         };
         let at_cancel = match random.below(3) {
