@@ -225,8 +225,12 @@ impl Access {
 pub(crate) fn conflicts(one: Access, other: Access, known_end: u64) -> bool {
     use Access::*;
     match (one, other) {
+        (Barrier, Unordered) | (Unordered, Barrier) if planted::is(Defect::UnorderedPassesBarriers) => false,
         (Barrier, _) | (_, Barrier) => !planted::is(Defect::BarrierDoesNotWait),
         (Unordered, _) | (_, Unordered) => false,
+        (Append, Range { .. } | End) | (Range { .. } | End, Append) if planted::is(Defect::AppendPassesPositioned) => {
+            false
+        }
         (Stream, _) | (_, Stream) => !planted::is(Defect::LaneForgetsOrder),
         (Append | CursorWrite, _) | (_, Append | CursorWrite) => true,
         (CursorRead, CursorRead) => !planted::is(Defect::LaneForgetsOrder),
@@ -313,6 +317,7 @@ impl Op {
             Op::Seek { .. } => Access::CursorRead,
             Op::Write { at: At::Cursor, .. } if append => Access::Append,
             Op::Write { at: At::Cursor, .. } => Access::CursorWrite,
+            Op::Sync { .. } if planted::is(Defect::SyncIsNoBarrier) => Access::Unordered,
             Op::StatHandle => Access::End,
             _ => Access::Barrier,
         }

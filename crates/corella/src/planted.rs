@@ -36,6 +36,26 @@ pub enum Defect {
     ReadGoesOnAtItsBeginning,
     /// A status dropped is cancelled instead of let go on.
     DetachIsCancel,
+
+    // These were thought up by somebody who had read the engine and not the checks.
+    /// The end of a file counts as moved when the write that is to move it begins.
+    EndKnownTooEarly,
+    /// A write that rode on another's call begins anew, whatever went out of it.
+    RiderBeginsAnew,
+    /// A close does not let queued writes go out.
+    CloseDropsWrites,
+    /// Appends run beside positioned operations.
+    AppendPassesPositioned,
+    /// A request without order passes barriers as well.
+    UnorderedPassesBarriers,
+    /// A sync holds nobody back.
+    SyncIsNoBarrier,
+    /// What was too late is told as cancelled.
+    LateToldAsCancelled,
+    /// A cancel of a request that is gone meets the one that has its place now.
+    StaleNameMeetsTheNext,
+    /// A cancel settles at once what the OS still has.
+    SettledBeforeTheOsLetsGo,
 }
 
 #[cfg(feature = "planted")]

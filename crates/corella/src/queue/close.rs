@@ -8,6 +8,7 @@ use crate::backend::{Descriptor, OsDescriptor, RawDescriptor, raw_descriptor};
 use crate::error::{Error, ErrorKind};
 use crate::marks::{self, Mark};
 use crate::op::Op;
+use crate::planted::{self, Defect};
 use crate::queue::deadlines::Nanoseconds;
 use crate::scheduler::token::CancelToken;
 
@@ -58,7 +59,9 @@ impl RequestQueue {
         }
         handle.life = Life::Closing;
         for index in lanes::members(key.index, &self.handles, &self.slots) {
-            if self.slots[index].state != State::Settled && (now || self.slots[index].op.ends_at_close()) {
+            if self.slots[index].state != State::Settled
+                && (now || self.slots[index].op.ends_at_close() || planted::is(Defect::CloseDropsWrites))
+            {
                 marks::hit(Mark::CloseCancelled);
                 self.interrupt(index, Cause::Close);
             }

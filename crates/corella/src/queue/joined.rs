@@ -10,6 +10,7 @@ use super::{Outcome, RequestQueue, Value};
 use crate::backend::TRANSFER_PARTS_MAX;
 use crate::marks::{self, Mark};
 use crate::op::{At, Op};
+use crate::planted::{self, Defect};
 
 /// The send lane of a stream.
 const SEND: usize = 1;
@@ -59,7 +60,10 @@ impl RequestQueue {
             let share = left.min(self.remaining(follower));
             left -= share;
             let slot = &mut self.slots[follower];
-            slot.moved += share;
+            let is_cut = slot.op.parts().is_some_and(|parts| slot.moved + share < parts.total());
+            if !(is_cut && planted::is(Defect::RiderBeginsAnew)) {
+                slot.moved += share;
+            }
             slot.begun |= share > 0;
             slot.state = State::Held;
             if slot.blocker == NONE && self.remaining(follower) > 0 && self.slots[follower].cause.is_none() {

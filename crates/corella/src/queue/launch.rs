@@ -126,6 +126,12 @@ impl RequestQueue {
                 || (slot.op.extent().is_some() && planted::is(Defect::ReadGoesOnAtItsBeginning));
             let skip = if begins_again { 0 } else { slot.moved };
             parts.append_remaining(skip, TRANSFER_PARTS_MAX, &mut self.parts);
+            if let (Op::Write { parts, .. }, Some(key), Some(offset)) = (&slot.op, slot.handle, offset)
+                && planted::is(Defect::EndKnownTooEarly)
+            {
+                let handle = &mut self.handles[key.index];
+                handle.known_end = handle.known_end.max(offset + parts.total());
+            }
             if slot.op.is_stream_write() && !matches!(class, Class::File { .. } | Class::SharedFile) {
                 self.join_followers(index);
             }

@@ -457,7 +457,7 @@ impl RequestQueue {
     pub(super) fn stop_error(&self, index: u32) -> Error {
         let slot = &self.slots[index];
         let kind = match slot.cause {
-            Some(Cause::Deadline) => ErrorKind::TimedOut,
+            Some(Cause::Deadline) if !planted::is(Defect::LateToldAsCancelled) => ErrorKind::TimedOut,
             _ => ErrorKind::Cancelled,
         };
         let error = self.error(index, kind);

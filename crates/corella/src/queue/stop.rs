@@ -8,6 +8,7 @@ use super::slots::{Cause, Ending, Payload, RequestId};
 use crate::backend::{RawDescriptor, Value};
 use crate::marks::{self, Mark};
 use crate::op::{Lanes, Op};
+use crate::planted::{self, Defect};
 
 impl RequestQueue {
     /// Asks a request to stop. Once it has settled this does nothing.
@@ -38,6 +39,14 @@ impl RequestQueue {
             Step::StopUnstarted => {
                 marks::hit(Mark::StoppedUnstarted);
                 slot.cause = Some(cause);
+                let error = self.stop_error(index);
+                self.settle(index, Err(error));
+            }
+            Step::AskOs if slot.joined == 0 && planted::is(Defect::SettledBeforeTheOsLetsGo) => {
+                slot.cause = Some(cause);
+                let (token, descriptor) = (self.slots.id(index).token(), self.raw_descriptor(index));
+                self.backend.cancel(token, &self.slots[index].op, descriptor, &mut self.completions);
+                self.at_os -= 1;
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
             }

@@ -35,8 +35,9 @@ pub struct Record<Op> {
     pub submitted: u64,
     /// When the program was handed the outcome.
     pub delivered: Option<u64>,
-    /// It had a deadline or a token, was cancelled by its status, or its handle was closed.
-    pub may_stop: bool,
+    /// It had a token, was cancelled by its status, or its handle was closed.
+    pub may_cancel: bool,
+    pub has_deadline: bool,
     pub deadline: Option<Duration>,
     /// On the machine's clock.
     pub due_at: Option<Duration>,
@@ -55,7 +56,8 @@ impl<Op> Record<Op> {
             taking,
             submitted: 0,
             delivered: None,
-            may_stop: false,
+            may_cancel: false,
+            has_deadline: false,
             deadline: None,
             due_at: None,
             delivered_at: None,
@@ -65,6 +67,11 @@ impl<Op> Record<Op> {
         }
     }
 
+    /// Whether anybody or anything asked it to stop.
+    pub fn may_stop(&self) -> bool {
+        self.may_cancel || self.has_deadline
+    }
+
     /// The same of another type.
     pub fn with<Other>(&self, op: Other) -> Record<Other> {
         Record {
@@ -72,7 +79,8 @@ impl<Op> Record<Op> {
             taking: self.taking,
             submitted: self.submitted,
             delivered: self.delivered,
-            may_stop: self.may_stop,
+            may_cancel: self.may_cancel,
+            has_deadline: self.has_deadline,
             deadline: self.deadline,
             due_at: self.due_at,
             delivered_at: self.delivered_at,
@@ -112,7 +120,7 @@ impl Diary {
         let record = &mut records[index];
         record.submitted = moment;
         record.due_at = record.deadline.zip(self.time.as_ref()).map(|(deadline, io)| io.now() + deadline);
-        let (verb, may_stop) = (record.op, record.may_stop);
+        let (verb, may_stop) = (record.op, record.may_stop());
         drop(records);
         if let Verb::Close { place, now } = verb
             && self.closed_at(place).is_none()
@@ -137,7 +145,7 @@ impl Diary {
             let is_open = record.outcome.is_none() || record.is_sure;
             let is_stopped = everything || record.op.ends_at_close();
             if record.op.place() == Some(place) && record.submitted > 0 && is_open && is_stopped {
-                record.may_stop = true;
+                record.may_cancel = true;
                 if std::mem::take(&mut record.is_sure) {
                     record.outcome = Some(Outcome::Unseen);
                 }
@@ -162,7 +170,7 @@ impl Diary {
     pub fn let_go(&self, index: usize, cannot_fail: bool) {
         let record = &mut self.records.borrow_mut()[index];
         let is_write = matches!(record.op, Verb::File { op: FileOp::WriteAt { .. }, .. });
-        record.is_sure = is_write && cannot_fail && !record.may_stop;
+        record.is_sure = is_write && cannot_fail && !record.may_stop();
         record.outcome = match record.is_sure {
             true => Some(Outcome::Number(record.content.len() as u64)),
             false => Some(Outcome::Unseen),
@@ -180,7 +188,7 @@ impl Diary {
     pub fn may_stop(&self, index: usize) {
         let verb = {
             let record = &mut self.records.borrow_mut()[index];
-            record.may_stop = true;
+            record.may_cancel = true;
             record.op
         };
         if let Verb::Close { place, .. } = verb {

@@ -62,6 +62,32 @@ is_found! {
     a_request_given_up_that_releases_nobody_is_found: GivenUpReleasesNobody,
     a_read_that_goes_on_at_its_beginning_is_found: ReadGoesOnAtItsBeginning,
     a_detached_request_that_is_cancelled_is_found: DetachIsCancel,
+    an_end_known_too_early_is_found: EndKnownTooEarly,
+    a_rider_that_begins_anew_is_found: RiderBeginsAnew,
+    a_close_that_drops_writes_is_found: CloseDropsWrites,
+    an_append_that_passes_positioned_ones_is_found: AppendPassesPositioned,
+    a_request_without_order_that_passes_barriers_is_found: UnorderedPassesBarriers,
+    a_sync_that_is_no_barrier_is_found: SyncIsNoBarrier,
+    what_was_late_and_is_told_as_cancelled_is_found: LateToldAsCancelled,
+    a_stale_name_that_meets_the_next_is_found: StaleNameMeetsTheNext,
+}
+
+/// The machine's rule of memory is broken here, and it says so by a panic wherever that happens: in a destructor too, which
+/// ends the process. So this is another's.
+#[test]
+fn what_settles_before_the_os_lets_go_is_found() {
+    const MARK: &str = "CORELLA_PLANTED_HERE";
+    if std::env::var_os(MARK).is_some() {
+        return assert_eq!(found_by(Some(Defect::SettledBeforeTheOsLetsGo)), None);
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "what_settles_before_the_os_lets_go_is_found", "--nocapture"])
+        .env(MARK, "1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("running 1 test"), "{told}");
+    assert!(!output.status.success(), "no program finds it");
 }
 
 #[test]

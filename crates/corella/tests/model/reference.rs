@@ -93,9 +93,8 @@ pub fn check_failure<Op: std::fmt::Debug>(
         }
         Outcome::Failed { kind: ErrorKind::Closed, .. } | Outcome::Refused(ErrorKind::Closed, _) => Ok(()),
         _ if is_late && *outcome != Outcome::Unseen => record.wrong("it was closed"),
-        Outcome::Failed { kind: ErrorKind::Cancelled | ErrorKind::TimedOut, .. } if !record.may_stop => {
-            record.wrong("nobody asked it to stop")
-        }
+        Outcome::Failed { kind: ErrorKind::Cancelled, .. } if !record.may_cancel => record.wrong("nobody cancelled it"),
+        Outcome::Failed { kind: ErrorKind::TimedOut, .. } if !record.has_deadline => record.wrong("it had no deadline"),
         Outcome::Failed { kind: ErrorKind::Os, os_code, .. } | Outcome::Refused(ErrorKind::Os, os_code)
             if !os_code.is_some_and(|code| errors.contains(&code)) =>
         {

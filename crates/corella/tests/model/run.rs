@@ -229,7 +229,8 @@ impl Run<'_> {
             _ => Vec::new(),
         };
         let mut record = Record::new(verb, taking, content.clone());
-        record.may_stop = stop != Stop::Nothing;
+        record.may_cancel = matches!(stop, Stop::Token(_));
+        record.has_deadline = matches!(stop, Stop::Deadline(_));
         // A status or future is taken when the program likes, so its time says nothing.
         let is_prompt = !matches!(taking, Taking::Status | Taking::Future);
         if let (Stop::Deadline(microseconds), true) = (stop, is_prompt) {
