@@ -284,12 +284,15 @@ pub const LEGS: &[Leg] = &[
     Leg {
         name: "windows",
         budget_seconds: 480,
-        purpose: "Windows, as far as Wine is that: unit tests, the contract on a completion port, and what Wine lacks",
-        needs: &[&GCC, &RUST_WITH_SOURCES, &MINGW, &WINE],
+        purpose: "Windows, as far as Wine is that: the contract on a completion port, scripts, and what Wine lacks",
+        needs: &[&GCC, &RUST_WITH_SOURCES, &MINGW, &WINE, &CURL],
         steps: &[
             step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--lib"]),
             step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--test", "conformance"]),
             step(Counts::Reported, &["xtask", "wine-lacks"]),
+            step(Counts::Nothing, &["xtask", "windows", "build", "-p", "corella-cli"]),
+            step(Counts::Nothing, &["cargo", "build", "-p", "corella-cli"]),
+            step(Counts::Reported, &["cargo", "test", "-p", "xtask", "--test", "windows"]),
         ],
     },
     Leg {

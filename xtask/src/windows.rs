@@ -66,6 +66,8 @@ pub fn lacks() -> ExitCode {
 
 /// Runs a program for Windows under Wine.
 pub fn wine(program: &[String]) -> ExitCode {
+    // Ctrl-C is for the program; this one ends with it, and then the server.
+    let _interrupted = crate::interrupt_flag();
     // Within a run of ours the prefix is ready, and its server is the run's to end.
     if std::env::var_os("WINEPREFIX").is_some_and(|prefix| prefix == Prefix::place().as_os_str()) {
         return concluded(run(Command::new(loader()).args(program)));

@@ -4,14 +4,16 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use corella::{BackendKind, KernelFeatures, Limits, Scheduler};
-use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use crate::run::{raise_descriptor_limit, wrong};
 use crate::shell::write_out;
 
 /// The backends for programs that run on a machine.
+#[cfg(unix)]
 const BACKENDS: [BackendKind; 2] = [BackendKind::Uring, BackendKind::Portable];
+#[cfg(windows)]
+const BACKENDS: [BackendKind; 1] = [BackendKind::Iocp];
 
 /// One backend as it was tried.
 struct Tried {
@@ -54,16 +56,38 @@ fn report() -> Result<Report, corella::Error> {
     });
     let limits = settings.limits();
     let scheduler: Scheduler = settings.build()?;
-    let name = rustix::system::uname();
-    let part = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
     Ok(Report {
-        system: format!("{} {} {}", part(name.sysname()), part(name.release()), part(name.machine())),
+        system: system(),
         tried: tried.into(),
         chosen: scheduler.backend(),
         reason: scheduler.backend_reason().to_string(),
         limits,
-        descriptors: getrlimit(Resource::Nofile).current,
+        descriptors: descriptor_limit(),
     })
+}
+
+/// The system's name, release and kind of machine.
+#[cfg(unix)]
+fn system() -> String {
+    let name = rustix::system::uname();
+    let part = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    format!("{} {} {}", part(name.sysname()), part(name.release()), part(name.machine()))
+}
+
+#[cfg(windows)]
+fn system() -> String {
+    format!("Windows {}", std::env::consts::ARCH)
+}
+
+#[cfg(unix)]
+fn descriptor_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// There is none.
+#[cfg(windows)]
+fn descriptor_limit() -> Option<u64> {
+    None
 }
 
 impl Report {

@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -22,7 +21,7 @@ pub fn run(code: Option<OsString>, simulate: Simulate, mut words: Vec<OsString>)
         return wrong("a script from standard input cannot be run again: give --simulate and --seeds a file or -e");
     }
     let (name, source) = match code {
-        Some(code) => (TEXT.to_string(), Ok(code.as_bytes().to_vec())),
+        Some(code) => (TEXT.to_string(), Ok(text_of(&code))),
         None => {
             let script = words.remove(0);
             source_of(&script)
@@ -70,7 +69,24 @@ fn read_input() -> std::io::Result<Vec<u8>> {
     Ok(source)
 }
 
+/// A script that was given as text.
+#[cfg(unix)]
+fn text_of(code: &OsStr) -> Vec<u8> {
+    std::os::unix::ffi::OsStrExt::as_bytes(code).to_vec()
+}
+
+/// A script that was given as text, in UTF-8.
+#[cfg(windows)]
+fn text_of(code: &OsStr) -> Vec<u8> {
+    code.to_string_lossy().into_owned().into_bytes()
+}
+
+/// Windows has no such limit.
+#[cfg(windows)]
+pub fn raise_descriptor_limit() {}
+
 /// Allows as many open descriptors as the system lets this process have: a server needs one for each connection.
+#[cfg(unix)]
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -5,14 +5,12 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Args, ValueEnum};
 use corella::{Faults, Simulation};
 use corella_lua::Host;
-use nix::sys::personality::{self, Persona};
 
 use crate::run::{exit_code, wrong};
 use crate::signals;
@@ -139,11 +137,10 @@ impl Simulate {
 
     /// Becomes a process that runs this seed.
     fn run_in_a_process(&self, seed: u64) -> ExitCode {
-        let error = match this_command(seed) {
-            Ok(mut command) => command.exec(),
-            Err(error) => error,
-        };
-        wrong(&format!("cannot start a process for seed {seed}: {error}"))
+        match this_command(seed).and_then(become_command) {
+            Ok(code) => code,
+            Err(error) => wrong(&format!("cannot start a process for seed {seed}: {error}")),
+        }
     }
 
     /// Runs every seed, and shows the first that fails.
@@ -175,12 +172,28 @@ fn is_child() -> bool {
 /// This command for one seed. Addresses are not randomized where the system allows that; elsewhere the order of keys
 /// that are tables or functions is not the seed's.
 fn this_command(seed: u64) -> std::io::Result<Command> {
-    if let Ok(persona) = personality::get() {
-        let _ = personality::set(persona | Persona::ADDR_NO_RANDOMIZE);
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::personality::{self, Persona};
+        if let Ok(persona) = personality::get() {
+            let _ = personality::set(persona | Persona::ADDR_NO_RANDOMIZE);
+        }
     }
     let mut command = Command::new(std::env::current_exe()?);
     command.args(words_for(seed)).env(IS_CHILD, "1");
     Ok(command)
+}
+
+/// Has this process go on as another; it returns only if that cannot be.
+#[cfg(unix)]
+fn become_command(mut command: Command) -> std::io::Result<ExitCode> {
+    Err(std::os::unix::process::CommandExt::exec(&mut command))
+}
+
+/// Runs another process in place of this one, and ends as it ends.
+#[cfg(windows)]
+fn become_command(mut command: Command) -> std::io::Result<ExitCode> {
+    command.status().map(|status| exit_code(status.code().unwrap_or(1)))
 }
 
 /// The words of this command line, with this seed instead of what it says of seeds.

@@ -1,7 +1,6 @@
 //! Address objects: where a socket is to be reached, as scripts hold it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -50,7 +49,7 @@ impl UserData for Endpoint {
 /// A Unix-domain address as a script writes it: a path, a name behind an `@`, or nothing.
 pub(crate) fn unix_name(address: &UnixAddress) -> Vec<u8> {
     match (address.as_path(), address.as_abstract_name()) {
-        (Some(path), _) => path.as_os_str().as_bytes().to_vec(),
+        (Some(path), _) => crate::os_text::bytes_of(path.as_os_str()),
         (None, Some(name)) => [b"@", name].concat(),
         (None, None) => Vec::new(),
     }
@@ -60,7 +59,7 @@ pub(crate) fn unix_name(address: &UnixAddress) -> Vec<u8> {
 fn unix_address(written: &[u8]) -> UnixAddress {
     match written {
         [b'@', name @ ..] => UnixAddress::abstract_name(name),
-        path => UnixAddress::path(std::ffi::OsStr::from_bytes(path)),
+        path => UnixAddress::path(crate::os_text::os_string(path)),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The arguments of a call from Lua: taken one by one, with errors that say which and why.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mlua::{AnyUserData, Function, MultiValue, Table, Value};
+
+use crate::os_text::os_string;
 
 /// The longest time that can be asked for, in seconds: some thirty years.
 const SECONDS_MAX: f64 = 1e9;
@@ -198,7 +198,7 @@ impl Arguments {
     /// A path. The engine refuses those that the OS cannot take.
     pub(crate) fn path(&mut self, what: &str) -> Result<PathBuf, String> {
         match self.next() {
-            Value::String(text) => Ok(PathBuf::from(OsStr::from_bytes(&text.as_bytes()))),
+            Value::String(text) => Ok(PathBuf::from(os_string(&text.as_bytes()))),
             other => Err(self.bad(what, &format!("a path is expected, got {}", self.got(&other)))),
         }
     }

@@ -1,8 +1,5 @@
 //! Pipes to child processes: what a script says of a program to be started, and what it may ask of it afterwards.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
 
@@ -12,6 +9,7 @@ use mlua::{AnyUserData, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use crate::arguments::Arguments;
 use crate::failure::OperationError;
 use crate::file_handle::FileHandle;
+use crate::os_text::os_string;
 use crate::request::{Class, Outcome, Request};
 use crate::stream::{Rights, Stream};
 use crate::verb::Problem;
@@ -62,9 +60,7 @@ pub(crate) fn open(
     let (mut command, name) = match command {
         Value::String(line) => {
             let line = line.as_bytes();
-            let mut command = Command::new("/bin/sh");
-            command.arg("-c").arg(OsStr::from_bytes(&line));
-            (command, String::from_utf8_lossy(&line).into_owned())
+            (shell(&line), String::from_utf8_lossy(&line).into_owned())
         }
         Value::Table(table) => program(&table, side).map_err(|why| arguments.wrong("command", &why))?,
         _ => return Err(arguments.wrong("command", "a string for the shell, or a table of words, is expected")),
@@ -77,12 +73,29 @@ pub(crate) fn open(
     Ok(stream.open_as(&name, side.rights(), side.mode(), work, arguments.options.deadline))
 }
 
+/// What runs a line of the system's shell.
+#[cfg(unix)]
+fn shell(line: &[u8]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(os_string(line));
+    command
+}
+
+/// What runs a line of the system's shell, which takes it as it is.
+#[cfg(windows)]
+fn shell(line: &[u8]) -> Command {
+    use std::os::windows::process::CommandExt;
+    let mut command = Command::new("cmd.exe");
+    command.args(["/d", "/s", "/c"]).raw_arg("\"").raw_arg(os_string(line)).raw_arg("\"");
+    command
+}
+
 /// A program with its arguments, and what the named fields say of it.
 fn program(table: &Table, side: Side) -> Result<(Command, String), String> {
     let mut words = Vec::new();
     for word in table.sequence_values::<Value>() {
         match word.map_err(|error| error.to_string())? {
-            Value::String(word) => words.push(OsStr::from_bytes(&word.as_bytes()).to_owned()),
+            Value::String(word) => words.push(os_string(&word.as_bytes())),
             Value::Integer(number) => words.push(number.to_string().into()),
             other => return Err(format!("word {} is a {}", words.len() + 1, other.type_name())),
         }
@@ -99,7 +112,7 @@ fn program(table: &Table, side: Side) -> Result<(Command, String), String> {
             ("stdin", value) => drop(command.stdin(standard(&key, &value)?)),
             ("stdout", value) => drop(command.stdout(standard(&key, &value)?)),
             ("stderr", value) => drop(command.stderr(standard(&key, &value)?)),
-            ("cwd", Value::String(folder)) => drop(command.current_dir(OsStr::from_bytes(&folder.as_bytes()))),
+            ("cwd", Value::String(folder)) => drop(command.current_dir(os_string(&folder.as_bytes()))),
             ("env", Value::Table(variables)) => environment(&mut command, &variables)?,
             ("cwd" | "env", _) => return Err(format!("field {key} is of another type")),
             _ => return Err(format!("there is no field '{key}'; there are stdin, stdout, stderr, cwd and env")),
@@ -127,10 +140,9 @@ fn standard(key: &str, value: &Value) -> Result<Stdio, String> {
 fn environment(command: &mut Command, variables: &Table) -> Result<(), String> {
     for variable in variables.pairs::<mlua::LuaString, Value>() {
         let (name, value) = variable.map_err(|_| "env: names are strings".to_string())?;
-        let name = name.as_bytes();
-        let name = OsStr::from_bytes(&name);
+        let name = os_string(&name.as_bytes());
         match value {
-            Value::String(value) => command.env(name, OsStr::from_bytes(&value.as_bytes())),
+            Value::String(value) => command.env(name, os_string(&value.as_bytes())),
             Value::Integer(number) => command.env(name, number.to_string()),
             Value::Boolean(false) => command.env_remove(name),
             _ => return Err("env: values are strings, or false to take one away".into()),
@@ -139,11 +151,22 @@ fn environment(command: &mut Command, variables: &Table) -> Result<(), String> {
     Ok(())
 }
 
+#[cfg(unix)]
+fn signal_of(status: ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
+/// Every process ends with a code here.
+#[cfg(windows)]
+fn signal_of(_status: ExitStatus) -> Option<i32> {
+    None
+}
+
 /// The code that a program ended with, or nothing and the number of the signal that ended it.
 fn told(lua: &Lua, status: ExitStatus) -> mlua::Result<MultiValue> {
     match status.code() {
         Some(code) => code.into_lua_multi(lua),
-        None => (Value::Nil, status.signal()).into_lua_multi(lua),
+        None => (Value::Nil, signal_of(status)).into_lua_multi(lua),
     }
 }
 
@@ -200,7 +223,14 @@ impl Stream {
         let Ok(number) = i32::try_from(number) else {
             return Err(arguments.wrong("signal", "the number of a signal is expected").into());
         };
-        Ok(self.child("kill")?.signal(number)?)
+        let child = self.child("kill")?;
+        #[cfg(unix)]
+        return Ok(child.signal(number)?);
+        // There is one way to end a program here, whatever the number.
+        #[cfg(windows)]
+        let _ = number;
+        #[cfg(windows)]
+        return Ok(child.kill()?);
     }
 
     /// The number of the program's process.

@@ -1,7 +1,5 @@
 //! The file system: operations on paths.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -11,6 +9,7 @@ use corella::{Directory, Entry, FileKind, Io, Metadata, Operation};
 use mlua::{Lua, Table};
 
 use crate::directory;
+use crate::os_text::bytes_of;
 use crate::request::{Class, Outcome, Request, Stop};
 use crate::runtime::Runtime;
 use crate::verb::verb;
@@ -66,7 +65,7 @@ pub(crate) fn entries_table(lua: &Lua, entries: &[Entry]) -> mlua::Result<Table>
 /// One name in a directory.
 pub(crate) fn entry_table(lua: &Lua, entry: &Entry) -> mlua::Result<Table> {
     let table = lua.create_table_with_capacity(0, 2)?;
-    table.set("name", lua.create_string(entry.name.as_bytes())?)?;
+    table.set("name", lua.create_string(bytes_of(&entry.name))?)?;
     table.set("kind", kind_name(entry.kind))?;
     Ok(table)
 }
@@ -161,7 +160,7 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
         let operation = shared.io().read_link(arguments.path("path")?);
         Ok(shared.begin(Class::Counted, arguments.options.deadline, operation, |outcome| {
             let content: PathBuf = outcome?;
-            Ok(Outcome::Bytes(<OsStr as OsStrExt>::as_bytes(content.as_os_str()).to_vec()))
+            Ok(Outcome::Bytes(bytes_of(content.as_os_str())))
         }))
     })?;
     let shared = Rc::clone(runtime);

@@ -4,7 +4,6 @@
 //! ready, and when the turn is over the host resumes them.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -15,6 +14,7 @@ use mlua::chunk::ChunkMode;
 use mlua::state::{GcIncParams, GcMode};
 use mlua::{Lua, MultiValue, Table, Value};
 
+use crate::os_text::bytes_of;
 use crate::runtime::{Ready, Reporter, Runtime};
 use crate::tasks::{self, TaskHandle, TaskKind};
 
@@ -281,7 +281,7 @@ fn start_main(
     table.set(0, name)?;
     let mut values = MultiValue::new();
     for (index, argument) in arguments.iter().enumerate() {
-        let text = lua.create_string(argument.as_bytes())?;
+        let text = lua.create_string(bytes_of(argument))?;
         table.set(index + 1, &text)?;
         values.push_back(Value::String(text));
     }

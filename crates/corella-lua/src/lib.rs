@@ -76,6 +76,7 @@ mod file_system;
 mod host;
 mod input;
 mod install;
+mod os_text;
 mod race;
 mod reading;
 mod request;

@@ -299,7 +299,6 @@ impl Io {
     /// assert_eq!(other.recv_from(vec![0; 64]).wait()?.count, 9);
     /// # Ok(()) }
     /// ```
-    #[cfg(unix)]
     pub fn datagram_pair(&self) -> Result<(DatagramSocket, DatagramSocket), Error> {
         let operation = "socket pair";
         let made = self.core(operation)?.queue.borrow().backend.socket_pair(Class::Datagram);

@@ -69,7 +69,6 @@ mod time;
 mod unix_socket;
 
 pub use address::{Address, UnixAddress};
-#[cfg(target_os = "linux")]
 pub use backend::KernelFeatures;
 #[doc(hidden)]
 pub use backend::fork::generation as fork_generation;

@@ -115,7 +115,6 @@ impl Io {
     /// assert_eq!(one.recv_exact(vec![0; 4]).wait()?.1, b"ways");
     /// # Ok(()) }
     /// ```
-    #[cfg(unix)]
     pub fn socket_pair(&self) -> Result<(Socket, Socket), Error> {
         let operation = "socket pair";
         let made = self.core(operation)?.queue.borrow().backend.socket_pair(Class::Socket);

@@ -1,7 +1,9 @@
 //! What the kernel has of io_uring, for people who ask: `corella probe`.
 
+#[cfg(target_os = "linux")]
 use io_uring::opcode;
 
+#[cfg(target_os = "linux")]
 use super::Uring;
 
 /// What a scheduler found of io_uring on this machine.
@@ -19,6 +21,7 @@ pub struct KernelFeatures {
     pub opcodes: Vec<(&'static str, bool)>,
 }
 
+#[cfg(target_os = "linux")]
 macro_rules! opcodes {
     ($($name:ident),* $(,)?) => {
         &[$((stringify!($name), opcode::$name::CODE)),*]
@@ -26,6 +29,7 @@ macro_rules! opcodes {
 }
 
 /// What `Uring::lower` and the ring's own business use.
+#[cfg(target_os = "linux")]
 const OPCODES: &[(&str, u8)] = opcodes![
     Read,
     Write,
@@ -53,6 +57,7 @@ const OPCODES: &[(&str, u8)] = opcodes![
     AsyncCancel,
 ];
 
+#[cfg(target_os = "linux")]
 impl Uring {
     pub(crate) fn features(&self) -> KernelFeatures {
         let (submission_entries, completion_entries) = self.entries();

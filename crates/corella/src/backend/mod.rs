@@ -22,7 +22,6 @@ pub(crate) mod codes;
 mod control;
 #[cfg(unix)]
 mod datagram;
-#[cfg(target_os = "linux")]
 mod features;
 pub(crate) mod fork;
 #[cfg(any(windows, feature = "fake-port"))]
@@ -74,7 +73,6 @@ use crate::sync::AtomicBool;
 pub(crate) use children::{KILL_SIGNAL, Orphan, Started, Starter};
 pub(crate) use codes::Errno;
 pub(crate) use control::{Habits, Nature, SocketAnswer, SocketCall, expect_socket, lingers};
-#[cfg(target_os = "linux")]
 pub use features::KernelFeatures;
 #[cfg(any(windows, feature = "fake-port"))]
 pub(crate) use iocp::Iocp;
@@ -554,11 +552,13 @@ impl Backend {
     }
 
     /// Two sockets that are connected to each other, for datagrams or as streams.
-    #[cfg(unix)]
     pub(crate) fn socket_pair(&self, class: Class) -> io::Result<[Descriptor; 2]> {
         match self {
             Backend::Simulated(simulated) => simulated.socket_pair(class),
+            #[cfg(unix)]
             _ => Ok(control::socket_pair(class, self.wants_nonblocking())?.map(Descriptor::Os)),
+            #[cfg(windows)]
+            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "Windows has no pairs of sockets")),
         }
     }
 

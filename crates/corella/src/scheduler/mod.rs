@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use self::remote::Remote;
 use self::tasks::{JoinHandle, JoinState, ROOT, TaskKey, TaskWaker};
-#[cfg(target_os = "linux")]
 use crate::backend::{Backend, KernelFeatures};
 use crate::backend::{BackendKind, BackendReason, Simulation};
 use crate::error::{Error, ErrorKind};
@@ -116,9 +115,9 @@ impl Scheduler {
     }
 
     /// What the kernel has of io_uring; nothing on another backend.
-    #[cfg(target_os = "linux")]
     pub fn kernel_features(&self) -> Option<KernelFeatures> {
         match &*self.core.queue.borrow().backend {
+            #[cfg(target_os = "linux")]
             Backend::Uring(uring) => Some(uring.features()),
             _ => None,
         }

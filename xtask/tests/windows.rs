@@ -1,0 +1,139 @@
+//! The `corella` command under Wine beside the one of this machine. The leg `windows` builds both before.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One at a time: each begins and ends the server of the prefix.
+static PREFIX: Mutex<()> = Mutex::new(());
+
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    PREFIX.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn here() -> Command {
+    Command::new(root().join("target/debug/corella"))
+}
+
+fn wine() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.arg("wine").arg(root().join("target/windows/x86_64-pc-windows-gnu/debug/corella.exe"));
+    command
+}
+
+fn example(name: &str) -> PathBuf {
+    root().join("examples").join(name)
+}
+
+/// A folder of one test's own, removed with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("corella-wine-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn succeeded(output: Output) -> String {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {told}", output.status);
+    String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n")
+}
+
+/// What a script prints, without what no two runs have in common: numbers, the name of the backend, a temporary file's.
+fn skeleton(text: &str) -> Vec<String> {
+    let without_numbers = |word: &str| match word.strip_prefix("/tmp/").or(word.strip_prefix('\\')) {
+        Some(_) => "FILE".to_owned(),
+        None => word.split(|letter: char| letter.is_ascii_digit()).filter(|part| !part.is_empty()).collect(),
+    };
+    let words = |line: &str| line.split(' ').map(without_numbers).collect::<Vec<String>>().join(" ");
+    text.replace("the uring backend", "the backend")
+        .replace("the portable backend", "the backend")
+        .replace("the iocp backend", "the backend")
+        .lines()
+        .map(words)
+        .collect()
+}
+
+#[test]
+fn the_tour_prints_the_same_on_both_systems() {
+    let _guard = one_at_a_time();
+    let linux = succeeded(here().arg("run").arg(example("tour.lua")).env_remove("CORELLA_BACKEND").output().unwrap());
+    let windows = succeeded(wine().arg("run").arg(example("tour.lua")).output().unwrap());
+    assert!(windows.starts_with("Corella on the iocp backend: the best for this machine\n"), "{windows}");
+    assert!(windows.contains("All of it was checked."), "{windows}");
+    assert_eq!(skeleton(&windows), skeleton(&linux));
+}
+
+#[test]
+fn copies_and_checksums_are_the_same_on_both_systems() {
+    let _guard = one_at_a_time();
+    let folder = Folder::new("copy");
+    let bytes: Vec<u8> = (0..3_000_000u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(folder.0.join("original"), &bytes).unwrap();
+    let run = |mut command: Command, words: &[&str]| {
+        command.arg("run").arg(example(words[0])).args(&words[1..]).current_dir(&folder.0);
+        succeeded(command.output().unwrap())
+    };
+    let linux = run(here(), &["copy.lua", "original", "by-linux"]);
+    let windows = run(wine(), &["copy.lua", "original", "by-windows"]);
+    assert_eq!(skeleton(&windows.replace("by-windows", "COPY")), skeleton(&linux.replace("by-linux", "COPY")));
+    for copy in ["by-linux", "by-windows"] {
+        assert!(fs::read(folder.0.join(copy)).unwrap() == bytes, "{copy} differs");
+    }
+    fs::create_dir_all(folder.0.join("tree/below")).unwrap();
+    fs::write(folder.0.join("tree/below/empty"), "").unwrap();
+    fs::rename(folder.0.join("by-windows"), folder.0.join("tree/copy")).unwrap();
+    assert_eq!(run(wine(), &["checksum.lua", "tree"]), run(here(), &["checksum.lua", "tree"]));
+}
+
+/// Waits for the line that says where it serves.
+fn served_at(server: &mut Child) -> String {
+    let output = BufReader::new(server.stdout.as_mut().unwrap());
+    let line = output.lines().map_while(Result::ok).find(|line| line.contains("http://")).expect("it serves");
+    line[line.find("http://").unwrap()..].trim().to_owned()
+}
+
+#[test]
+fn a_file_of_64_mib_is_served_byte_for_byte_and_ctrl_c_ends_the_server() {
+    let _guard = one_at_a_time();
+    let folder = Folder::new("serve");
+    let bytes: Vec<u8> = (0..64u32 << 20).map(|place| (place.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+    fs::write(folder.0.join("large"), &bytes).unwrap();
+    let mut server = wine();
+    server.arg("run").arg(example("serve.lua")).arg(&folder.0).arg("0");
+    let mut server = server.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+    let address = served_at(&mut server);
+    let copy = folder.0.join("copy");
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "60", "--output"]);
+    let told = curl_output(curl.arg(&copy).arg(format!("{address}/large")));
+    let is_same = fs::read(&copy).is_ok_and(|copy| copy == bytes);
+    // As a terminal does it: everybody in the foreground gets it.
+    let group = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+    let ended = server.wait_with_output().unwrap();
+    assert!(is_same, "curl: {told}");
+    assert_eq!(ended.status.code(), Some(130), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+fn curl_output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr))
+}
