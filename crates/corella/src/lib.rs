@@ -32,6 +32,7 @@
 //! |---|---|---|
 //! | Linux 5.11 or newer | io_uring | the portable one, opcode by opcode or as a whole, and says why |
 //! | other Linux, macOS, BSD | readiness, and a bounded pool for files | |
+//! | Windows | a completion port, and a bounded pool for what the system would do inside the call; so far run under Wine only | |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

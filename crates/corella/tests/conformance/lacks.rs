@@ -5,6 +5,12 @@
 const OF_WINE: &[(&str, &str)] = &[
     ("surface::names_are_made_moved_linked_and_removed", "symbolic links (symbolic_links.c)"),
     ("surface::allocate_and_truncate_change_the_length", "room that is taken with the length (reserved_room.c)"),
+    ("limits::a_task_that_always_yields_starves_nobody", "times of threads by less than 10 ms (thread_times.c)"),
+    (
+        "limits::a_task_that_reads_only_what_is_there_starves_nobody",
+        "times of threads by less than 10 ms (thread_times.c)",
+    ),
+    ("limits::callbacks_that_submit_more_starve_nobody", "times of threads by less than 10 ms (thread_times.c)"),
     (
         "limits::a_connection_that_never_stops_sending_starves_nobody",
         "times of threads by less than 10 ms (thread_times.c)",
