@@ -25,7 +25,9 @@ use std::time::Duration;
 
 use self::remote::Remote;
 use self::tasks::{JoinHandle, JoinState, ROOT, TaskKey, TaskWaker};
-use crate::backend::{Backend, KernelFeatures};
+#[cfg(target_os = "linux")]
+use crate::backend::Backend;
+use crate::backend::KernelFeatures;
 use crate::backend::{BackendKind, BackendReason, Simulation};
 use crate::error::{Error, ErrorKind};
 use crate::queue::slots::RequestId;
@@ -116,11 +118,11 @@ impl Scheduler {
 
     /// What the kernel has of io_uring; nothing on another backend.
     pub fn kernel_features(&self) -> Option<KernelFeatures> {
-        match &*self.core.queue.borrow().backend {
-            #[cfg(target_os = "linux")]
-            Backend::Uring(uring) => Some(uring.features()),
-            _ => None,
+        #[cfg(target_os = "linux")]
+        if let Backend::Uring(uring) = &*self.core.queue.borrow().backend {
+            return Some(uring.features());
         }
+        None
     }
 
     /// Turns until no task is left and every request has settled, or until [`Io::stop`].
