@@ -129,6 +129,8 @@ pub const LEGS: &[Leg] = &[
                 "corella",
                 "--lib",
                 "--release",
+                "--features",
+                "fake-port",
                 "--target-dir",
                 "target/shuttle",
                 "--",

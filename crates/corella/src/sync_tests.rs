@@ -1,5 +1,6 @@
 //! Every structure that two threads touch, in the orders in which they may come: the inbox, wakers, cancel tokens, the
-//! queue of the pool. The leg `threads` runs these.
+//! queue of the pool, the bells of the backends. The leg `threads` runs these. (The reaper of orphaned children keeps all
+//! that it shares under one lock, and waits in the OS.)
 //!
 //! Whoever waits here waits for the flag of a wake alone, and the scheduler underneath ends a run in which nobody gets on:
 //! a wake that is lost is found.
@@ -11,9 +12,12 @@ use std::task::Waker;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
-use super::{AtomicBool, AtomicU64, thread};
+use super::{AtomicBool, AtomicU64, Mutex, thread};
 use crate::backend::fork;
+#[cfg(feature = "fake-port")]
+use crate::backend::iocp::{self, port};
 use crate::backend::pool::Pool;
+use crate::backend::portable::{Bell, Notify};
 use crate::backend::{Completions, Submission, Token, WaitsBy, Wakeup};
 use crate::op::{Class, Op};
 use crate::queue::slots::RequestId;
@@ -247,5 +251,92 @@ fn a_pool_that_goes_lets_its_threads_go() {
         }
         // A thread that stayed would be told as a deadlock.
         drop(pool);
+    });
+}
+
+/// A poller that keeps a notification until it is looked at.
+struct Notified(AtomicBool);
+
+impl Notify for Notified {
+    fn notify(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_bell_that_was_rung_is_heard_by_one_who_looks_only_where_it_says_so() {
+    in_any_order(|| {
+        let bell = Arc::new(Bell::new(Notified(AtomicBool::new(false))));
+        let done = Arc::new(AtomicU64::new(0));
+        let ringers: Vec<_> = (0..2)
+            .map(|_| {
+                let (bell, done) = (Arc::clone(&bell), Arc::clone(&done));
+                thread::spawn(move || {
+                    done.fetch_add(1, Ordering::SeqCst);
+                    bell.ring();
+                })
+            })
+            .collect();
+        let mut seen = 0;
+        while seen < 2 {
+            if bell.is_rung() {
+                bell.is_looked_at();
+                if bell.poller.0.swap(false, Ordering::SeqCst) {
+                    seen = done.load(Ordering::SeqCst);
+                }
+            }
+            thread::yield_now();
+        }
+        ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
+    });
+}
+
+/// The packets that are in a port.
+#[cfg(feature = "fake-port")]
+#[derive(Default)]
+struct Posted(Mutex<u32>);
+
+#[cfg(feature = "fake-port")]
+impl std::fmt::Debug for Posted {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Posted")
+    }
+}
+
+#[cfg(feature = "fake-port")]
+impl port::Post for Posted {
+    fn post(&self, _key: usize) -> Result<(), port::Code> {
+        let mut packets = self.0.lock().unwrap();
+        *packets += 1;
+        assert!(*packets == 1, "at most one packet of a bell's is in the port");
+        Ok(())
+    }
+}
+
+#[cfg(feature = "fake-port")]
+#[test]
+fn a_bell_of_a_port_posts_one_packet_and_no_ring_goes_unheard() {
+    in_any_order(|| {
+        let posted = Arc::new(Posted::default());
+        let bell = Arc::new(iocp::Bell::new(Arc::clone(&posted) as Arc<dyn port::Post>));
+        let done = Arc::new(AtomicU64::new(0));
+        let ringers: Vec<_> = (0..2)
+            .map(|_| {
+                let (bell, done) = (Arc::clone(&bell), Arc::clone(&done));
+                thread::spawn(move || {
+                    done.fetch_add(1, Ordering::SeqCst);
+                    bell.ring();
+                })
+            })
+            .collect();
+        let mut seen = 0;
+        while seen < 2 {
+            if std::mem::take(&mut *posted.0.lock().unwrap()) > 0 {
+                bell.was_heard();
+                seen = done.load(Ordering::SeqCst);
+            }
+            thread::yield_now();
+        }
+        ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
     });
 }

@@ -41,7 +41,7 @@ mod perform;
 mod perform;
 pub(crate) mod pool;
 #[cfg(unix)]
-mod portable;
+pub(crate) mod portable;
 #[cfg(unix)]
 mod reaper;
 #[cfg(unix)]

@@ -12,7 +12,7 @@
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use polling::{Event, Events, PollMode, Poller};
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::buffer::Part;
 use crate::op::{Class, Op};
+use crate::sync::AtomicBool;
 
 const READ: usize = 0;
 const WRITE: usize = 1;
@@ -84,16 +85,42 @@ struct Source {
 
 /// The poller as other threads see it: what they ring makes its handle readable until the next look at it.
 #[derive(Debug)]
-pub(crate) struct Bell {
-    poller: Poller,
+pub(crate) struct Bell<P = Poller> {
+    pub(crate) poller: P,
     rung: AtomicBool,
 }
 
-impl Bell {
-    pub(super) fn ring(&self) {
-        let _ = self.poller.notify();
+/// A poller, as far as other threads use it: the next look at it finds something.
+pub(crate) trait Notify {
+    fn notify(&self);
+}
+
+impl Notify for Poller {
+    fn notify(&self) {
+        // A failure is that of a counter that is full, and that says enough.
+        let _ = Poller::notify(self);
+    }
+}
+
+impl<P: Notify> Bell<P> {
+    pub(crate) fn new(poller: P) -> Bell<P> {
+        Bell { poller, rung: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn ring(&self) {
+        self.poller.notify();
         // After the notification: whoever sees this finds that, and who came too early for this looks once more.
         self.rung.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be something to find.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
+    }
+
+    /// The poller is about to be looked at.
+    pub(crate) fn is_looked_at(&self) {
+        self.rung.store(false, Ordering::Relaxed);
     }
 }
 
@@ -115,7 +142,7 @@ pub(crate) struct Portable {
 
 impl Portable {
     pub(crate) fn new(pool_threads: usize, is_fallback: bool) -> io::Result<Portable> {
-        let bell = Arc::new(Bell { poller: Poller::new()?, rung: AtomicBool::new(false) });
+        let bell = Arc::new(Bell::new(Poller::new()?));
         let pool = Pool::new(pool_threads, Wakeup::Poller(Arc::downgrade(&bell)));
         Ok(Portable {
             bell,
@@ -276,14 +303,14 @@ impl Portable {
     /// not looked at.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
         self.countdown = CHECK_EVERY;
-        let may_be_readable = self.registered > 0 || !self.pool.is_idle() || self.bell.rung.load(Ordering::Acquire);
+        let may_be_readable = self.registered > 0 || !self.pool.is_idle() || self.bell.is_rung();
         self.drain_pool(completions);
         let timeout = if completions.is_empty() { timeout } else { Some(Duration::ZERO) };
         if timeout == Some(Duration::ZERO) && !may_be_readable {
             return Ok(());
         }
         self.events.clear();
-        self.bell.rung.store(false, Ordering::Relaxed);
+        self.bell.is_looked_at();
         match self.bell.poller.wait(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => drop(result?),

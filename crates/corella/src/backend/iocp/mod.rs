@@ -18,7 +18,7 @@ mod blocks;
 pub(crate) mod fake;
 #[cfg(all(test, windows))]
 mod pipes;
-mod port;
+pub(crate) mod port;
 #[cfg(all(test, any(windows, feature = "fake-port")))]
 mod script;
 mod status;
@@ -29,7 +29,7 @@ mod windows;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ use super::{
 };
 use crate::address::Address;
 use crate::op::{Class, Op, Shutdown};
+use crate::sync::AtomicBool;
 
 /// The port of this system: the double, where there is no other.
 #[cfg(unix)]
@@ -75,7 +76,11 @@ pub(crate) struct Bell {
 }
 
 impl Bell {
-    pub(super) fn ring(&self) {
+    pub(crate) fn new(poster: Arc<dyn Post>) -> Bell {
+        Bell { poster, is_posted: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn ring(&self) {
         if !self.is_posted.swap(true, Ordering::AcqRel) && self.poster.post(KEY_WAKE).is_err() {
             // Nothing is on its way; whoever calls next tries again.
             self.is_posted.store(false, Ordering::Release);
@@ -83,7 +88,7 @@ impl Bell {
     }
 
     /// Its packet has come. What was done before a later ring that posts nothing is seen from now on.
-    fn was_heard(&self) {
+    pub(crate) fn was_heard(&self) {
         self.is_posted.swap(false, Ordering::AcqRel);
     }
 
@@ -111,7 +116,7 @@ pub(crate) struct Iocp<P: CompletionPort> {
 
 impl<P: CompletionPort> Iocp<P> {
     pub(crate) fn new(port: P, pool_threads: usize) -> Iocp<P> {
-        let bell = Arc::new(Bell { poster: port.poster(), is_posted: AtomicBool::new(false) });
+        let bell = Arc::new(Bell::new(port.poster()));
         let wakeup = Wakeup::Port(Arc::downgrade(&bell));
         let (pool, waits) = (Pool::new(pool_threads, wakeup.clone()), Waits::new(wakeup));
         Iocp {
