@@ -26,7 +26,7 @@ use self::handles::{HandleKey, Handles, Life};
 use self::outcome::{Event, Sort, State, Step, decide};
 use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
 use crate::backend::fork::OfThisProcess;
-use crate::backend::{Backend, Completions, Ended, Outcome, TRANSFER_PARTS_MAX, Value, codes};
+use crate::backend::{Backend, BackendKind, Completions, Ended, Outcome, TRANSFER_PARTS_MAX, Value, codes};
 use crate::buffer::Part;
 use crate::error::{Error, ErrorKind};
 use crate::marks::{self, Mark};
@@ -444,7 +444,9 @@ impl RequestQueue {
         match op {
             Op::Write { .. } if code == codes::EBADF => error.with_note("not open for writing"),
             Op::Read { .. } if code == codes::EBADF => error.with_note("not open for reading"),
-            Op::Start { .. } if code == codes::ENOSYS => error.with_note("a simulated machine runs no programs"),
+            Op::Start { .. } if code == codes::ENOSYS && self.backend.kind() == BackendKind::Simulated => {
+                error.with_note("a simulated machine runs no programs")
+            }
             Op::AwaitExit { .. } if code == codes::ECHILD => error.with_note(STATUS_IS_LOST),
             _ => error,
         }

@@ -62,6 +62,9 @@ const TOO_LONG: &[&str] = &[
     "a_hundred_children_are_waited_for_without_a_thread_each",
 ];
 
+/// Points that show nothing here: valgrind 3.19 knows no pidfd_open(2), so that no program can be started.
+const LACKING: &[&str] = if cfg!(corella_valgrind) { &["children"] } else { &[] };
+
 /// Without that opcode or flag the short form takes a few seconds; much longer on a machine that has other things to do.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
@@ -79,7 +82,8 @@ const FLAGS: [(&str, u32); 7] = [
 fn short_form(name: &str, variant: Variant) -> Result<(), Failed> {
     let mut failures = String::new();
     let start = Instant::now();
-    let promises = POINTS.iter().flat_map(|(point, promises)| promises.iter().map(move |promise| (*point, promise)));
+    let points = POINTS.iter().filter(|(point, _)| !LACKING.contains(point));
+    let promises = points.flat_map(|(point, promises)| promises.iter().map(move |promise| (*point, promise)));
     for (point, promise) in promises.filter(|(_, promise)| !TOO_LONG.contains(&promise.name)) {
         let full_name = format!("{name}::{point}::{}", promise.name);
         let begun = Instant::now();

@@ -564,8 +564,12 @@ impl CompletionPort for FakePort {
     }
 
     fn watch(&self) -> Result<(), Code> {
-        let state = self.state.borrow();
+        let mut state = self.state.borrow_mut();
         self.unwatch();
+        // What has come due by now is there; of what comes later a delay tells. One moment for both, so that nothing falls
+        // between them.
+        let now = Instant::now();
+        state.go_on(now);
         let mut watched = self.in_watched.borrow_mut();
         let add = |descriptor: OwnedFd, flags| match epoll::add(
             &self.watched,
@@ -578,7 +582,7 @@ impl CompletionPort for FakePort {
             Err(rustix::io::Errno::PERM) => Ok(None),
             Err(error) => Err(code_of_errno(error.raw_os_error())),
         };
-        let mut is_ready = !state.ready.is_empty() || state.next_delay(Instant::now()).is_some();
+        let mut is_ready = !state.ready.is_empty() || state.next_delay(now).is_some();
         for pending in &state.pending {
             let interest =
                 if pending.task.interest() == libc::POLLIN { epoll::EventFlags::IN } else { epoll::EventFlags::OUT };
