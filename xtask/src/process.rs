@@ -95,10 +95,14 @@ impl Runner {
     pub fn command(&self, words: impl AsRef<[&'static str]>) -> Command {
         let (program, arguments) = words.as_ref().split_first().expect("a command has a program");
         let mut command = match (*program, std::env::var_os("CARGO")) {
-            ("cargo", Some(cargo)) => Command::new(cargo),
-            ("xtask", _) => Command::new(std::env::current_exe().unwrap_or_else(|_| "xtask".into())),
+            ("cargo" | "xtask", Some(cargo)) => Command::new(cargo),
+            ("xtask", None) => Command::new("cargo"),
             _ => Command::new(program),
         };
+        if *program == "xtask" {
+            // By cargo, as a leg before may have built this very program anew, and then the file that we run is gone.
+            command.args(["run", "--quiet", "--package", "xtask", "--"]);
+        }
         command.args(arguments).current_dir(&self.root);
         command
     }
