@@ -88,8 +88,8 @@ fn sleeps_end_in_order_and_never_early(setup: &Setup) {
 
 fn an_interval_ticks_and_counts_what_it_missed(setup: &Setup) {
     let mut scheduler = setup.scheduler();
-    let mut interval = scheduler.io().interval(Duration::from_millis(2));
     let start = Instant::now();
+    let mut interval = scheduler.io().interval(Duration::from_millis(2));
     let mut ticks = 0;
     scheduler
         .block_on(async {
