@@ -129,8 +129,10 @@ impl Drop for Terminal {
 
 #[test]
 fn names_are_completed_earlier_lines_kept_and_ctrl_c_gives_up_what_runs() {
-    empty_directory("repl-home");
-    let mut terminal = Terminal::start("repl-home");
+    // Of this run alone: others may go on beside it.
+    let home = format!("repl-home-{}", std::process::id());
+    empty_directory(&home);
+    let mut terminal = Terminal::start(&home);
     terminal.expect(PROMPT);
     terminal.enter("Sched\t.now\t() >= 0\r");
     terminal.expect("true");
@@ -155,7 +157,7 @@ fn names_are_completed_earlier_lines_kept_and_ctrl_c_gives_up_what_runs() {
     let ended = terminal.child.wait().unwrap();
     assert_eq!(ended.code(), Some(0));
 
-    let mut terminal = Terminal::start("repl-home");
+    let mut terminal = Terminal::start(&home);
     terminal.expect(PROMPT);
     // The last line of the session before.
     terminal.enter("\x1b[A\r");
@@ -163,4 +165,5 @@ fn names_are_completed_earlier_lines_kept_and_ctrl_c_gives_up_what_runs() {
     terminal.expect(PROMPT);
     terminal.enter("\x04");
     terminal.child.wait().unwrap();
+    std::fs::remove_dir_all(corella::directory_of(&home)).unwrap();
 }

@@ -158,7 +158,8 @@ impl Scheduler {
     }
 
     /// One turn that waits at most `limit` (`Duration::MAX`: as long as it takes). Says whether there is more to do at
-    /// once.
+    /// once. It may be over early with nothing done: after a [`wake`](Remote::wake), or when a signal of the OS's cuts the
+    /// wait short.
     pub fn turn(&mut self, limit: Duration) -> Result<bool, Error> {
         self.core.check_outside("poll")?;
         self.core.turn((limit != Duration::MAX).then_some(limit), || false)?;
