@@ -4,20 +4,33 @@
 /// Longer lines are nobody's report, and are not kept.
 const LINE_SIZE_MAX: usize = 64 * 1024;
 
+/// Of what a failed test said, so many lines are told again at the end.
+const WORDS_LINES_MAX: usize = 12;
+
 /// The sum over all test binaries of a command.
 #[derive(Default, Debug)]
 pub struct Reports {
     pub passed: u64,
     pub failed: u64,
-    /// The names of those that failed, as their own lines give them.
-    pub failures: Vec<String>,
+    /// Those that failed.
+    pub failures: Vec<Failure>,
     /// As the closing lines count them.
     pub ignored_count: u64,
     /// As their own lines name them.
     pub ignored: Vec<Ignored>,
     /// Binaries that said how many tests they run, and have not yet closed.
     pub unclosed_count: u64,
+    /// The test whose words are being told.
+    speaker: Option<String>,
     line: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// As its own line gives it.
+    pub name: String,
+    /// The first lines of what it said.
+    pub words: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,7 +78,22 @@ impl Reports {
         } else if let Some(ignored) = parse_ignored(line) {
             self.ignored.push(ignored);
         } else if let Some(name) = parse_failure(line) {
-            self.failures.push(name);
+            self.failures.push(Failure { name, words: Vec::new() });
+        } else if let Some(name) = parse_speaker(line) {
+            self.speaker = Some(name);
+        } else if line == "failures:" {
+            self.speaker = None;
+        } else if !line.is_empty() {
+            self.hear(line);
+        }
+    }
+
+    /// Keeps a line of a failed test's.
+    fn hear(&mut self, line: &str) {
+        let Some(speaker) = &self.speaker else { return };
+        let failure = self.failures.iter_mut().rev().find(|failure| failure.name == *speaker);
+        if let Some(failure) = failure.filter(|failure| failure.words.len() < WORDS_LINES_MAX) {
+            failure.words.push(line.to_owned());
         }
     }
 }
@@ -105,6 +133,12 @@ fn parse_ignored(line: &str) -> Option<Ignored> {
 /// `test NAME ... FAILED`
 fn parse_failure(line: &str) -> Option<String> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(single_spaced)
+}
+
+/// `---- NAME stdout ----` (libtest) or `---- NAME ----` (libtest-mimic): what it said follows.
+fn parse_speaker(line: &str) -> Option<String> {
+    let name = line.strip_prefix("---- ")?.strip_suffix(" ----")?;
+    Some(single_spaced(name.strip_suffix(" stdout").unwrap_or(name)))
 }
 
 /// A name without the spaces that align what follows it.
@@ -156,10 +190,27 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
     fn closing_lines_sum_over_binaries() {
         let reports = reports(TWO_BINARIES);
         assert_eq!((reports.passed, reports.failed), (2, 1));
-        assert_eq!(reports.failures, ["lane::a_write_is_whole"]);
+        assert_eq!(reports.failures[0].name, "lane::a_write_is_whole");
         assert_eq!(reports.ignored_count, 1);
         assert_eq!(reports.ignored, [ignored("lane::on_another_system", None)]);
         assert_eq!(reports.unclosed_count, 0);
+    }
+
+    #[test]
+    fn what_a_failed_test_said_is_kept_with_it() {
+        let said = |heading: &str| {
+            let output = format!(
+                "test a::b    ... FAILED\ntest c ... FAILED\n\nfailures:\n\n{heading}\nfirst\n\n second\n\n---- c ----\n{}\n\n\
+                 failures:\n    a::b\n    c\n\ntest result: FAILED. 0 passed; 2 failed; 0 ignored\nunrelated\n",
+                "more\n".repeat(99)
+            );
+            reports(&output).failures
+        };
+        for heading in ["---- a::b ----", "---- a::b stdout ----"] {
+            let failures = said(heading);
+            assert_eq!((&*failures[0].name, &*failures[0].words), ("a::b", &["first".into(), " second".into()][..]));
+            assert_eq!(failures[1].words, vec!["more"; WORDS_LINES_MAX]);
+        }
     }
 
     #[test]

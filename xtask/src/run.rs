@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::legs::{Counts, Leg, Step};
 use crate::process::{Clock, Ending, Runner};
-use crate::reports::Reports;
+use crate::reports::{Failure, Reports};
 use crate::skips::Skip;
 
 /// What became of a leg.
@@ -22,7 +22,7 @@ pub struct Tally {
     pub passed: u64,
     pub failed: u64,
     pub skips: Vec<Skip>,
-    /// What failed, one line each: tests by name, and whatever failed without a test's report.
+    /// What failed: tests by name with what they said, and whatever failed without a test's report.
     pub problems: Vec<String>,
 }
 
@@ -81,7 +81,7 @@ fn judge(leg: &str, step: &Step, ending: &Ending, reports: &Reports) -> Tally {
     if step.counts == Counts::Reported {
         tally.passed = reports.passed;
         tally.failed = reports.failed;
-        tally.problems = reports.failures.iter().map(|test| format!("{test} failed")).collect();
+        tally.problems = reports.failures.iter().map(problem_of).collect();
         let skips = reports.ignored.iter().map(|test| Skip::of_test(leg, test));
         tally.skips.extend(skips);
         for _ in reports.ignored.len() as u64..reports.ignored_count {
@@ -103,6 +103,16 @@ fn judge(leg: &str, step: &Step, ending: &Ending, reports: &Reports) -> Tally {
         Counts::Nothing | Counts::OneTest | Counts::Reported => {}
     }
     tally
+}
+
+/// That a test failed, and below it what it said.
+fn problem_of(failure: &Failure) -> String {
+    let mut problem = format!("{} failed", failure.name);
+    for line in &failure.words {
+        problem.push_str("\n    ");
+        problem.push_str(line);
+    }
+    problem
 }
 
 impl Tally {
