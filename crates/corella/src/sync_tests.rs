@@ -1,6 +1,8 @@
 //! Every structure that two threads touch, in the orders in which they may come: the inbox, wakers, cancel tokens, the
-//! queue of the pool, the bells of the backends. The leg `threads` runs these. (The reaper of orphaned children keeps all
-//! that it shares under one lock, and waits in the OS.)
+//! queue of the pool, the bells of the backends, what waits for children. The leg `threads` runs these.
+//!
+//! What is handed from one thread to the next and never touched by two at once (a child to be started, a directory that is
+//! read) needs no order of its own: one lock, taken by whoever has it.
 //!
 //! Whoever waits here waits for the flag of a wake alone, and the scheduler underneath ends a run in which nobody gets on:
 //! a wake that is lost is found.
@@ -18,6 +20,7 @@ use crate::backend::fork;
 use crate::backend::iocp::{self, port};
 use crate::backend::pool::Pool;
 use crate::backend::portable::{Bell, Notify};
+use crate::backend::reaper::{Reaper, Watch};
 use crate::backend::{Completions, Submission, Token, WaitsBy, Wakeup};
 use crate::op::{Class, Op};
 use crate::queue::slots::RequestId;
@@ -338,5 +341,106 @@ fn a_bell_of_a_port_posts_one_packet_and_no_ring_goes_unheard() {
             thread::yield_now();
         }
         ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
+    });
+}
+
+#[cfg(feature = "fake-port")]
+#[test]
+fn each_wait_that_was_signalled_is_told_of_once_to_one_who_sleeps() {
+    in_any_order(|| {
+        let (sleeper, wakeup) = Sleeper::new();
+        let signalled = Arc::new(iocp::signalled::Signalled::new(wakeup));
+        let tellers: Vec<_> = (1..=3)
+            .map(|number| {
+                let signalled = Arc::clone(&signalled);
+                thread::spawn(move || signalled.tell(Token(number)))
+            })
+            .collect();
+        let mut heard = Vec::new();
+        while heard.len() < 3 {
+            sleeper.sleep();
+            heard.extend(signalled.take());
+        }
+        tellers.into_iter().for_each(|teller| teller.join().unwrap());
+        heard.sort_by_key(|token| token.0);
+        assert_eq!(heard, [Token(1), Token(2), Token(3)]);
+        assert!(!signalled.has(Token(1)) && signalled.take().is_empty());
+    });
+}
+
+/// Children that end when they are told to, by their numbers.
+#[derive(Default)]
+struct Children {
+    /// The keys of those that are watched.
+    watched: Mutex<Vec<(usize, usize)>>,
+    has_ended: [AtomicBool; 3],
+    /// How often each was found to be over.
+    fetched: [AtomicU64; 3],
+    /// Threads that wait for them.
+    waiters: AtomicU64,
+}
+
+struct Watched(Arc<Children>);
+
+impl Watch for Watched {
+    type Child = usize;
+
+    fn add(&self, key: usize, child: &usize) -> std::io::Result<()> {
+        self.0.watched.lock().unwrap().push((key, *child));
+        Ok(())
+    }
+
+    fn remove(&self, child: &usize) {
+        self.0.watched.lock().unwrap().retain(|(_, other)| other != child);
+    }
+
+    fn wait(&self, keys: &mut Vec<usize>) -> std::io::Result<()> {
+        assert_eq!(self.0.waiters.fetch_add(1, Ordering::SeqCst), 0, "one thread waits for all");
+        while keys.is_empty() {
+            let watched = self.0.watched.lock().unwrap();
+            let ended = watched.iter().filter(|(_, child)| self.0.has_ended[*child].load(Ordering::SeqCst));
+            keys.extend(ended.map(|(key, _)| *key));
+            drop(watched);
+            thread::yield_now();
+        }
+        self.0.waiters.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn is_over(&self, child: &usize) -> bool {
+        let is_over = self.0.has_ended[*child].load(Ordering::SeqCst);
+        if is_over {
+            self.0.fetched[*child].fetch_add(1, Ordering::SeqCst);
+        }
+        is_over
+    }
+
+    fn wait_blocking(&self, _: usize) {
+        unreachable!("all of them can be watched");
+    }
+}
+
+#[test]
+fn each_orphan_is_fetched_once_by_one_thread_which_goes_when_none_is_left() {
+    in_any_order(|| {
+        let children = Arc::new(Children::default());
+        let reaper = Arc::new(Reaper::new(Watched(Arc::clone(&children))));
+        // One is there already when it ends, one ends as it comes, and one comes when the others may be gone.
+        Reaper::add(&reaper, 0);
+        let (other, ending) = (Arc::clone(&reaper), Arc::clone(&children));
+        let adopter = thread::spawn(move || {
+            Reaper::add(&other, 1);
+            ending.has_ended[1].store(true, Ordering::SeqCst);
+        });
+        children.has_ended[0].store(true, Ordering::SeqCst);
+        adopter.join().unwrap();
+        children.has_ended[2].store(true, Ordering::SeqCst);
+        Reaper::add(&reaper, 2);
+        while children.fetched.iter().any(|fetched| fetched.load(Ordering::SeqCst) == 0) {
+            thread::yield_now();
+        }
+        drop(reaper);
+        // A thread that stayed would go round for good, which ends a run as a failure.
+        assert!(children.fetched.iter().all(|fetched| fetched.load(Ordering::SeqCst) == 1));
     });
 }

@@ -43,7 +43,7 @@ pub(crate) mod pool;
 #[cfg(unix)]
 pub(crate) mod portable;
 #[cfg(unix)]
-mod reaper;
+pub(crate) mod reaper;
 #[cfg(unix)]
 mod sigpipe;
 mod simulated;

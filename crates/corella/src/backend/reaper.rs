@@ -4,45 +4,102 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use polling::{Event, Events, PollMode, Poller};
 
 use super::children::{is_over, wait_blocking};
 use super::fork;
+use crate::sync::{Mutex, MutexGuard, thread};
 
-struct Reaper {
-    /// Of the process that made it. A forked child has no such children, and makes its own.
-    generation: u64,
-    poller: Poller,
-    state: Mutex<State>,
+/// How the OS tells of children that end.
+pub(crate) trait Watch: Send + Sync + 'static {
+    type Child: Send;
+
+    /// From now on [`wait`](Self::wait) tells of it once it has ended, also if it has by now.
+    fn add(&self, key: usize, child: &Self::Child) -> io::Result<()>;
+
+    fn remove(&self, child: &Self::Child);
+
+    /// Waits, and adds the keys of children that may have ended.
+    fn wait(&self, keys: &mut Vec<usize>) -> io::Result<()>;
+
+    /// Whether it has ended; then it is no zombie any more.
+    fn is_over(&self, child: &Self::Child) -> bool;
+
+    /// Has a thread of its own wait for it.
+    fn wait_blocking(&self, child: Self::Child);
 }
 
-#[derive(Default)]
-struct State {
-    /// By the key of their events.
-    orphans: BTreeMap<usize, (i32, OwnedFd)>,
+/// The children that nobody waits for, and the thread that does.
+pub(crate) struct Reaper<W: Watch> {
+    watch: W,
+    state: Mutex<State<W::Child>>,
+}
+
+struct State<C> {
+    orphans: BTreeMap<usize, C>,
     next_key: usize,
     has_thread: bool,
 }
 
-static REAPER: AtomicPtr<Reaper> = AtomicPtr::new(std::ptr::null_mut());
+/// By descriptors of processes, which a poller tells of.
+struct Processes(Poller);
+
+/// A process by its number, and what is readable once it has ended.
+type Process = (i32, OwnedFd);
+
+impl Watch for Processes {
+    type Child = Process;
+
+    fn add(&self, key: usize, (_, descriptor): &Process) -> io::Result<()> {
+        // SAFETY: it is taken out of the poller before it is closed.
+        unsafe { self.0.add_with_mode(descriptor, Event::readable(key), PollMode::Level) }
+    }
+
+    fn remove(&self, (_, descriptor): &Process) {
+        let _ = self.0.delete(descriptor.as_fd());
+    }
+
+    fn wait(&self, keys: &mut Vec<usize>) -> io::Result<()> {
+        let mut events = Events::new();
+        self.0.wait(&mut events, None)?;
+        keys.extend(events.iter().map(|event| event.key));
+        Ok(())
+    }
+
+    fn is_over(&self, (pid, descriptor): &Process) -> bool {
+        is_over(*pid, descriptor)
+    }
+
+    fn wait_blocking(&self, (pid, descriptor): Process) {
+        wait_blocking(pid, descriptor);
+    }
+}
+
+/// Of the process that made it. A forked child has no such children, and makes its own.
+struct OfProcess {
+    generation: u64,
+    reaper: Reaper<Processes>,
+}
+
+static REAPER: AtomicPtr<OfProcess> = AtomicPtr::new(std::ptr::null_mut());
 
 /// This process's, made when it is needed first.
-fn this_process() -> io::Result<&'static Reaper> {
+fn this_process() -> io::Result<&'static Reaper<Processes>> {
     loop {
         let current = REAPER.load(Ordering::Acquire);
         // SAFETY: what the pointer has ever been set to is leaked, and so lives for good.
-        if let Some(reaper) = unsafe { current.as_ref() }
-            && reaper.generation == fork::generation()
+        if let Some(of_process) = unsafe { current.as_ref() }
+            && of_process.generation == fork::generation()
         {
-            return Ok(reaper);
+            return Ok(&of_process.reaper);
         }
-        let made = Reaper { generation: fork::generation(), poller: Poller::new()?, state: Mutex::default() };
-        let made = Box::into_raw(Box::new(made));
+        let reaper = Reaper::new(Processes(Poller::new()?));
+        let made = Box::into_raw(Box::new(OfProcess { generation: fork::generation(), reaper }));
         if REAPER.compare_exchange(current, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
             // SAFETY: nobody else has seen it.
             drop(unsafe { Box::from_raw(made) });
@@ -56,48 +113,58 @@ pub(super) fn adopt(pid: i32, descriptor: OwnedFd) {
         return;
     }
     match this_process() {
-        Ok(reaper) => reaper.add(pid, descriptor),
+        Ok(reaper) => Reaper::add(&reaper, (pid, descriptor)),
         Err(_) => wait_blocking(pid, descriptor),
     }
 }
 
-impl Reaper {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<W: Watch> Reaper<W> {
+    pub(crate) fn new(watch: W) -> Reaper<W> {
+        let state = State { orphans: BTreeMap::new(), next_key: 0, has_thread: false };
+        Reaper { watch, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<W::Child>> {
         // Nothing under the lock panics half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&'static self, pid: i32, descriptor: OwnedFd) {
-        let mut state = self.lock();
+    /// Waits for a child, on a thread that may have to be started for it.
+    pub(crate) fn add<R>(reaper: &R, child: W::Child)
+    where
+        R: Deref<Target = Reaper<W>> + Clone + Send + 'static,
+    {
+        let mut state = reaper.lock();
         let key = state.next_key;
-        // SAFETY: it is taken out of the poller before it is closed.
-        let added = unsafe { self.poller.add_with_mode(&descriptor, Event::readable(key), PollMode::Level) };
-        if added.is_err() {
+        if reaper.watch.add(key, &child).is_err() {
             drop(state);
-            return wait_blocking(pid, descriptor);
+            return reaper.watch.wait_blocking(child);
         }
         state.next_key += 1;
-        state.orphans.insert(key, (pid, descriptor));
+        state.orphans.insert(key, child);
         if !state.has_thread {
+            let for_thread = reaper.clone();
             // Without a thread the next one that is added tries again.
-            state.has_thread = thread::Builder::new().name("corella-reaper".into()).spawn(move || self.work()).is_ok();
+            state.has_thread =
+                thread::Builder::new().name("corella-reaper".into()).spawn(move || for_thread.work()).is_ok();
         }
     }
 
     /// The thread's life: as long as there is anybody to wait for.
     fn work(&self) {
-        let mut events = Events::new();
+        let mut keys = Vec::new();
         loop {
-            events.clear();
-            let waited = self.poller.wait(&mut events, None);
+            keys.clear();
+            let waited = self.watch.wait(&mut keys);
             let mut state = self.lock();
             let is_broken = waited.is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
-            for event in events.iter() {
-                let is_done = state.orphans.get(&event.key).is_some_and(|(pid, descriptor)| is_over(*pid, descriptor));
-                if is_done && let Some((_, descriptor)) = state.orphans.remove(&event.key) {
-                    let _ = self.poller.delete(descriptor.as_fd());
+            for key in &keys {
+                let is_done = state.orphans.get(key).is_some_and(|child| self.watch.is_over(child));
+                if is_done && let Some(child) = state.orphans.remove(key) {
+                    self.watch.remove(&child);
                 }
             }
+            // Under the lock that `add` takes: whoever comes now finds no thread and starts one.
             if state.orphans.is_empty() || is_broken {
                 state.has_thread = false;
                 return;

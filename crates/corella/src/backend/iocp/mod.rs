@@ -21,6 +21,7 @@ mod pipes;
 pub(crate) mod port;
 #[cfg(all(test, any(windows, feature = "fake-port")))]
 mod script;
+pub(crate) mod signalled;
 mod status;
 #[cfg(all(test, unix, feature = "fake-port"))]
 mod tests;

@@ -4,32 +4,20 @@
 use std::ffi::c_void;
 use std::os::windows::io::BorrowedHandle;
 use std::ptr::null_mut;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::System::Threading::{
     INFINITE, RegisterWaitForSingleObject, UnregisterWaitEx, WT_EXECUTEONLYONCE,
 };
 
+use super::iocp::signalled::Signalled;
 use super::{Completion, Completions, Fault, RawDescriptor, Token, Wakeup, children};
-
-/// What the system's threads and the scheduler's share.
-#[derive(Debug)]
-struct Shared {
-    signalled: Mutex<Vec<Token>>,
-    wakeup: Wakeup,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<Token>> {
-        self.signalled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What a thread of the system's is given.
 #[derive(Debug)]
 struct Context {
-    shared: Arc<Shared>,
+    signalled: Arc<Signalled>,
     token: Token,
 }
 
@@ -45,25 +33,24 @@ struct Wait {
 /// The waits of one scheduler.
 #[derive(Debug)]
 pub(super) struct Waits {
-    shared: Arc<Shared>,
+    signalled: Arc<Signalled>,
     waits: Vec<Wait>,
 }
 
 unsafe extern "system" fn on_signal(context: *mut c_void, _timed_out: bool) {
     // SAFETY: the context of a registration lives until that has been unregistered, which waits for this call.
     let context = unsafe { &*context.cast::<Context>() };
-    context.shared.lock().push(context.token);
-    context.shared.wakeup.wake();
+    context.signalled.tell(context.token);
 }
 
 impl Waits {
     pub(super) fn new(wakeup: Wakeup) -> Waits {
-        Waits { shared: Arc::new(Shared { signalled: Mutex::default(), wakeup }), waits: Vec::new() }
+        Waits { signalled: Arc::new(Signalled::new(wakeup)), waits: Vec::new() }
     }
 
     /// Waits for the end of a process.
     pub(super) fn submit(&mut self, token: Token, process: RawDescriptor, completions: &mut Completions) {
-        let context = Box::into_raw(Box::new(Context { shared: Arc::clone(&self.shared), token }));
+        let context = Box::into_raw(Box::new(Context { signalled: Arc::clone(&self.signalled), token }));
         let mut registration = null_mut();
         // SAFETY: the queue keeps the handle open until the request has settled, and the context is freed after the
         // registration has ended.
@@ -90,7 +77,7 @@ impl Waits {
     pub(super) fn cancel(&mut self, token: Token, completions: &mut Completions) {
         let Some(place) = self.waits.iter().position(|wait| wait.token == token) else { return };
         end(&mut self.waits[place]);
-        if !self.shared.lock().contains(&token) {
+        if !self.signalled.has(token) {
             self.forget(place);
             completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
         }
@@ -107,8 +94,7 @@ impl Waits {
         if self.waits.is_empty() {
             return;
         }
-        let signalled = std::mem::take(&mut *self.shared.lock());
-        for token in signalled {
+        for token in self.signalled.take() {
             let Some(place) = self.waits.iter().position(|wait| wait.token == token) else { continue };
             end(&mut self.waits[place]);
             // SAFETY: the queue keeps the handle open until the request has settled.

@@ -1,11 +1,12 @@
 //! Waits for children, as the system's own threads make them on Windows: one thread for all of a scheduler's, here.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
+use super::super::signalled::Signalled;
 use super::calls::lend;
 use crate::backend::{Completion, Completions, Fault, RawDescriptor, Token, Wakeup, children};
 
@@ -14,17 +15,12 @@ const END: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Shared {
-    signalled: Mutex<Vec<Token>>,
-    wakeup: Wakeup,
+    signalled: Signalled,
     watched: OwnedFd,
     end: OwnedFd,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<Token>> {
-        self.signalled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The life of the thread.
     fn watch(&self) {
         let mut events = Vec::with_capacity(16);
@@ -37,10 +33,9 @@ impl Shared {
             for event in &events {
                 match event.data.u64() {
                     END => return,
-                    token => self.lock().push(Token(token)),
+                    token => self.signalled.tell(Token(token)),
                 }
             }
-            self.wakeup.wake();
         }
     }
 }
@@ -63,7 +58,7 @@ impl Waits {
             let watched = epoll::create(epoll::CreateFlags::CLOEXEC)?;
             let end = eventfd(0, EventfdFlags::CLOEXEC)?;
             epoll::add(&watched, end.as_fd(), epoll::EventData::new_u64(END), epoll::EventFlags::IN)?;
-            let shared = Arc::new(Shared { signalled: Mutex::default(), wakeup: self.wakeup.clone(), watched, end });
+            let shared = Arc::new(Shared { signalled: Signalled::new(self.wakeup.clone()), watched, end });
             let for_thread = Arc::clone(&shared);
             thread::Builder::new().name("corella-waits".into()).spawn(move || for_thread.watch())?;
             self.shared = Some(shared);
@@ -91,7 +86,7 @@ impl Waits {
         let Some(place) = self.waits.iter().position(|(other, _)| *other == token) else { return };
         let Some(shared) = &self.shared else { return };
         let _ = epoll::delete(&shared.watched, lend(self.waits[place].1));
-        if !shared.lock().contains(&token) {
+        if !shared.signalled.has(token) {
             self.waits.swap_remove(place);
             completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
         }
@@ -105,8 +100,7 @@ impl Waits {
     /// Moves what was signalled to `completions`.
     pub(crate) fn drain(&mut self, completions: &mut Completions) {
         let Some(shared) = &self.shared else { return };
-        let signalled = std::mem::take(&mut *shared.lock());
-        for token in signalled {
+        for token in shared.signalled.take() {
             let Some(place) = self.waits.iter().position(|(other, _)| *other == token) else { continue };
             let (_, child) = self.waits.swap_remove(place);
             let _ = epoll::delete(&shared.watched, lend(child));
