@@ -27,6 +27,8 @@ promises![
     #[cfg(unix)]
     several_who_wait_for_one_child_all_get_its_status,
     #[cfg(unix)]
+    a_status_that_something_else_has_fetched_is_an_error_that_says_so,
+    #[cfg(unix)]
     a_program_that_cannot_be_started_is_an_error_that_names_it,
     #[cfg(unix)]
     a_child_can_be_killed_and_sent_a_signal,
@@ -190,6 +192,17 @@ fn waiting_for_a_child_can_be_stopped_and_asked_again(setup: &Setup) {
     for _ in 0..3 {
         assert_eq!(child.exit_status().wait().unwrap().code(), Some(7));
     }
+}
+
+#[cfg(unix)]
+fn a_status_that_something_else_has_fetched_is_an_error_that_says_so(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let child = start(&scheduler.io(), shell("exit 3"));
+    let pid = rustix::process::Pid::from_raw(child.id() as i32);
+    rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap().expect("it has ended");
+    let error = child.exit_status().wait().unwrap_err();
+    assert_eq!(error.os_code(), Some(libc::ECHILD), "{error}");
+    assert!(error.to_string().ends_with("or something in it has waited for all its children"), "{error}");
 }
 
 #[cfg(unix)]

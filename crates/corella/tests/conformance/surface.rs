@@ -7,13 +7,14 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use corella::{BufferPool, ErrorKind, FileKind, Mode, OpenOptions, SliceOf, SpareCapacity};
+use corella::{BufferPool, ErrorKind, FileKind, Mode, OpenOptions, Scheduler, SliceOf, SpareCapacity};
 
 use crate::codes;
 use crate::promises;
 use crate::setup::Setup;
 
 promises![
+    a_builder_keeps_all_that_it_was_told,
     every_mode_opens_as_it_says,
     every_kind_of_buffer_goes_in_and_comes_back,
     vectored_transfers_of_more_parts_than_one_call_takes_are_whole,
@@ -29,11 +30,21 @@ promises![
     socket_options_are_set_and_read,
     a_connect_by_name_tries_every_address,
     adopted_descriptors_are_handed_back_with_what_was_received,
+    a_clone_and_a_request_each_keep_a_handle_from_being_handed_back,
     an_accepted_socket_goes_to_another_threads_scheduler,
     #[cfg(unix)]
     a_shared_description_is_never_made_non_blocking,
     a_shared_file_goes_on_where_the_others_left_it,
 ];
+
+fn a_builder_keeps_all_that_it_was_told(setup: &Setup) {
+    let kind = setup.scheduler().backend();
+    let first = Scheduler::builder().queue_depth(5).ring_entries(8).pool_threads(2).inbox_jobs(3).tasks(9).sleeps(7);
+    let builder = first.tasks_per_turn(11).backend(kind).budget_per_poll(1, 1).mask_opcode(250).refuse_setup_flags(0);
+    let limits = builder.limits();
+    assert_eq!((limits.queue_depth, limits.ring_entries, limits.pool_threads), (5, 8, 2));
+    assert_eq!((limits.inbox_jobs, limits.tasks, limits.sleeps), (3, 9, 7));
+}
 
 fn every_mode_opens_as_it_says(setup: &Setup) {
     let scheduler = setup.scheduler();
@@ -284,6 +295,21 @@ fn a_connect_by_name_tries_every_address(setup: &Setup) {
     assert_eq!(error.os_code(), Some(codes::ECONNREFUSED), "{error}");
     let late = io.connect_name("localhost", port).deadline(Duration::ZERO).wait().unwrap_err();
     assert!(matches!(late.kind(), ErrorKind::TimedOut | ErrorKind::Os), "{late}");
+}
+
+fn a_clone_and_a_request_each_keep_a_handle_from_being_handed_back(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let (socket, _peer) = setup.connection(&scheduler.io());
+    let clone = socket.clone();
+    let (socket, error) = socket.detach().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    drop(clone);
+    let receive = socket.recv(vec![0; 1]).submit().unwrap();
+    let (socket, error) = socket.detach().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    receive.cancel();
+    assert!(receive.wait().is_err());
+    assert!(socket.detach().is_ok());
 }
 
 fn adopted_descriptors_are_handed_back_with_what_was_received(setup: &Setup) {

@@ -168,6 +168,10 @@ fn bad_input_is_answered_and_never_panics(setup: &Setup) {
     assert!(io.open("a\0b", Mode::Read).wait().unwrap_err().to_string().contains("a\\0b"));
     let file = io.open(setup.file("data", b"x"), Mode::ReadWrite).wait().unwrap();
     invalid(file.read_at(vec![0; 1], u64::MAX).wait().unwrap_err().error);
+    invalid(file.read_at(vec![0; 1], i64::MAX as u64 + 1).wait().unwrap_err().error);
+    // The last place that a file can have is the OS's to judge.
+    let last = file.read_at(vec![0; 1], i64::MAX as u64).wait();
+    assert_ne!(last.map_err(|failed| failed.error.kind()).map(|_| ()), Err(ErrorKind::InvalidInput));
     invalid(file.write_at(vec![0; 1], 1 << 63).wait().unwrap_err().error);
     assert!(file.truncate(u64::MAX).wait().is_err());
     assert!(file.allocate(u64::MAX, u64::MAX).wait().is_err());
