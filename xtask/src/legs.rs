@@ -273,7 +273,7 @@ pub const LEGS: &[Leg] = &[
         needs: &[&GCC, &GXX, &PKG_CONFIG, &CMAKE, &VALGRIND, &PYTHON, &GLIB],
         steps: &[step(
             Counts::Reported,
-            &["cargo", "test", "-p", "corella-c", "--test", "header", "--test", "programs"],
+            &["cargo", "test", "-p", "corella-c", "--test", "header", "--test", "handles", "--test", "programs"],
         )],
     },
     Leg {

@@ -116,6 +116,9 @@
 /* Readiness for sockets and pipes, and a bounded pool of threads for files. */
 #define CORELLA_BACKEND_PORTABLE 2
 
+/* An I/O completion port (Windows). */
+#define CORELLA_BACKEND_IOCP 3
+
 /* One of CORELLA_BACKEND_BEST and its kin. */
 #define CORELLA_SETTING_BACKEND 0
 
@@ -236,6 +239,12 @@
 /* Counted from the end. */
 #define CORELLA_SEEK_END 2
 
+/*
+ * As a port: the text is an address of the Unix domain, and no IP address. It is a path; or, behind an "@", a name of
+ * Linux's abstract namespace (a path that begins with one is written "./@"); or nothing, of a socket without a name.
+ */
+#define CORELLA_PORT_UNIX (-1)
+
 /* No more receives. */
 #define CORELLA_SHUTDOWN_READ 0
 
@@ -244,6 +253,15 @@
 
 /* Both. */
 #define CORELLA_SHUTDOWN_BOTH 2
+
+/* The child has the same as this process, as at first. */
+#define CORELLA_STREAM_INHERIT 0
+
+/* A pipe, whose other end is a file of the child's handle: `corella_child_stream`. */
+#define CORELLA_STREAM_PIPE 1
+
+/* Nothing: reads end at once, writes go nowhere. */
+#define CORELLA_STREAM_NULL 2
 
 struct corella_buffer_opaque;
 
@@ -386,6 +404,13 @@ int corella_scheduler_free(corella_scheduler scheduler);
 /* Settles after `nanoseconds`, counted from its submission. It needs no place in the queue. */
 int corella_sleep(corella_scheduler scheduler, int64_t nanoseconds, corella_request *request);
 
+/*
+ * Writes the time of the scheduler's clock, in nanoseconds from a start of its own: it only goes forward. What deadlines
+ * and sleeps are measured by.
+ */
+int corella_now_ns(corella_scheduler scheduler,
+                   int64_t *now);
+
 /* ---- What a scheduler knows of itself -------------------------------------------------------------------- */
 
 /* The backend in use: CORELLA_BACKEND_URING or one of its kin. */
@@ -397,6 +422,14 @@ int corella_backend(corella_scheduler scheduler);
  */
 const char *corella_backend_reason(corella_scheduler scheduler,
                                    size_t *length);
+
+/*
+ * What io_uring has on this machine, in words: set-up flags, places in its rings, and the operations that the kernel lacks,
+ * which the portable backend does; null where another backend is in use. Valid until the next call of this function on
+ * this thread.
+ */
+const char *corella_kernel_features(corella_scheduler scheduler,
+                                    size_t *length);
 
 /* How many failures nobody took so far: of requests freed while they ran, of handles closed by being freed. */
 int64_t corella_unobserved_failures(corella_scheduler scheduler);
@@ -497,6 +530,8 @@ int corella_submit(corella_request request);
  * The request is lent to the callback: the library frees it when the scheduler is next turned, at latest when the
  * callback has returned; `corella_keep` makes it yours. The callback may call anything, `corella_scheduler_free`
  * included, and may leave by longjmp. On failure as for `corella_submit`, and the callback is not called.
+ *
+ * Of a request that `corella_submit` was called for, running or settled, it changes the ending to this one.
  */
 int corella_then(corella_request request,
                  corella_callback callback,
@@ -634,7 +669,7 @@ int corella_os_code(corella_request request);
 
 /*
  * A settled request's count: bytes moved, for a failed transfer too; the place of a cursor; entries or addresses that
- * came. 0 for others, and for an id that names none.
+ * came; how a child ended. 0 for others, and for an id that names none.
  */
 int64_t corella_count(corella_request request);
 
@@ -655,10 +690,11 @@ const char *corella_error_text(corella_request request,
                                size_t *length);
 
 /*
- * Takes the handle out of the outcome of an open, accept, connect or directory's open. Yours, to be freed with
+ * Takes the handle out of the outcome of an open, accept, connect, directory's open or program's start. Yours, to be freed with
  * `corella_handle_free`. CORELLA_ERROR_NOTHING_TO_TAKE the second time.
  */
-int corella_take_handle(corella_request request, corella_handle *handle);
+int corella_take_handle(corella_request request,
+                        corella_handle *handle);
 
 /*
  * Takes the buffer out of the outcome of a read or receive to the end, of a pooled receive, or of a link's reading. Yours,
@@ -823,11 +859,21 @@ int corella_can_seek(corella_handle file);
 int corella_cursor(corella_handle file, int64_t *cursor);
 
 /*
- * The OS's handle of a file, socket or listener (on Unix a descriptor), for a look with tools. It stays the library's.
+ * The OS's handle of a file or socket (on Unix a descriptor), for a look with tools. It stays the library's.
  * CORELLA_ERROR_CLOSED once it is closed.
  */
-int corella_handle_os_handle(corella_handle handle,
-                             intptr_t *os_handle);
+int corella_handle_os_handle(corella_handle handle, intptr_t *os_handle);
+
+/* Whether a file is a terminal: 1 or 0; 0 once it is closed. */
+int corella_is_terminal(corella_handle file);
+
+/*
+ * Makes a pipe: what is written to `writer` is read from `reader`, whose end comes when the writer is closed. Both are
+ * files, and yours. Does not block.
+ */
+int corella_pipe(corella_scheduler scheduler,
+                 corella_handle *reader,
+                 corella_handle *writer);
 
 /* ---- Handles from outside, and back ---------------------------------------------------------------------- */
 
@@ -848,7 +894,8 @@ int corella_adopt_file(corella_scheduler scheduler,
 /*
  * Hands a file's or socket's OS handle back: the caller's from then on, blocking, a file's cursor where the handle's was.
  * `received`, if not null, gets the bytes that had been received for abandoned requests, or null if there are none; they
- * are otherwise lost. The id is freed. CORELLA_ERROR_BUSY, and nothing done, while it has clones or requests in flight.
+ * are otherwise lost, and datagrams are lost in any case. The id is freed. CORELLA_ERROR_BUSY, and nothing done, while it
+ * has clones or requests in flight.
  */
 int corella_release(corella_handle handle,
                     intptr_t *os_handle,
@@ -885,6 +932,12 @@ int corella_remove_directory(corella_scheduler scheduler,
                              size_t length,
                              corella_request *request);
 
+/* Makes the names in a directory durable: what was made, renamed and removed in it so far. */
+int corella_sync_directory(corella_scheduler scheduler,
+                           const char *path,
+                           size_t length,
+                           corella_request *request);
+
 /* Gives a file a second name; link(2). */
 int corella_hard_link(corella_scheduler scheduler,
                       const char *from,
@@ -920,11 +973,12 @@ int corella_read_entries(corella_handle directory,
 /* Has a directory start again from the first name. */
 int corella_rewind(corella_handle directory);
 
-/* ---- TCP: listeners, connections, names ------------------------------------------------------------------ */
+/* ---- Connections: TCP and the Unix domain; listeners, names ---------------------------------------------- */
 
 /*
  * Listens for TCP connections on the IP address in the text `ip` (`length` bytes) and `port`; port 0 has the OS choose
- * one, see `corella_local_address`. The address may be bound again right after its last user. Does not block.
+ * one, see `corella_local_address`. The address may be bound again right after its last user. With CORELLA_PORT_UNIX listens
+ * at a path, at which it makes a file that must not be there yet and that only the program removes. Does not block.
  */
 int corella_listen(corella_scheduler scheduler,
                    const char *ip,
@@ -937,7 +991,8 @@ int corella_accept(corella_handle listener, corella_request *request);
 
 /*
  * Connects over TCP to `host`, an IP address or a name (`length` bytes, copied), which is resolved on the library's pool
- * of threads and whose addresses are tried in turn. A deadline covers it all. The outcome has the socket.
+ * of threads and whose addresses are tried in turn; with CORELLA_PORT_UNIX to a listener of the Unix domain. A deadline
+ * covers it all. The outcome has the socket.
  */
 int corella_connect(corella_scheduler scheduler,
                     const char *host,
@@ -961,7 +1016,23 @@ int corella_socket(corella_scheduler scheduler,
                    size_t length,
                    corella_handle *socket);
 
-/* Connects a socket made by `corella_socket` to an IP address. Sends and receives submitted after it wait for it. */
+/* Makes an unconnected socket of the Unix domain, for what has to be set before it connects or listens. Does not block. */
+int corella_unix_socket(corella_scheduler scheduler,
+                        corella_handle *socket);
+
+/*
+ * Makes two sockets that are connected to each other, to talk to a child process or within this one. Both yours. Does not
+ * block.
+ */
+int corella_socket_pair(corella_scheduler scheduler,
+                        corella_handle *one,
+                        corella_handle *other);
+
+/*
+ * Connects a socket made by `corella_socket` to an IP address, or one by `corella_unix_socket` (CORELLA_PORT_UNIX). Sends
+ * and receives submitted after it wait for it. For datagrams it makes the address the peer: where `corella_send_datagram`
+ * goes to and the only one whose datagrams are received; it may be changed.
+ */
 int corella_socket_connect(corella_handle socket,
                            const char *ip,
                            size_t length,
@@ -999,6 +1070,16 @@ int corella_send(corella_handle socket, const void *data, size_t length, corella
 /* Shuts a direction of a connection down: CORELLA_SHUTDOWN_READ, _WRITE (after the sends before it) or _BOTH. */
 int corella_shut_down(corella_handle socket, int how, corella_request *request);
 
+/*
+ * Settles when a receive, or an accept of a listener, would find something: bytes, a datagram, a connection, an end or an
+ * error. Nothing is taken by it.
+ */
+int corella_await_readable(corella_handle socket,
+                           corella_request *request);
+
+/* Settles when a send would find room, or an error. It waits for the sends before it. */
+int corella_await_writable(corella_handle socket, corella_request *request);
+
 /* ---- Sockets: calls that do not block -------------------------------------------------------------------- */
 
 /* Gives an unconnected socket its own address. Does not block. */
@@ -1009,7 +1090,8 @@ int corella_socket_listen(corella_handle socket);
 
 /*
  * Writes the text of a socket's or listener's own IP address to `ip`, an array of `capacity` bytes, with a NUL byte at
- * its end, and its port to `port`. 64 bytes are enough for any; CORELLA_ERROR_TOO_SHORT if it does not fit.
+ * its end, and its port to `port`; for one of the Unix domain its path or name, and CORELLA_PORT_UNIX. 64 bytes are enough
+ * for any IP address, 112 for any path; CORELLA_ERROR_TOO_SHORT if it does not fit.
  */
 int corella_local_address(corella_handle handle,
                           char *ip,
@@ -1050,6 +1132,179 @@ int corella_set_reuse_address(corella_handle socket, int yes);
 /* The socket's pending error as the OS's code, cleared by asking (SO_ERROR); 0 for none. Negative if it cannot be asked. */
 int corella_take_socket_error(corella_handle socket);
 
+/* ---- Datagrams: UDP, and messages of the Unix domain ----------------------------------------------------- */
+
+/*
+ * Makes a socket for datagrams at the address `ip` and `port`: UDP (port 0 has the OS choose one), or with
+ * CORELLA_PORT_UNIX of the Unix domain. Yours, to be freed with `corella_handle_free`. Does not block.
+ */
+int corella_bind_datagrams(corella_scheduler scheduler,
+                           const char *ip,
+                           size_t length,
+                           int port,
+                           corella_handle *socket);
+
+/*
+ * Makes a socket for datagrams without an address, of the family of that in `ip` and `port`, for what has to be set before
+ * it is bound (`corella_bind`) or connected (`corella_socket_connect`). Its first send gives it an address. Does not block.
+ */
+int corella_datagram_socket(corella_scheduler scheduler,
+                            const char *ip,
+                            size_t length,
+                            int port,
+                            corella_handle *socket);
+
+/*
+ * Makes two sockets for datagrams that are connected to each other, of the Unix domain: nothing is lost between them, and
+ * a send waits for room. Both yours. The OS's error where it has no such sockets (Windows).
+ */
+int corella_datagram_pair(corella_scheduler scheduler,
+                          corella_handle *one,
+                          corella_handle *other);
+
+/*
+ * Takes an OS handle (on Unix a descriptor, on Windows a SOCKET) over as a socket for datagrams. It is the library's from
+ * this call on and closed by it, also when this fails, unless it was not an open OS handle at all.
+ */
+int corella_adopt_datagrams(corella_scheduler scheduler,
+                            intptr_t os_handle,
+                            corella_handle *socket);
+
+/*
+ * Receives one datagram, of which up to `length` bytes go to `data`. The outcome's count is how many, which may be 0 for an
+ * empty one; `corella_sender` says whose it is, `corella_is_truncated` whether the rest of it is lost. A connected socket is
+ * also told here that nobody is at its peer's address.
+ */
+int corella_receive_datagram(corella_handle socket,
+                             void *data,
+                             size_t length,
+                             corella_request *request);
+
+/*
+ * Sends `length` bytes at `data` as one datagram: to the address of `corella_set_destination`, and without that to the
+ * peer that the socket is connected to. One that is too long for the network is the OS's error (EMSGSIZE), and nothing of
+ * it is sent. Datagrams go out in the order they were submitted; UDP may lose, double and reorder them on the way.
+ */
+int corella_send_datagram(corella_handle socket,
+                          const void *data,
+                          size_t length,
+                          corella_request *request);
+
+/*
+ * Sets where a request by `corella_send_datagram` sends to. The text is copied. CORELLA_ERROR_WRONG_STATE for other
+ * operations.
+ */
+int corella_set_destination(corella_request request,
+                            const char *ip,
+                            size_t length,
+                            int port);
+
+/*
+ * Writes who sent the datagram that a settled request received, as `corella_local_address` writes an address: an empty
+ * text with CORELLA_PORT_UNIX for a sender of the Unix domain without a name. CORELLA_ERROR_NOTHING_TO_TAKE if the request
+ * has received none.
+ */
+int corella_sender(corella_request request,
+                   char *ip,
+                   size_t capacity,
+                   int *port);
+
+/* Whether the datagram was longer than the memory that it was received to, so that its rest is lost: 1 or 0. */
+int corella_is_truncated(corella_request request);
+
+/*
+ * Writes the datagram's own length in bytes, of which `corella_count` were received. CORELLA_ERROR_NOTHING_TO_TAKE if it
+ * was cut and the system does not tell (all but Linux).
+ */
+int corella_datagram_size(corella_request request,
+                          int64_t *size);
+
+/* Lets a socket for datagrams send to all hosts of a network (SO_BROADCAST): `yes` 1 or 0. */
+int corella_set_broadcast(corella_handle socket, int yes);
+
+/* ---- Child processes: what is started, before the ending; then the child --------------------------------- */
+
+/*
+ * Starts the program at `program` (`length` bytes, copied; a name without a slash is looked for as the system does) once
+ * the request is given its ending. Options below say with what. The outcome has the handle of the child:
+ * `corella_take_handle`. A start that is cancelled may still take effect; then the process goes on by itself.
+ */
+int corella_start_program(corella_scheduler scheduler,
+                          const char *program,
+                          size_t length,
+                          corella_request *request);
+
+/* Adds an argument behind those that a program to be started has; the program's own name is not one of them. */
+int corella_add_argument(corella_request request, const char *text, size_t length);
+
+/*
+ * Sets a variable in the environment of a program to be started, which is otherwise this process's; with a null `value`
+ * takes it away.
+ */
+int corella_set_environment(corella_request request,
+                            const char *name,
+                            size_t name_length,
+                            const char *value,
+                            size_t value_length);
+
+/* Has a program to be started begin with no environment but what `corella_set_environment` gives it. */
+int corella_clear_environment(corella_request request);
+
+/* Sets the directory that a program to be started begins in; this process's at first. */
+int corella_set_directory(corella_request request, const char *path, size_t length);
+
+/*
+ * Sets what a standard stream (0 input, 1 output, 2 error output) of a program to be started is: CORELLA_STREAM_INHERIT,
+ * _PIPE or _NULL.
+ */
+int corella_set_stream(corella_request request,
+                       int stream,
+                       int how);
+
+/*
+ * Gives a program to be started a file, pipe or terminal as standard stream `stream`. It begins `offset` bytes from the
+ * start of a file, or with a negative `offset` at the handle's cursor, and moves a cursor of its own. The handle stays
+ * yours and must be valid until the request has been given its ending; close a pipe's end afterwards, or its reader never
+ * sees the end.
+ */
+int corella_set_stream_file(corella_request request,
+                            int stream,
+                            corella_handle file,
+                            int64_t offset);
+
+/*
+ * Takes the other end of a child's standard stream (0 input, 1 output, 2 error output) that was set to be a pipe, as a
+ * file. Yours, to be freed with `corella_handle_free`; what tells a filter that no more comes is closing its input.
+ * CORELLA_ERROR_NOTHING_TO_TAKE if it was not to be a pipe, or the second time.
+ */
+int corella_child_stream(corella_handle child,
+                         int stream,
+                         corella_handle *file);
+
+/*
+ * Waits until a child ends; the outcome's count is its exit code, or on Unix the negative number of the signal that ended
+ * it. May be asked again, by several at once, and after a cancel or deadline: the status is kept. Its pipes are not touched:
+ * close the child's input and read its output first, or both sides wait for each other.
+ */
+int corella_exit_status(corella_handle child,
+                        corella_request *request);
+
+/* Writes the OS's number of a child. Once it has ended and was waited for the number may be another's. */
+int corella_child_id(corella_handle child, int64_t *id);
+
+/*
+ * Ends a child at once (SIGKILL). One that has ended already stays as it is. Freeing a child's handle does not end it: it
+ * goes on, and leaves no zombie when it ends.
+ */
+int corella_kill(corella_handle child);
+
+/*
+ * Sends a child a signal by its number. One that has ended already stays as it is. CORELLA_ERROR_INVALID_INPUT on Windows,
+ * which has no signals.
+ */
+int corella_signal(corella_handle child,
+                   int number);
+
 /* ---- The library's buffers ------------------------------------------------------------------------------- */
 
 /* Makes a buffer of `length` zero bytes (at least 1). Yours; free it with `corella_buffer_free`. */
@@ -1076,6 +1331,13 @@ int corella_pool_new(corella_scheduler scheduler,
                      int count,
                      size_t length,
                      corella_pool *pool);
+
+/*
+ * Takes a buffer out of a pool, to be filled by hand and sent; it goes back when it is freed. CORELLA_ERROR_REJECTED while
+ * all are out.
+ */
+int corella_pool_take(corella_pool pool,
+                      corella_buffer *buffer);
 
 /* Frees a pool's name. Its buffers stay valid until each is freed. */
 int corella_pool_free(corella_pool pool);

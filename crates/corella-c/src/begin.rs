@@ -1,14 +1,14 @@
 //! From a record to the engine: each verb once.
 
 use std::ffi::{OsStr, c_int, c_void};
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use corella::{
-    Action, Begun, HostedOptions, HostedRead, Io, OpenOptions, Operation, Positioned, RequestId as EngineId,
+    Action, Address, Begun, HostedOptions, HostedRead, Io, OpenOptions, Operation, Positioned, RequestId as EngineId,
 };
 
+use crate::addresses::{CORELLA_PORT_UNIX, address, internet_address, port_number, unix_address};
 use crate::codes::{
     CORELLA_ERROR_BUSY, CORELLA_ERROR_INVALID_INPUT, CORELLA_ERROR_WRONG_KIND, CORELLA_ERROR_WRONG_STATE, CORELLA_OK,
 };
@@ -171,7 +171,7 @@ fn begin(
         buffer.lent += 1;
     }
     // With one run of bytes there is nothing to give back but numbers; a wait may be a bare call and has its own way.
-    if !waits && record.verb.moves_bytes() && record.parts.is_empty() {
+    if !waits && record.verb.is_plain_transfer() && record.parts.is_empty() {
         let begun = hand_over(host, key.index, record, is_in_turn);
         return match begun {
             Ok(engine) => {
@@ -241,6 +241,7 @@ macro_rules! any_object {
         match $handles.get($target)? {
             Object::File(file) => $launch.start(file.$method()),
             Object::Socket(socket) => $launch.start(socket.$method()),
+            Object::Datagrams(socket) => $launch.start(socket.$method()),
             _ => Err(CORELLA_ERROR_WRONG_KIND.into()),
         }
     };
@@ -364,8 +365,50 @@ fn launch(mut launch: Launch<'_>) -> Result<Taken, Refused> {
         Verb::Accept => launch.start(object!(handles, target, Listener).accept()),
         Verb::ConnectSocket => {
             let address = extra(launch.record, |extra| address(&extra.first, extra.port))?;
-            launch.start(object!(handles, target, Socket).connect(address))
+            match (handles.get(target)?, address) {
+                (Object::Socket(socket), Address::Internet(address)) => launch.start(socket.connect(address)),
+                (Object::Socket(socket), Address::Unix(address)) => launch.start(socket.connect_unix(address)),
+                (Object::Datagrams(socket), address) => launch.start(socket.connect(address)),
+                _ => Err(CORELLA_ERROR_WRONG_KIND.into()),
+            }
         }
+        Verb::AwaitReadable => match handles.get(target)? {
+            Object::Socket(socket) => launch.start(socket.readable()),
+            Object::Datagrams(socket) => launch.start(socket.readable()),
+            Object::Listener(listener) => launch.start(listener.readable()),
+            _ => Err(CORELLA_ERROR_WRONG_KIND.into()),
+        },
+        Verb::AwaitWritable => match handles.get(target)? {
+            Object::Socket(socket) => launch.start(socket.writable()),
+            Object::Datagrams(socket) => launch.start(socket.writable()),
+            _ => Err(CORELLA_ERROR_WRONG_KIND.into()),
+        },
+        Verb::ReceiveDatagram => {
+            let socket = object!(handles, target, Datagrams);
+            let lent = launch.lent();
+            launch.start(socket.recv_from(lent))
+        }
+        Verb::SendDatagram => {
+            let socket = object!(handles, target, Datagrams);
+            let to = launch.record.extra.as_ref().map(|extra| address(&extra.first, extra.port)).transpose()?;
+            let lent = launch.lent();
+            match to {
+                Some(address) => launch.start(socket.send_to(lent, address)),
+                None => launch.start(socket.send(lent)),
+            }
+        }
+        Verb::StartProgram => {
+            let file = |key| match handles.get(key)? {
+                Object::File(file) => Ok(file),
+                _ => Err(CORELLA_ERROR_WRONG_KIND.into()),
+            };
+            let command = extra(launch.record, |extra| match &extra.program {
+                Some(program) => program.command(file),
+                None => Err(CORELLA_ERROR_INVALID_INPUT.into()),
+            })?;
+            launch.start(host.io.start(command))
+        }
+        Verb::AwaitExit => launch.start(object!(handles, target, Child).exit_status()),
         Verb::ReadEntries => {
             drop(handles);
             let mut handles = host.handles.borrow_mut();
@@ -400,15 +443,20 @@ fn launch_on_name(launch: Launch<'_>, io: &Io, extra: &Extra) -> Result<Taken, R
         Verb::Unlink => launch.start(io.unlink(first?)),
         Verb::MakeDirectory => launch.start(io.make_directory(first?)),
         Verb::RemoveDirectory => launch.start(io.remove_directory(first?)),
+        Verb::SyncDirectory => launch.start(io.sync_directory(first?)),
         Verb::HardLink => launch.start(io.hard_link(first?, path(&extra.second)?)),
         Verb::SymbolicLink => launch.start(io.symbolic_link(first?, path(&extra.second)?)),
         Verb::ReadLink => launch.start(io.read_link(first?)),
         Verb::OpenDirectory => launch.start(io.read_directory(first?)),
-        Verb::Connect => match address(&extra.first, extra.port) {
-            Ok(address) => launch.start(io.connect(address)),
-            Err(_) => launch.start(io.connect_name(name(extra)?, extra.port)),
-        },
-        Verb::Resolve => launch.start(io.resolve(name(extra)?, extra.port)),
+        Verb::Connect if extra.port == CORELLA_PORT_UNIX => launch.start(io.connect_unix(unix_address(&extra.first)?)),
+        Verb::Connect => {
+            let port = port_number(extra.port)?;
+            match internet_address(&extra.first, port) {
+                Ok(address) => launch.start(io.connect(address)),
+                Err(_) => launch.start(io.connect_name(name(extra)?, port)),
+            }
+        }
+        Verb::Resolve => launch.start(io.resolve(name(extra)?, port_number(extra.port)?)),
         other => unreachable!("{other:?} is on a handle"),
     }
 }
@@ -422,16 +470,6 @@ fn extra<T>(record: &Record, look: impl FnOnce(&Extra) -> Result<T, Fault>) -> R
 
 fn name(extra: &Extra) -> Result<&str, Fault> {
     std::str::from_utf8(&extra.first).map_err(|_| Fault::input("a name that is not UTF-8"))
-}
-
-/// An IP address in text, with a zone as a number where it has one, and a port.
-pub(crate) fn address(text: &[u8], port: u16) -> Result<SocketAddr, Fault> {
-    let wrong = || Fault::input("not an IP address");
-    let text = std::str::from_utf8(text).map_err(|_| wrong())?;
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, port));
-    }
-    format!("[{text}]:{port}").parse().map_err(|_| wrong())
 }
 
 /// What `corella_open` was told.

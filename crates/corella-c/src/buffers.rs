@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use corella::{BufferPool, PooledBuffer};
 
-use crate::codes::{CORELLA_ERROR_BUSY, CORELLA_OK};
+use crate::codes::{CORELLA_ERROR_BUSY, CORELLA_ERROR_REJECTED, CORELLA_OK};
 use crate::faults::{Fault, put};
 use crate::ids::{Buffer, Pool, Scheduler};
 use crate::registry::on_host;
@@ -126,6 +126,23 @@ pub extern "C" fn corella_pool_new(
         }
         let key = host.pools.borrow_mut().insert(BufferPool::new(count as usize, length))?;
         put(pool, key.id());
+        Ok(CORELLA_OK)
+    })
+}
+
+/// Takes a buffer out of a pool, to be filled by hand and sent; it goes back when it is freed. CORELLA_ERROR_REJECTED while
+/// all are out.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_pool_take(pool: Pool, buffer: Option<&mut MaybeUninit<Buffer>>) -> c_int {
+    on_host("corella_pool_take", pool, |host, key| {
+        let Some(place) = buffer else { return Err(Fault::input("no place for the buffer")) };
+        place.write(std::ptr::null_mut());
+        let mut pools = host.pools.borrow_mut();
+        let pool = pools.get_mut(key)?;
+        let mut taken = pool.take().ok_or(CORELLA_ERROR_REJECTED)?;
+        taken.set_length(pool.buffer_bytes());
+        let key = host.buffers.borrow_mut().insert(OwnBuffer::new(Bytes::Pooled(taken)))?;
+        place.write(key.id());
         Ok(CORELLA_OK)
     })
 }

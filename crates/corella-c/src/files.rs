@@ -11,6 +11,7 @@ use crate::faults::{Fault, put};
 use crate::host::Host;
 use crate::ids::{Buffer, Handle, Request, Scheduler};
 use crate::memory::bytes;
+use crate::os::{owned_file, raw_file, raw_socket};
 use crate::outcome::Object;
 use crate::registry::on_host;
 use crate::request::{Extra, Record, Verb};
@@ -67,12 +68,14 @@ pub(crate) fn prepare_on_handle(
     request.write(std::ptr::null_mut());
     on_host(name, handle, |host, key| {
         let can = match (host.handles.borrow().get(key)?, verb) {
+            (Object::Child(_), verb) => verb == Verb::AwaitExit,
+            (Object::Directory(_), verb) => verb == Verb::ReadEntries,
             (_, Verb::Close | Verb::CloseNow) => true,
-            (Object::File(_) | Object::Socket(_), Verb::Barrier) => true,
+            (Object::File(_) | Object::Socket(_) | Object::Datagrams(_), Verb::Barrier) => true,
             (Object::File(_), verb) => is_of_files(verb),
             (Object::Socket(_), verb) => is_of_sockets(verb),
-            (Object::Listener(_), verb) => verb == Verb::Accept,
-            (Object::Directory(_), verb) => verb == Verb::ReadEntries,
+            (Object::Datagrams(_), verb) => is_of_datagrams(verb),
+            (Object::Listener(_), verb) => matches!(verb, Verb::Accept | Verb::AwaitReadable),
         };
         if !can {
             return Err(CORELLA_ERROR_WRONG_KIND.into());
@@ -86,13 +89,35 @@ pub(crate) fn prepare_on_handle(
 
 fn is_of_files(verb: Verb) -> bool {
     use Verb::*;
-    verb.moves_bytes() && !matches!(verb, Receive | ReceiveExact | Send)
+    verb.is_plain_transfer() && !matches!(verb, Receive | ReceiveExact | Send)
         || matches!(verb, ReadToEnd | ReadToEndAt | Seek | Sync | SyncData | Truncate | Allocate | StatHandle)
 }
 
 fn is_of_sockets(verb: Verb) -> bool {
     use Verb::*;
     matches!(verb, Receive | ReceiveExact | ReceiveToEnd | ReceivePooled | Send | Shutdown | ConnectSocket)
+        || matches!(verb, AwaitReadable | AwaitWritable)
+}
+
+fn is_of_datagrams(verb: Verb) -> bool {
+    use Verb::*;
+    matches!(verb, ReceiveDatagram | SendDatagram | ConnectSocket | AwaitReadable | AwaitWritable)
+}
+
+/// Makes two handles at once.
+pub(crate) fn pair(
+    name: &'static str,
+    scheduler: Scheduler,
+    (one, other): (Option<&mut MaybeUninit<Handle>>, Option<&mut MaybeUninit<Handle>>),
+    make: impl FnOnce(&corella::Io) -> Result<(Object, Object), Error>,
+) -> c_int {
+    on_host(name, scheduler, |host, _| {
+        let (Some(one), Some(other)) = (one, other) else { return Err(Fault::input("no place for the handles")) };
+        let (first, second) = make(&host.io)?;
+        one.write(host.handles.borrow_mut().insert(first)?.id());
+        other.write(host.handles.borrow_mut().insert(second)?.id());
+        Ok(CORELLA_OK)
+    })
 }
 
 fn prepare(
@@ -374,7 +399,8 @@ pub extern "C" fn corella_handle_clone(handle: Handle, clone: Option<&mut MaybeU
             Object::File(file) => Object::File(file.clone()),
             Object::Socket(socket) => Object::Socket(socket.clone()),
             Object::Listener(listener) => Object::Listener(listener.clone()),
-            Object::Directory(_) => return Err(CORELLA_ERROR_WRONG_KIND.into()),
+            Object::Datagrams(socket) => Object::Datagrams(socket.clone()),
+            Object::Directory(_) | Object::Child(_) => return Err(CORELLA_ERROR_WRONG_KIND.into()),
         };
         let key = host.handles.borrow_mut().insert(object)?;
         put(clone, key.id());
@@ -390,7 +416,8 @@ pub extern "C" fn corella_is_open(handle: Handle) -> c_int {
             Object::File(file) => file.is_open(),
             Object::Socket(socket) => socket.is_open(),
             Object::Listener(listener) => listener.is_open(),
-            Object::Directory(_) => true,
+            Object::Datagrams(socket) => socket.is_open(),
+            Object::Directory(_) | Object::Child(_) => true,
         }))
     })
 }
@@ -416,7 +443,7 @@ pub extern "C" fn corella_cursor(file: Handle, cursor: Option<&mut MaybeUninit<i
     })
 }
 
-/// The OS's handle of a file, socket or listener (on Unix a descriptor), for a look with tools. It stays the library's.
+/// The OS's handle of a file or socket (on Unix a descriptor), for a look with tools. It stays the library's.
 /// CORELLA_ERROR_CLOSED once it is closed.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_handle_os_handle(handle: Handle, os_handle: Option<&mut MaybeUninit<isize>>) -> c_int {
@@ -424,11 +451,35 @@ pub extern "C" fn corella_handle_os_handle(handle: Handle, os_handle: Option<&mu
         let number = match host.handles.borrow().get(key)? {
             Object::File(file) => file.descriptor_number(),
             Object::Socket(socket) => socket.descriptor_number(),
+            Object::Datagrams(socket) => socket.descriptor_number(),
             _ => return Err(CORELLA_ERROR_WRONG_KIND.into()),
         };
         let number = number.ok_or(CORELLA_ERROR_CLOSED)?;
         put(os_handle, number as isize);
         Ok(CORELLA_OK)
+    })
+}
+
+/// Whether a file is a terminal: 1 or 0; 0 once it is closed.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_is_terminal(file: Handle) -> c_int {
+    on_host("corella_is_terminal", file, |host, key| match host.handles.borrow().get(key)? {
+        Object::File(file) => Ok(c_int::from(file.is_terminal())),
+        _ => Err(CORELLA_ERROR_WRONG_KIND.into()),
+    })
+}
+
+/// Makes a pipe: what is written to `writer` is read from `reader`, whose end comes when the writer is closed. Both are
+/// files, and yours. Does not block.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_pipe(
+    scheduler: Scheduler,
+    reader: Option<&mut MaybeUninit<Handle>>,
+    writer: Option<&mut MaybeUninit<Handle>>,
+) -> c_int {
+    pair("corella_pipe", scheduler, (reader, writer), |io| {
+        let (reader, writer) = io.pipe()?;
+        Ok((Object::File(reader), Object::File(writer)))
     })
 }
 
@@ -466,7 +517,7 @@ pub unsafe extern "C" fn corella_adopt_file(
     on_host("corella_adopt_file", scheduler, |host, _| {
         // SAFETY: the caller's string, for this call.
         let name = String::from_utf8_lossy(unsafe { bytes(name, name_length) }?).into_owned();
-        let descriptor = crate::threads::owned(os_handle)?;
+        let descriptor = owned_file(os_handle)?;
         let adopted = host.io.adopt_file(descriptor, &name)?;
         let key = host.handles.borrow_mut().insert(Object::File(adopted))?;
         put(file, key.id());
@@ -476,7 +527,8 @@ pub unsafe extern "C" fn corella_adopt_file(
 
 /// Hands a file's or socket's OS handle back: the caller's from then on, blocking, a file's cursor where the handle's was.
 /// `received`, if not null, gets the bytes that had been received for abandoned requests, or null if there are none; they
-/// are otherwise lost. The id is freed. CORELLA_ERROR_BUSY, and nothing done, while it has clones or requests in flight.
+/// are otherwise lost, and datagrams are lost in any case. The id is freed. CORELLA_ERROR_BUSY, and nothing done, while it
+/// has clones or requests in flight.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_release(
     handle: Handle,
@@ -488,12 +540,16 @@ pub extern "C" fn corella_release(
         let object = host.handles.borrow_mut().remove(key)?;
         let (number, bytes) = match object {
             Object::File(file) => match file.into_std() {
-                Ok((file, bytes)) => (crate::threads::raw(file), bytes),
+                Ok((file, bytes)) => (raw_file(file), bytes),
                 Err((file, error)) => return put_back(host, key, Object::File(file), error),
             },
             Object::Socket(socket) => match socket.into_std() {
-                Ok((stream, bytes)) => (crate::threads::raw(stream), bytes),
+                Ok((stream, bytes)) => (raw_socket(stream), bytes),
                 Err((socket, error)) => return put_back(host, key, Object::Socket(socket), error),
+            },
+            Object::Datagrams(socket) => match socket.into_std() {
+                Ok((socket, _)) => (raw_socket(socket), Vec::new()),
+                Err((socket, error)) => return put_back(host, key, Object::Datagrams(socket), error),
             },
             other => {
                 host.handles.borrow_mut().put_back(key, other);

@@ -14,14 +14,18 @@
 #![allow(clippy::missing_safety_doc, reason = "each function's documentation is its contract, in the terms of C")]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod addresses;
 mod begin;
 mod buffers;
+mod children;
 mod codes;
+mod datagrams;
 mod faults;
 mod files;
 mod host;
 mod ids;
 mod memory;
+mod os;
 mod outcome;
 mod paths;
 mod registry;
@@ -35,8 +39,11 @@ mod table;
 mod threads;
 mod valgrind;
 
+pub use addresses::*;
 pub use buffers::*;
+pub use children::*;
 pub use codes::*;
+pub use datagrams::*;
 pub use faults::*;
 pub use files::*;
 pub use ids::*;

@@ -4,10 +4,13 @@ use std::ffi::{CString, c_int};
 use std::net::SocketAddr;
 
 use corella::{
-    Directory, Entry, Error, Failed, File, FileKind, Listener, Metadata, Moved as EngineMoved, PooledBuffer, Socket,
+    Address, Child, Datagram, DatagramSocket, Directory, Entry, Error, Failed, File, FileKind, Listener, Metadata,
+    Moved as EngineMoved, PooledBuffer, Socket,
 };
 
+use crate::addresses::ip_text;
 use crate::buffers::{Bytes, OwnBuffer};
+use crate::children::exit_number;
 use crate::codes::{CORELLA_OK, code_of};
 use crate::faults::c_string;
 use crate::memory::Lent;
@@ -18,6 +21,8 @@ pub(crate) enum Object {
     Socket(Socket),
     Listener(Listener),
     Directory(Directory),
+    Datagrams(DatagramSocket),
+    Child(Box<Child>),
 }
 
 /// What an outcome holds beside its numbers, to be looked at or taken out.
@@ -28,6 +33,11 @@ pub(crate) enum Value {
     Metadata(Box<Metadata>),
     Entries(Vec<(CString, FileKind)>),
     Addresses(Vec<CString>),
+    /// Whose a datagram is, and its own length where that is known.
+    Datagram {
+        sender: Address,
+        size: Option<i64>,
+    },
 }
 
 /// How far a transfer got.
@@ -94,6 +104,21 @@ impl IntoSettled for Result<(usize, Lent), Failed<Lent>> {
     }
 }
 
+impl IntoSettled for Result<Datagram<Lent>, Failed<Lent>> {
+    fn into_settled(self) -> Settled {
+        match self {
+            Ok(Datagram { buffer, count, size, sender, .. }) => {
+                let value = Value::Datagram { sender, size: size.map(|size| size as i64) };
+                Settled { parts: buffer.rest, ..Settled::done(count as i64, value) }
+            }
+            Err(failed) => {
+                let (settled, lent) = failed_transfer(failed);
+                Settled { parts: lent.rest, ..settled }
+            }
+        }
+    }
+}
+
 /// Reads to an end: what came is a buffer, with a failure too.
 impl IntoSettled for Result<(usize, Vec<u8>), Failed<Vec<u8>>> {
     fn into_settled(self) -> Settled {
@@ -138,6 +163,19 @@ macro_rules! objects {
 
 objects!(File, Socket, Directory);
 
+impl Outcome for Child {
+    fn settled(self) -> Settled {
+        Settled::done(0, Value::Object(Object::Child(Box::new(self))))
+    }
+}
+
+/// How a process ended.
+impl Outcome for std::process::ExitStatus {
+    fn settled(self) -> Settled {
+        Settled::done(exit_number(self), Value::Nothing)
+    }
+}
+
 impl Outcome for Metadata {
     fn settled(self) -> Settled {
         Settled::done(0, Value::Metadata(Box::new(self)))
@@ -174,13 +212,5 @@ impl Outcome for Option<PooledBuffer> {
             None => Settled::done(0, Value::Nothing),
             Some(buffer) => Settled::done(buffer.len() as i64, Value::Buffer(OwnBuffer::new(Bytes::Pooled(buffer)))),
         }
-    }
-}
-
-/// An address without its port, with the zone of a link-local one.
-pub(crate) fn ip_text(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V6(address) if address.scope_id() != 0 => format!("{}%{}", address.ip(), address.scope_id()),
-        address => address.ip().to_string(),
     }
 }

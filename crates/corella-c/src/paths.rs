@@ -120,6 +120,18 @@ pub unsafe extern "C" fn corella_remove_directory(
     unsafe { on_path("corella_remove_directory", scheduler, Verb::RemoveDirectory, (path, length), request) }
 }
 
+/// Makes the names in a directory durable: what was made, renamed and removed in it so far.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn corella_sync_directory(
+    scheduler: Scheduler,
+    path: *const c_char,
+    length: usize,
+    request: Option<&mut MaybeUninit<Request>>,
+) -> c_int {
+    // SAFETY: the caller's string, for this call.
+    unsafe { on_path("corella_sync_directory", scheduler, Verb::SyncDirectory, (path, length), request) }
+}
+
 /// Gives a file a second name; link(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn corella_hard_link(

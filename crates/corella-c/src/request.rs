@@ -4,6 +4,7 @@ use std::ffi::{CString, c_int, c_void};
 
 use corella::{CancelToken, Error, RequestId as EngineId};
 
+use crate::children::Program;
 use crate::codes::{
     CORELLA_ERROR_NOT_SETTLED, CORELLA_ERROR_REJECTED, CORELLA_ERROR_STALE_ID, CORELLA_ERROR_WRONG_STATE,
 };
@@ -52,6 +53,14 @@ pub(crate) enum Verb {
     ReceivePooled,
     Send,
     Shutdown,
+    AwaitReadable,
+    AwaitWritable,
+    // Datagrams.
+    ReceiveDatagram,
+    SendDatagram,
+    // Child processes.
+    StartProgram,
+    AwaitExit,
     // Any handle.
     Barrier,
     Close,
@@ -63,6 +72,7 @@ pub(crate) enum Verb {
     Unlink,
     MakeDirectory,
     RemoveDirectory,
+    SyncDirectory,
     HardLink,
     SymbolicLink,
     ReadLink,
@@ -73,13 +83,18 @@ pub(crate) enum Verb {
 impl Verb {
     /// Whether it moves bytes of a buffer that the host names.
     pub(crate) fn moves_bytes(self) -> bool {
+        self.is_plain_transfer() || matches!(self, Verb::ReceiveDatagram | Verb::SendDatagram)
+    }
+
+    /// Whether nothing but numbers comes of it.
+    pub(crate) fn is_plain_transfer(self) -> bool {
         use Verb::*;
         matches!(self, Read | ReadAt | ReadExact | ReadExactAt | Write | WriteAt | Receive | ReceiveExact | Send)
     }
 
     /// Whether it fills them.
     pub(crate) fn fills(self) -> bool {
-        self.moves_bytes() && !matches!(self, Verb::Write | Verb::WriteAt | Verb::Send)
+        self.moves_bytes() && !matches!(self, Verb::Write | Verb::WriteAt | Verb::Send | Verb::SendDatagram)
     }
 }
 
@@ -106,13 +121,15 @@ pub(crate) enum Ending {
 /// Arguments that few operations have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
-    /// A path, name or link's content.
+    /// A path, name, address or link's content.
     pub(crate) first: Vec<u8>,
     /// A second path.
     pub(crate) second: Vec<u8>,
-    pub(crate) port: u16,
+    /// Of an address: a number, or that of the Unix domain.
+    pub(crate) port: c_int,
     pub(crate) flags: c_int,
     pub(crate) permissions: Option<u32>,
+    pub(crate) program: Option<Box<Program>>,
 }
 
 /// A request's record. It keeps its list of parts, and with that its memory, when it is used again.
@@ -307,6 +324,23 @@ impl Requests {
             record if record.stage == Stage::Settled => Ok(record),
             _ => Err(CORELLA_ERROR_NOT_SETTLED),
         }
+    }
+
+    /// Has a request that its host meant to ask end with a callback instead. Whether it was such a one.
+    pub(crate) fn call_back(&mut self, key: Key, callback: Function, user_data: *mut c_void) -> Result<bool, c_int> {
+        let record = self.get(key)?;
+        let is_settled = record.stage == Stage::Settled;
+        if record.ending != Ending::Asked || !is_settled && record.stage != Stage::Running {
+            return Ok(false);
+        }
+        record.ending = Ending::Callback;
+        record.callback = Some(callback);
+        record.user_data = user_data;
+        if is_settled {
+            let list = if record.direct { DIRECT } else { SCHEDULED };
+            self.enlist(key.index, list);
+        }
+        Ok(true)
     }
 
     /// Puts a settled request at the end of a list.
@@ -548,10 +582,13 @@ pub mod exported {
     /// The request is lent to the callback: the library frees it when the scheduler is next turned, at latest when the
     /// callback has returned; `corella_keep` makes it yours. The callback may call anything, `corella_scheduler_free`
     /// included, and may leave by longjmp. On failure as for `corella_submit`, and the callback is not called.
+    ///
+    /// Of a request that `corella_submit` was called for, running or settled, it changes the ending to this one.
     #[unsafe(no_mangle)]
     pub extern "C" fn corella_then(request: Request, callback: Callback, user_data: *mut c_void) -> c_int {
         on_host("corella_then", request, |host, key| match callback {
             None => Err(Fault::input("a null callback")),
+            Some(callback) if host.requests.borrow_mut().call_back(key, callback, user_data)? => Ok(CORELLA_OK),
             Some(callback) => begin::submit(host, key, Ending::Callback, Some((callback, user_data))),
         })
     }

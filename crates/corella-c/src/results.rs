@@ -78,7 +78,7 @@ fn kind_number(kind: FileKind) -> c_int {
 }
 
 /// Looks at a settled request.
-fn settled(
+pub(crate) fn settled(
     name: &'static str,
     request: Request,
     look: impl FnOnce(&'static Host, &mut Record) -> Result<c_int, Fault>,
@@ -101,7 +101,7 @@ pub extern "C" fn corella_os_code(request: Request) -> c_int {
 }
 
 /// A settled request's count: bytes moved, for a failed transfer too; the place of a cursor; entries or addresses that
-/// came. 0 for others, and for an id that names none.
+/// came; how a child ended. 0 for others, and for an id that names none.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_count(request: Request) -> i64 {
     let mut count = 0;
@@ -167,7 +167,7 @@ pub extern "C" fn corella_error_text(request: Request, length: Option<&mut Maybe
     text
 }
 
-/// Takes the handle out of the outcome of an open, accept, connect or directory's open. Yours, to be freed with
+/// Takes the handle out of the outcome of an open, accept, connect, directory's open or program's start. Yours, to be freed with
 /// `corella_handle_free`. CORELLA_ERROR_NOTHING_TO_TAKE the second time.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_take_handle(request: Request, handle: Option<&mut MaybeUninit<Handle>>) -> c_int {

@@ -404,15 +404,10 @@ pub extern "C" fn corella_has_work(scheduler: Scheduler) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_os_handle(scheduler: Scheduler, os_handle: Option<&mut MaybeUninit<isize>>) -> c_int {
     on_host("corella_os_handle", scheduler, |host, _| {
-        let number = host.with_engine(|engine| Ok(raw_number(&engine.os_handle())))?;
+        let number = host.with_engine(|engine| Ok(crate::os::raw_number(&engine.os_handle())))?;
         put(os_handle, number);
         Ok(CORELLA_OK)
     })
-}
-
-fn raw_number(handle: &impl std::os::fd::AsFd) -> isize {
-    use std::os::fd::AsRawFd;
-    handle.as_fd().as_raw_fd() as isize
 }
 
 fn may_wait(host: &Host) -> Result<Option<Duration>, Fault> {

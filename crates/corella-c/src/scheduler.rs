@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use corella::{BackendKind, BackendReason, Scheduler as Engine, SchedulerBuilder};
+use corella::{BackendKind, BackendReason, KernelFeatures, Scheduler as Engine, SchedulerBuilder};
 
 use crate::codes::{
     CORELLA_ERROR_DEFECT, CORELLA_ERROR_NOTHING_TO_TAKE, CORELLA_ERROR_SCHEDULER_GONE, CORELLA_ERROR_STALE_ID,
@@ -24,6 +24,8 @@ pub const CORELLA_BACKEND_BEST: c_int = 0;
 pub const CORELLA_BACKEND_URING: c_int = 1;
 /// Readiness for sockets and pipes, and a bounded pool of threads for files.
 pub const CORELLA_BACKEND_PORTABLE: c_int = 2;
+/// An I/O completion port (Windows).
+pub const CORELLA_BACKEND_IOCP: c_int = 3;
 
 /// One of CORELLA_BACKEND_BEST and its kin.
 pub const CORELLA_SETTING_BACKEND: c_int = 0;
@@ -75,6 +77,7 @@ pub extern "C" fn corella_settings_set(settings: Settings, setting: c_int, value
                 (CORELLA_SETTING_BACKEND, CORELLA_BACKEND_BEST) => Chosen::default().builder,
                 (CORELLA_SETTING_BACKEND, CORELLA_BACKEND_URING) => builder.backend(BackendKind::Uring),
                 (CORELLA_SETTING_BACKEND, CORELLA_BACKEND_PORTABLE) => builder.backend(BackendKind::Portable),
+                (CORELLA_SETTING_BACKEND, CORELLA_BACKEND_IOCP) => builder.backend(BackendKind::Iocp),
                 (CORELLA_SETTING_QUEUE_DEPTH, _) => builder.queue_depth(count),
                 (CORELLA_SETTING_RING_ENTRIES, _) => builder.ring_entries(value.cast_unsigned()),
                 (CORELLA_SETTING_POOL_THREADS, _) => builder.pool_threads(count),
@@ -237,6 +240,16 @@ pub extern "C" fn corella_sleep(
     })
 }
 
+/// Writes the time of the scheduler's clock, in nanoseconds from a start of its own: it only goes forward. What deadlines
+/// and sleeps are measured by.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_now_ns(scheduler: Scheduler, now: Option<&mut MaybeUninit<i64>>) -> c_int {
+    on_host("corella_now_ns", scheduler, |host, _| {
+        put(now, i64::try_from(host.io.now().as_nanos()).unwrap_or(i64::MAX));
+        Ok(CORELLA_OK)
+    })
+}
+
 /// The backend in use: CORELLA_BACKEND_URING or one of its kin.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_backend(scheduler: Scheduler) -> c_int {
@@ -245,6 +258,7 @@ pub extern "C" fn corella_backend(scheduler: Scheduler) -> c_int {
         Ok(match kind.name() {
             "uring" => CORELLA_BACKEND_URING,
             "portable" => CORELLA_BACKEND_PORTABLE,
+            "iocp" => CORELLA_BACKEND_IOCP,
             other => unreachable!("the settings know no backend {other}"),
         })
     })
@@ -283,6 +297,38 @@ fn reason_text(reason: &BackendReason) -> String {
         BackendReason::UringRefused { os_code: None, what } => format!("io_uring was refused: {what}"),
         other => format!("{other:?}"),
     }
+}
+
+/// What io_uring has on this machine, in words: set-up flags, places in its rings, and the operations that the kernel lacks,
+/// which the portable backend does; null where another backend is in use. Valid until the next call of this function on
+/// this thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_kernel_features(
+    scheduler: Scheduler,
+    length: Option<&mut MaybeUninit<usize>>,
+) -> *const c_char {
+    thread_local! {
+        static TEXT: std::cell::RefCell<CString> = std::cell::RefCell::default();
+    }
+    let mut text = std::ptr::null();
+    on_host("corella_kernel_features", scheduler, |host, _| {
+        let features = host.with_engine(|engine| Ok(engine.kernel_features()))?;
+        let features = features.ok_or(CORELLA_ERROR_NOTHING_TO_TAKE)?;
+        text = TEXT.with(|kept| {
+            *kept.borrow_mut() = c_string(features_text(&features));
+            text_out(&kept.borrow(), length)
+        });
+        Ok(CORELLA_OK)
+    });
+    text
+}
+
+fn features_text(features: &KernelFeatures) -> String {
+    let lacks = features.opcodes.iter().filter(|(_, has)| !has).map(|(name, _)| *name);
+    let lacks: Vec<_> = lacks.collect();
+    let lacks = if lacks.is_empty() { "nothing".to_string() } else { lacks.join(", ") };
+    let KernelFeatures { setup, submission_entries, completion_entries, .. } = features;
+    format!("setup: {setup}; rings: {submission_entries} and {completion_entries} places; lacks: {lacks}")
 }
 
 /// How many failures nobody took so far: of requests freed while they ran, of handles closed by being freed.

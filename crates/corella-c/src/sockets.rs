@@ -1,19 +1,18 @@
-//! TCP: listeners, connections, names.
+//! Connections: TCP and the Unix domain; listeners, names.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use corella::{Error, Socket};
+use corella::{Address, Error, Socket};
 
-use crate::begin;
-use crate::codes::{CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_TOO_SHORT, CORELLA_ERROR_WRONG_KIND, CORELLA_OK};
+use crate::addresses::{CORELLA_PORT_UNIX, address, address_out, internet_address, port_number};
+use crate::codes::{CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_WRONG_KIND, CORELLA_OK};
 use crate::faults::{Fault, put};
 use crate::files::{prepare_on_handle, prepare_on_scheduler, transfer};
 use crate::ids::{Handle, Key, Pool, Request, Scheduler};
 use crate::memory::bytes;
-use crate::outcome::{Object, ip_text};
+use crate::outcome::Object;
 use crate::registry::on_host;
 use crate::request::{Extra, Verb};
 
@@ -24,12 +23,9 @@ pub const CORELLA_SHUTDOWN_WRITE: c_int = 1;
 /// Both.
 pub const CORELLA_SHUTDOWN_BOTH: c_int = 2;
 
-fn port_number(port: c_int) -> Result<u16, Fault> {
-    u16::try_from(port).map_err(|_| Fault::input("not a port: 0 to 65535"))
-}
-
 /// Listens for TCP connections on the IP address in the text `ip` (`length` bytes) and `port`; port 0 has the OS choose
-/// one, see `corella_local_address`. The address may be bound again right after its last user. Does not block.
+/// one, see `corella_local_address`. The address may be bound again right after its last user. With CORELLA_PORT_UNIX listens
+/// at a path, at which it makes a file that must not be there yet and that only the program removes. Does not block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn corella_listen(
     scheduler: Scheduler,
@@ -40,8 +36,12 @@ pub unsafe extern "C" fn corella_listen(
 ) -> c_int {
     on_host("corella_listen", scheduler, |host, _| {
         // SAFETY: the caller's string, for this call.
-        let address = begin::address(unsafe { bytes(ip, length) }?, port_number(port)?)?;
-        let made = host.io.listen(address)?;
+        let address = address(unsafe { bytes(ip, length) }?, port)?;
+        let made = match address {
+            Address::Unix(address) => host.io.listen_unix(address)?,
+            Address::Internet(address) => host.io.listen(address)?,
+            _ => return Err(Fault::input("not an address")),
+        };
         let key = host.handles.borrow_mut().insert(Object::Listener(made))?;
         put(listener, key.id());
         Ok(CORELLA_OK)
@@ -55,7 +55,8 @@ pub extern "C" fn corella_accept(listener: Handle, request: Option<&mut MaybeUni
 }
 
 /// Connects over TCP to `host`, an IP address or a name (`length` bytes, copied), which is resolved on the library's pool
-/// of threads and whose addresses are tried in turn. A deadline covers it all. The outcome has the socket.
+/// of threads and whose addresses are tried in turn; with CORELLA_PORT_UNIX to a listener of the Unix domain. A deadline
+/// covers it all. The outcome has the socket.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn corella_connect(
     scheduler: Scheduler,
@@ -93,7 +94,9 @@ unsafe fn on_name(
     prepare_on_scheduler(function, scheduler, verb, request, |record| {
         // SAFETY: by this function's contract.
         let first = unsafe { bytes(name, length) }?.to_vec();
-        let port = port_number(port)?;
+        if port != CORELLA_PORT_UNIX || verb != Verb::Connect {
+            port_number(port)?;
+        }
         record.extra = Some(Box::new(Extra { first, port, ..Extra::default() }));
         Ok(())
     })
@@ -110,7 +113,7 @@ pub unsafe extern "C" fn corella_socket(
 ) -> c_int {
     on_host("corella_socket", scheduler, |host, _| {
         // SAFETY: the caller's string, for this call.
-        let address = begin::address(unsafe { bytes(ip, length) }?, 0)?;
+        let address = internet_address(unsafe { bytes(ip, length) }?, 0)?;
         let made = host.io.socket(address)?;
         let key = host.handles.borrow_mut().insert(Object::Socket(made))?;
         put(socket, key.id());
@@ -118,7 +121,33 @@ pub unsafe extern "C" fn corella_socket(
     })
 }
 
-/// Connects a socket made by `corella_socket` to an IP address. Sends and receives submitted after it wait for it.
+/// Makes an unconnected socket of the Unix domain, for what has to be set before it connects or listens. Does not block.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_unix_socket(scheduler: Scheduler, socket: Option<&mut MaybeUninit<Handle>>) -> c_int {
+    on_host("corella_unix_socket", scheduler, |host, _| {
+        let made = host.io.unix_socket()?;
+        put(socket, host.handles.borrow_mut().insert(Object::Socket(made))?.id());
+        Ok(CORELLA_OK)
+    })
+}
+
+/// Makes two sockets that are connected to each other, to talk to a child process or within this one. Both yours. Does not
+/// block.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_socket_pair(
+    scheduler: Scheduler,
+    one: Option<&mut MaybeUninit<Handle>>,
+    other: Option<&mut MaybeUninit<Handle>>,
+) -> c_int {
+    crate::files::pair("corella_socket_pair", scheduler, (one, other), |io| {
+        let (one, other) = io.socket_pair()?;
+        Ok((Object::Socket(one), Object::Socket(other)))
+    })
+}
+
+/// Connects a socket made by `corella_socket` to an IP address, or one by `corella_unix_socket` (CORELLA_PORT_UNIX). Sends
+/// and receives submitted after it wait for it. For datagrams it makes the address the peer: where `corella_send_datagram`
+/// goes to and the only one whose datagrams are received; it may be changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn corella_socket_connect(
     socket: Handle,
@@ -130,8 +159,7 @@ pub unsafe extern "C" fn corella_socket_connect(
     prepare_on_handle("corella_socket_connect", socket, Verb::ConnectSocket, request, |record| {
         // SAFETY: the caller's string, for this call.
         let first = unsafe { bytes(ip, length) }?.to_vec();
-        let port = port_number(port)?;
-        begin::address(&first, port)?;
+        address(&first, port)?;
         record.extra = Some(Box::new(Extra { first, port, ..Extra::default() }));
         Ok(())
     })
@@ -204,6 +232,20 @@ pub extern "C" fn corella_shut_down(socket: Handle, how: c_int, request: Option<
     })
 }
 
+/// An option that connections and datagrams have.
+macro_rules! set_on_either {
+    ($function:ident, $socket:ident, $method:ident($($value:expr),*)) => {
+        on_host(stringify!($function), $socket, |host, key| {
+            match host.handles.borrow().get(key)? {
+                Object::Socket(socket) => socket.$method($($value),*)?,
+                Object::Datagrams(socket) => socket.$method($($value),*)?,
+                _ => return Err(CORELLA_ERROR_WRONG_KIND.into()),
+            }
+            Ok(CORELLA_OK)
+        })
+    };
+}
+
 fn on_socket(name: &'static str, socket: Handle, call: impl FnOnce(&Socket) -> Result<(), Error>) -> c_int {
     on_host(name, socket, |host, key| match host.handles.borrow().get(key)? {
         Object::Socket(socket) => {
@@ -214,14 +256,29 @@ fn on_socket(name: &'static str, socket: Handle, call: impl FnOnce(&Socket) -> R
     })
 }
 
+/// Settles when a receive, or an accept of a listener, would find something: bytes, a datagram, a connection, an end or an
+/// error. Nothing is taken by it.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_await_readable(socket: Handle, request: Option<&mut MaybeUninit<Request>>) -> c_int {
+    prepare_on_handle("corella_await_readable", socket, Verb::AwaitReadable, request, |_| Ok(()))
+}
+
+/// Settles when a send would find room, or an error. It waits for the sends before it.
+#[unsafe(no_mangle)]
+pub extern "C" fn corella_await_writable(socket: Handle, request: Option<&mut MaybeUninit<Request>>) -> c_int {
+    prepare_on_handle("corella_await_writable", socket, Verb::AwaitWritable, request, |_| Ok(()))
+}
+
 /// Gives an unconnected socket its own address. Does not block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn corella_bind(socket: Handle, ip: *const c_char, length: usize, port: c_int) -> c_int {
     on_host("corella_bind", socket, |host, key| {
         // SAFETY: the caller's string, for this call.
-        let address = begin::address(unsafe { bytes(ip, length) }?, port_number(port)?)?;
-        match host.handles.borrow().get(key)? {
-            Object::Socket(socket) => socket.bind(address)?,
+        let address = address(unsafe { bytes(ip, length) }?, port)?;
+        match (host.handles.borrow().get(key)?, address) {
+            (Object::Socket(socket), Address::Internet(address)) => socket.bind(address)?,
+            (Object::Socket(socket), Address::Unix(address)) => socket.bind_unix(address)?,
+            (Object::Datagrams(socket), address) => socket.bind(address)?,
             _ => return Err(CORELLA_ERROR_WRONG_KIND.into()),
         }
         Ok(CORELLA_OK)
@@ -242,7 +299,8 @@ pub extern "C" fn corella_socket_listen(socket: Handle) -> c_int {
 }
 
 /// Writes the text of a socket's or listener's own IP address to `ip`, an array of `capacity` bytes, with a NUL byte at
-/// its end, and its port to `port`. 64 bytes are enough for any; CORELLA_ERROR_TOO_SHORT if it does not fit.
+/// its end, and its port to `port`; for one of the Unix domain its path or name, and CORELLA_PORT_UNIX. 64 bytes are enough
+/// for any IP address, 112 for any path; CORELLA_ERROR_TOO_SHORT if it does not fit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn corella_local_address(
     handle: Handle,
@@ -252,12 +310,13 @@ pub unsafe extern "C" fn corella_local_address(
 ) -> c_int {
     on_host("corella_local_address", handle, |host, key| {
         let address = match host.handles.borrow().get(key)? {
-            Object::Socket(socket) => socket.local_address()?,
-            Object::Listener(listener) => listener.local_address()?,
+            Object::Socket(socket) => socket.local_endpoint()?,
+            Object::Listener(listener) => listener.local_endpoint()?,
+            Object::Datagrams(socket) => socket.local_address()?,
             _ => return Err(CORELLA_ERROR_WRONG_KIND.into()),
         };
         // SAFETY: the caller's array.
-        unsafe { address_out(address, ip, capacity, port) }
+        unsafe { address_out(&address, ip, capacity, port) }
     })
 }
 
@@ -271,36 +330,13 @@ pub unsafe extern "C" fn corella_peer_address(
 ) -> c_int {
     on_host("corella_peer_address", socket, |host, key| {
         let address = match host.handles.borrow().get(key)? {
-            Object::Socket(socket) => socket.peer_address()?,
+            Object::Socket(socket) => socket.peer_endpoint()?,
+            Object::Datagrams(socket) => socket.peer_address()?,
             _ => return Err(CORELLA_ERROR_WRONG_KIND.into()),
         };
         // SAFETY: the caller's array.
-        unsafe { address_out(address, ip, capacity, port) }
+        unsafe { address_out(&address, ip, capacity, port) }
     })
-}
-
-/// # Safety
-/// `ip` is null or valid for writing `capacity` bytes.
-unsafe fn address_out(
-    address: SocketAddr,
-    ip: *mut c_char,
-    capacity: usize,
-    port: Option<&mut MaybeUninit<c_int>>,
-) -> Result<c_int, Fault> {
-    put(port, c_int::from(address.port()));
-    let text = ip_text(address);
-    if ip.is_null() {
-        return Ok(CORELLA_OK);
-    }
-    if text.len() >= capacity {
-        return Err(CORELLA_ERROR_TOO_SHORT.into());
-    }
-    // SAFETY: the text and its end fit into the caller's array, and the two do not overlap.
-    unsafe {
-        std::ptr::copy_nonoverlapping(text.as_ptr(), ip.cast(), text.len());
-        ip.add(text.len()).write(0);
-    }
-    Ok(CORELLA_OK)
 }
 
 /// Sends small writes at once (`yes` 1) instead of gathering them (TCP_NODELAY).
@@ -339,35 +375,37 @@ pub extern "C" fn corella_set_linger(socket: Handle, seconds: c_int) -> c_int {
 /// Asks for a send buffer of so many bytes; the OS has the last word.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_set_send_buffer(socket: Handle, bytes: usize) -> c_int {
-    on_socket("corella_set_send_buffer", socket, |socket| socket.set_send_buffer(bytes))
+    set_on_either!(corella_set_send_buffer, socket, set_send_buffer(bytes))
 }
 
 /// Asks for a receive buffer of so many bytes; the OS has the last word.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_set_receive_buffer(socket: Handle, bytes: usize) -> c_int {
-    on_socket("corella_set_receive_buffer", socket, |socket| socket.set_receive_buffer(bytes))
+    set_on_either!(corella_set_receive_buffer, socket, set_receive_buffer(bytes))
 }
 
 /// How many routers a packet may pass (IP_TTL, IPv4): 1 to 255.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_set_time_to_live(socket: Handle, hops: c_int) -> c_int {
-    on_socket("corella_set_time_to_live", socket, |socket| socket.set_time_to_live(hops.cast_unsigned()))
+    set_on_either!(corella_set_time_to_live, socket, set_time_to_live(hops.cast_unsigned()))
 }
 
 /// Lets an address be bound again right after its last user (SO_REUSEADDR): `yes` 1 or 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_set_reuse_address(socket: Handle, yes: c_int) -> c_int {
-    on_socket("corella_set_reuse_address", socket, |socket| socket.set_reuse_address(yes != 0))
+    set_on_either!(corella_set_reuse_address, socket, set_reuse_address(yes != 0))
 }
 
 /// The socket's pending error as the OS's code, cleared by asking (SO_ERROR); 0 for none. Negative if it cannot be asked.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_take_socket_error(socket: Handle) -> c_int {
     on_host("corella_take_socket_error", socket, |host, key| match host.handles.borrow().get(key)? {
-        Object::Socket(socket) => {
-            let error = socket.take_error()?;
-            Ok(error.and_then(|error| error.raw_os_error()).unwrap_or(0))
-        }
+        Object::Socket(socket) => Ok(os_code(socket.take_error()?)),
+        Object::Datagrams(socket) => Ok(os_code(socket.take_error()?)),
         _ => Err(CORELLA_ERROR_WRONG_KIND.into()),
     })
+}
+
+fn os_code(error: Option<std::io::Error>) -> c_int {
+    error.and_then(|error| error.raw_os_error()).unwrap_or(0)
 }

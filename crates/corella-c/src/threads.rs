@@ -3,20 +3,20 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use corella::CancelToken;
 
 use crate::codes::{
-    CORELLA_ERROR_BUSY, CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_OS, CORELLA_ERROR_REJECTED,
-    CORELLA_ERROR_SCHEDULER_GONE, CORELLA_ERROR_WRONG_KIND, CORELLA_OK,
+    CORELLA_ERROR_BUSY, CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_REJECTED, CORELLA_ERROR_SCHEDULER_GONE,
+    CORELLA_ERROR_WRONG_KIND, CORELLA_OK,
 };
 use crate::faults::{Fault, put};
 use crate::files::put_back;
 use crate::host::Host;
 use crate::ids::{Detached, Handle, Key, Named, Remote, Request, Scheduler, Token};
+use crate::os::owned_socket;
 use crate::outcome::Object;
 use crate::registry::{guarded, on_host};
 use crate::request::{Callback, ENQUEUED, Ending, Function, SCHEDULED, Stage, Verb};
@@ -364,7 +364,7 @@ pub extern "C" fn corella_adopt_socket(
     socket: Option<&mut MaybeUninit<Handle>>,
 ) -> c_int {
     on_host("corella_adopt_socket", scheduler, |host, _| {
-        let descriptor = owned(os_handle)?;
+        let descriptor = owned_socket(os_handle)?;
         let object = match listens {
             0 => Object::Socket(host.io.adopt_socket(descriptor)?),
             _ => Object::Listener(host.io.adopt_listener(descriptor)?),
@@ -373,21 +373,4 @@ pub extern "C" fn corella_adopt_socket(
         put(socket, key.id());
         Ok(CORELLA_OK)
     })
-}
-
-/// An OS handle of the caller's, as our own. One that is not open is left alone.
-pub(crate) fn owned(os_handle: isize) -> Result<OwnedFd, Fault> {
-    let number = c_int::try_from(os_handle).ok().filter(|number| *number >= 0);
-    let number = number.ok_or(Fault::input("not an OS handle"))?;
-    // SAFETY: F_GETFD only asks, and answers EBADF for a number that is no open descriptor.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
-        return Err(CORELLA_ERROR_OS.into());
-    }
-    // SAFETY: it is open, and the caller of the exported function has handed it over.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// An OS handle that is the caller's from now on.
-pub(crate) fn raw(descriptor: impl Into<OwnedFd>) -> isize {
-    descriptor.into().into_raw_fd() as isize
 }

@@ -109,7 +109,7 @@ fn one_call(random: &mut Random, ids: &mut Ids, path: &str) -> c_int {
     let (data, length) = memory(random);
     let offset = random.below(1 << 20) as i64 - 16;
     let text = path.as_ptr().cast();
-    let kind = random.below(60);
+    let kind = random.below(84);
     let code = match kind {
         0 if ids.0[0].iter().filter(|id| !id.is_null()).count() < 8 || random.below(100) == 0 => {
             let mut scheduler = MaybeUninit::<Scheduler>::uninit();
@@ -165,14 +165,57 @@ fn one_call(random: &mut Random, ids: &mut Ids, path: &str) -> c_int {
             let _ = corella_error_text(ids.pick(random), None);
             corella_is_open(ids.pick(random))
         }
-        _ => corella_stop(ids.pick(random)),
+        59 => corella_stop(ids.pick(random)),
+        60..=62 => corella_receive_datagram(ids.pick(random), data, length, Some(&mut request)),
+        63..=64 => corella_send_datagram(ids.pick(random), data, length.min(4096), Some(&mut request)),
+        65 => corella_await_readable(ids.pick(random), Some(&mut request)),
+        66 => corella_await_writable(ids.pick(random), Some(&mut request)),
+        67 => corella_exit_status(ids.pick(random), Some(&mut request)),
+        // SAFETY: the name of a program that there is not is valid for its length.
+        68 => unsafe { corella_start_program(ids.pick(random), c"/nonexistent".as_ptr(), 12, Some(&mut request)) },
+        // SAFETY: the address is valid for its length.
+        69 => unsafe { corella_bind_datagrams(ids.pick(random), c"127.0.0.1".as_ptr(), 9, 0, Some(&mut handle)) },
+        // SAFETY: as above.
+        70 => unsafe { corella_datagram_socket(ids.pick(random), text, path.len(), -1, Some(&mut handle)) },
+        71 => corella_unix_socket(ids.pick(random), Some(&mut handle)),
+        72 => corella_child_stream(ids.pick(random), random.below(4) as c_int, Some(&mut handle)),
+        73..=75 => return one_pair(random, ids, kind),
+        // SAFETY: as above.
+        76 => unsafe { corella_set_destination(ids.pick(random), c"127.0.0.1".as_ptr(), 9, 9) },
+        // SAFETY: as above.
+        77 => unsafe { corella_add_argument(ids.pick(random), text, path.len()) },
+        78 => corella_set_stream(ids.pick(random), random.below(4) as c_int, random.below(4) as c_int),
+        79 => corella_set_stream_file(ids.pick(random), random.below(4) as c_int, ids.pick(random), offset),
+        80 => {
+            let mut text = [0; 128];
+            let capacity = random.below(128) as usize;
+            // SAFETY: the array is at least that long.
+            let code = unsafe { corella_sender(ids.pick(random), text.as_mut_ptr(), capacity, None) };
+            code.min(corella_is_truncated(ids.pick(random)))
+        }
+        81 => corella_kill(ids.pick(random)),
+        82 => corella_is_terminal(ids.pick(random)),
+        _ => corella_pool_take(ids.pick(random), Some(&mut buffer)),
     };
     match kind {
-        2..=20 | 54 => ids.keep(random, request, code),
+        2..=20 | 54 | 60..=68 => ids.keep(random, request, code),
         41 if code == 1 => ids.keep(random, request, CORELLA_OK),
-        21 | 48..=49 | 53 => ids.keep(random, handle, code),
-        50 | 51 => ids.keep(random, buffer, code),
+        21 | 48..=49 | 53 | 69..=72 => ids.keep(random, handle, code),
+        50 | 51 | 83 => ids.keep(random, buffer, code),
         _ => {}
     }
+    code
+}
+
+/// A pipe or pair of sockets.
+fn one_pair(random: &mut Random, ids: &mut Ids, kind: u64) -> c_int {
+    let (mut one, mut other) = (MaybeUninit::<Handle>::uninit(), MaybeUninit::<Handle>::uninit());
+    let code = match kind {
+        73 => corella_pipe(ids.pick(random), Some(&mut one), Some(&mut other)),
+        74 => corella_socket_pair(ids.pick(random), Some(&mut one), Some(&mut other)),
+        _ => corella_datagram_pair(ids.pick(random), Some(&mut one), Some(&mut other)),
+    };
+    ids.keep(random, one, code);
+    ids.keep(random, other, code);
     code
 }

@@ -242,6 +242,8 @@ static void paths_are_made_named_listed_and_removed(void) {
 
     OK(corella_make_directory(s, TEXT(path(0, "made")), &request));
     finish(request);
+    OK(corella_sync_directory(s, TEXT(path(0, "made")), &request));
+    finish(request);
     fill_file(s, "made/one", "1");
     OK(corella_hard_link(s, TEXT(path(0, "made/one")), TEXT(path(1, "made/two")), &request));
     finish(request);
@@ -398,6 +400,377 @@ static void sockets_carry_bytes_and_options(void) {
     OK(corella_handle_free(socket));
     OK(corella_handle_free(here));
     OK(corella_handle_free(accepted));
+    OK(corella_scheduler_free(s));
+}
+
+static void pipes_and_readiness(void) {
+    corella_scheduler s = scheduler_new();
+    corella_handle reader, writer, here, there, listener;
+    corella_request request, connecting;
+    char bytes[8];
+    int64_t count, before, after;
+    int port;
+
+    OK(corella_pipe(s, &reader, &writer));
+    CHECK(corella_pipe(s, NULL, &writer) == CORELLA_ERROR_INVALID_INPUT);
+    OK(corella_write(writer, "piped", 5, &request));
+    finish(request);
+    OK(corella_read(reader, bytes, sizeof bytes, &request));
+    OK(corella_finish(request, &count));
+    CHECK(count == 5 && memcmp(bytes, "piped", 5) == 0);
+    CHECK(corella_is_terminal(reader) == 0 && corella_can_seek(reader) == 0);
+    OK(corella_close(writer, &request));
+    finish(request);
+    OK(corella_read(reader, bytes, sizeof bytes, &request));
+    OK(corella_finish(request, &count));
+    CHECK(count == 0);
+    OK(corella_handle_free(reader));
+    OK(corella_handle_free(writer));
+
+    /* Nothing is taken by being told of it. */
+    connect_both(s, &here, &there);
+    OK(corella_await_writable(here, &request));
+    finish(request);
+    OK(corella_await_readable(there, &request));
+    OK(corella_submit(request));
+    CHECK(corella_run_ready(s) >= 0 && corella_status(request) == 0);
+    OK(corella_send(here, "x", 1, &connecting));
+    finish(connecting);
+    OK(corella_wait(request));
+    OK(corella_free(request));
+    OK(corella_receive(there, bytes, 1, &request));
+    OK(corella_finish(request, &count));
+    CHECK(count == 1 && bytes[0] == 'x');
+    OK(corella_handle_free(there));
+    OK(corella_handle_free(here));
+    OK(corella_listen(s, TEXT("127.0.0.1"), 0, &listener));
+    OK(corella_local_address(listener, NULL, 0, &port));
+    OK(corella_connect(s, TEXT("127.0.0.1"), port, &connecting));
+    OK(corella_submit(connecting));
+    OK(corella_await_readable(listener, &request));
+    finish(request);
+    OK(corella_accept(listener, &request));
+    OK(corella_finish_handle(request, &there));
+    finish(connecting);
+    CHECK(corella_await_writable(listener, &request) == CORELLA_ERROR_WRONG_KIND);
+    OK(corella_handle_free(there));
+    OK(corella_handle_free(listener));
+
+    /* The scheduler's clock is what a sleep is measured by. */
+    OK(corella_now_ns(s, &before));
+    OK(corella_sleep(s, 1000000, &request));
+    finish(request);
+    OK(corella_now_ns(s, &after));
+    CHECK(after - before >= 1000000);
+    CHECK((corella_kernel_features(s, NULL) != NULL) == (corella_backend(s) == CORELLA_BACKEND_URING));
+    OK(corella_scheduler_free(s));
+}
+
+static void a_pools_buffers_may_be_filled_by_hand(void) {
+    corella_scheduler s = scheduler_new();
+    corella_handle here, there;
+    corella_request request;
+    corella_pool pool;
+    corella_buffer buffer, second;
+    char bytes[4];
+    connect_both(s, &here, &there);
+    OK(corella_pool_new(s, 1, 4, &pool));
+    OK(corella_pool_take(pool, &buffer));
+    CHECK(corella_pool_take(pool, &second) == CORELLA_ERROR_REJECTED && second == NULL);
+    CHECK(corella_buffer_length(buffer) == 4);
+    memcpy(corella_buffer_data(buffer), "hand", 4);
+    OK(corella_send(here, NULL, 0, &request));
+    OK(corella_set_buffer(request, buffer, 0, 4));
+    finish(request);
+    OK(corella_buffer_free(buffer));
+    OK(corella_pool_take(pool, &buffer));
+    OK(corella_receive_exact(there, bytes, 4, &request));
+    finish(request);
+    CHECK(memcmp(bytes, "hand", 4) == 0);
+    OK(corella_scheduler_free(s));
+}
+
+static void datagrams_come_whole_with_their_senders(void) {
+    corella_scheduler s = scheduler_new();
+    corella_handle one, other, third;
+    corella_request request;
+    corella_buffer nothing;
+    char bytes[8] = {0}, more[8], ip[64];
+    int64_t count;
+    int port, other_port, sender_port;
+    intptr_t number;
+
+    OK(corella_bind_datagrams(s, TEXT("127.0.0.1"), 0, &one));
+    OK(corella_datagram_socket(s, TEXT("127.0.0.1"), 0, &other));
+    OK(corella_set_broadcast(other, 1));
+    OK(corella_set_reuse_address(other, 1));
+    OK(corella_set_time_to_live(other, 8));
+    OK(corella_set_send_buffer(other, 65536));
+    OK(corella_set_receive_buffer(other, 65536));
+    OK(corella_bind(other, TEXT("127.0.0.1"), 0));
+    OK(corella_local_address(one, ip, sizeof ip, &port));
+    OK(corella_local_address(other, NULL, 0, &other_port));
+    CHECK(corella_take_socket_error(one) == 0 && corella_is_open(one) == 1);
+    CHECK(corella_set_broadcast(NULL, 1) == CORELLA_ERROR_INVALID_ID);
+
+    OK(corella_send_datagram(other, "hello", 5, &request));
+    OK(corella_set_destination(request, TEXT(ip), port));
+    OK(corella_finish(request, &count));
+    CHECK(count == 5);
+    OK(corella_send_datagram(other, "toolong", 7, &request));
+    OK(corella_set_destination(request, TEXT(ip), port));
+    finish(request);
+    OK(corella_send_datagram(other, "", 0, &request));
+    OK(corella_set_destination(request, TEXT(ip), port));
+    finish(request);
+
+    OK(corella_await_readable(one, &request));
+    finish(request);
+    OK(corella_receive_datagram(one, bytes, sizeof bytes, &request));
+    CHECK(corella_sender(request, ip, sizeof ip, NULL) == CORELLA_ERROR_NOT_SETTLED);
+    OK(corella_wait(request));
+    CHECK(corella_count(request) == 5 && memcmp(bytes, "hello", 5) == 0 && corella_is_truncated(request) == 0);
+    OK(corella_sender(request, ip, sizeof ip, &sender_port));
+    CHECK(strcmp(ip, "127.0.0.1") == 0 && sender_port == other_port);
+    CHECK(corella_sender(request, ip, 9, NULL) == CORELLA_ERROR_TOO_SHORT);
+    OK(corella_free(request));
+
+    /* Too little room: the beginning, and how much there was. In two parts, for once. */
+    OK(corella_receive_datagram(one, bytes, 2, &request));
+    OK(corella_add_part(request, more, 2));
+    OK(corella_wait(request));
+    CHECK(corella_count(request) == 4 && memcmp(bytes, "to", 2) == 0 && memcmp(more, "ol", 2) == 0);
+    CHECK(corella_is_truncated(request) == 1);
+    OK(corella_datagram_size(request, &count));
+    CHECK(count == 7);
+    OK(corella_free(request));
+    OK(corella_receive_datagram(one, bytes, sizeof bytes, &request));
+    OK(corella_wait(request));
+    CHECK(corella_count(request) == 0 && corella_is_truncated(request) == 0);
+    OK(corella_datagram_size(request, &count));
+    CHECK(count == 0);
+    OK(corella_free(request));
+
+    /* Connected: no destination, and no datagrams of others. */
+    OK(corella_socket_connect(one, TEXT("127.0.0.1"), other_port, &request));
+    finish(request);
+    OK(corella_peer_address(one, ip, sizeof ip, &sender_port));
+    CHECK(sender_port == other_port);
+    OK(corella_await_writable(one, &request));
+    finish(request);
+    OK(corella_send_datagram(one, "back", 4, &request));
+    finish(request);
+    OK(corella_receive_datagram(other, bytes, sizeof bytes, &request));
+    OK(corella_set_deadline_ms(request, 60000));
+    OK(corella_finish(request, &count));
+    CHECK(count == 4 && memcmp(bytes, "back", 4) == 0);
+    OK(corella_barrier(one, &request));
+    finish(request);
+    OK(corella_handle_clone(one, &third));
+    CHECK(corella_release(one, &number, NULL) == CORELLA_ERROR_BUSY);
+    OK(corella_handle_free(third));
+    OK(corella_handle_os_handle(one, &number));
+    OK(corella_release(one, &number, &nothing));
+    CHECK(nothing == NULL);
+    OK(corella_adopt_datagrams(s, number, &one));
+    CHECK(corella_adopt_datagrams(s, -1, &third) == CORELLA_ERROR_INVALID_INPUT);
+    CHECK(corella_receive(one, bytes, 1, &request) == CORELLA_ERROR_WRONG_KIND);
+    CHECK(corella_read(one, bytes, 1, &request) == CORELLA_ERROR_WRONG_KIND);
+
+    OK(corella_sleep(s, 0, &request));
+    CHECK(corella_set_destination(request, TEXT("127.0.0.1"), 1) == CORELLA_ERROR_WRONG_STATE);
+    OK(corella_wait(request));
+    CHECK(corella_sender(request, ip, sizeof ip, NULL) == CORELLA_ERROR_NOTHING_TO_TAKE);
+    CHECK(corella_is_truncated(request) == CORELLA_ERROR_NOTHING_TO_TAKE);
+    CHECK(corella_datagram_size(request, &count) == CORELLA_ERROR_NOTHING_TO_TAKE);
+    OK(corella_free(request));
+    OK(corella_close(one, &request));
+    finish(request);
+    OK(corella_handle_free(one));
+    OK(corella_close_now(other, &request));
+    finish(request);
+    OK(corella_handle_free(other));
+    OK(corella_scheduler_free(s));
+}
+
+/* Connections and datagrams of the Unix domain: an address is a path, and its port says so. */
+static void sockets_of_the_unix_domain_have_paths(void) {
+    corella_scheduler s = scheduler_new();
+    corella_handle listener, here, there, socket, one, other;
+    corella_request request, accepting;
+    char bytes[8], text[512];
+    int64_t count;
+    int port;
+
+    if (strlen(path(0, "socket")) > 100) {
+        /* A path longer than the system takes says so, and that is all there is to see in such a directory. */
+        CHECK(corella_listen(s, TEXT(path(0, "socket")), CORELLA_PORT_UNIX, &listener) < 0);
+    } else {
+        OK(corella_listen(s, TEXT(path(0, "socket")), CORELLA_PORT_UNIX, &listener));
+        OK(corella_local_address(listener, text, sizeof text, &port));
+        CHECK(port == CORELLA_PORT_UNIX && strcmp(text, path(0, "socket")) == 0);
+        OK(corella_accept(listener, &accepting));
+        OK(corella_submit(accepting));
+        OK(corella_connect(s, TEXT(text), CORELLA_PORT_UNIX, &request));
+        OK(corella_finish_handle(request, &here));
+        OK(corella_finish_handle(accepting, &there));
+        OK(corella_peer_address(here, text, sizeof text, &port));
+        CHECK(port == CORELLA_PORT_UNIX && strcmp(text, path(0, "socket")) == 0);
+        OK(corella_peer_address(there, text, sizeof text, &port));
+        CHECK(port == CORELLA_PORT_UNIX && strcmp(text, "") == 0);
+        OK(corella_send(here, "unix", 4, &request));
+        finish(request);
+        OK(corella_receive_exact(there, bytes, 4, &request));
+        finish(request);
+        CHECK(memcmp(bytes, "unix", 4) == 0);
+        OK(corella_handle_free(here));
+        OK(corella_handle_free(there));
+        OK(corella_unix_socket(s, &here));
+        OK(corella_socket_connect(here, TEXT(path(0, "socket")), CORELLA_PORT_UNIX, &request));
+        OK(corella_submit(request));
+        OK(corella_accept(listener, &accepting));
+        OK(corella_finish_handle(accepting, &there));
+        finish(request);
+        OK(corella_handle_free(here));
+        OK(corella_handle_free(there));
+        OK(corella_handle_free(listener));
+        OK(corella_unix_socket(s, &socket));
+        OK(corella_bind(socket, TEXT(path(0, "bound")), CORELLA_PORT_UNIX));
+        OK(corella_socket_listen(socket));
+        OK(corella_handle_free(socket));
+        OK(corella_bind_datagrams(s, TEXT(path(0, "datagrams")), CORELLA_PORT_UNIX, &one));
+        OK(corella_datagram_socket(s, "", 0, CORELLA_PORT_UNIX, &other));
+        OK(corella_send_datagram(other, "note", 4, &request));
+        OK(corella_set_destination(request, TEXT(path(0, "datagrams")), CORELLA_PORT_UNIX));
+        finish(request);
+        OK(corella_receive_datagram(one, bytes, sizeof bytes, &request));
+        OK(corella_wait(request));
+        OK(corella_sender(request, text, sizeof text, &port));
+        CHECK(port == CORELLA_PORT_UNIX && corella_count(request) == 4);
+        OK(corella_free(request));
+        OK(corella_handle_free(one));
+        OK(corella_handle_free(other));
+    }
+    CHECK(corella_connect(s, TEXT("127.0.0.1"), -2, &request) == CORELLA_ERROR_INVALID_INPUT && request == NULL);
+    CHECK(corella_resolve(s, TEXT("localhost"), CORELLA_PORT_UNIX, &request) == CORELLA_ERROR_INVALID_INPUT);
+    OK(corella_connect(s, TEXT("/nonexistent"), CORELLA_PORT_UNIX, &request));
+    CHECK(corella_finish(request, NULL) == CORELLA_ERROR_OS && corella_last_error_os_code() == ENOENT);
+
+    OK(corella_socket_pair(s, &here, &there));
+    OK(corella_send(here, "pair", 4, &request));
+    finish(request);
+    OK(corella_receive(there, bytes, sizeof bytes, &request));
+    OK(corella_finish(request, &count));
+    CHECK(count == 4 && memcmp(bytes, "pair", 4) == 0);
+    OK(corella_datagram_pair(s, &one, &other));
+    OK(corella_send_datagram(one, "pair", 4, &request));
+    finish(request);
+    OK(corella_receive_datagram(other, bytes, 3, &request));
+    OK(corella_wait(request));
+    CHECK(corella_count(request) == 3 && corella_is_truncated(request) == 1);
+    OK(corella_free(request));
+    OK(corella_scheduler_free(s));
+}
+
+static void children_are_started_fed_read_and_waited_for(void) {
+    corella_scheduler s = scheduler_new();
+    corella_request request, second;
+    corella_handle child, input, output, file;
+    corella_buffer buffer;
+    int64_t code, id;
+
+    /* A filter: what goes in comes out, and its end is told. */
+    OK(corella_start_program(s, TEXT("sh"), &request));
+    OK(corella_add_argument(request, TEXT("-c")));
+    OK(corella_add_argument(request, TEXT("cat; echo \"$NAME $(ls)\"; exit 7")));
+    OK(corella_set_environment(request, TEXT("NAME"), TEXT("corella")));
+    OK(corella_make_directory(s, TEXT(path(0, "child")), &second));
+    finish(second);
+    fill_file(s, "child/entry", "in the directory");
+    OK(corella_set_directory(request, TEXT(path(0, "child"))));
+    OK(corella_set_stream(request, 0, CORELLA_STREAM_PIPE));
+    OK(corella_set_stream(request, 1, CORELLA_STREAM_PIPE));
+    OK(corella_set_stream(request, 2, CORELLA_STREAM_NULL));
+    CHECK(corella_set_stream(request, 3, CORELLA_STREAM_PIPE) == CORELLA_ERROR_INVALID_INPUT);
+    CHECK(corella_set_stream(request, 0, 9) == CORELLA_ERROR_INVALID_INPUT);
+    CHECK(corella_add_argument(request, "a\0b", 3) == CORELLA_ERROR_INVALID_INPUT);
+    CHECK(corella_set_environment(request, TEXT("A=B"), TEXT("x")) == CORELLA_ERROR_INVALID_INPUT);
+    OK(corella_finish_handle(request, &child));
+    OK(corella_child_id(child, &id));
+    CHECK(id > 0 && corella_is_open(child) == 1);
+    OK(corella_exit_status(child, &second));
+    OK(corella_submit(second));
+    OK(corella_child_stream(child, 0, &input));
+    CHECK(corella_child_stream(child, 0, &file) == CORELLA_ERROR_NOTHING_TO_TAKE && file == NULL);
+    CHECK(corella_child_stream(child, 2, &file) == CORELLA_ERROR_NOTHING_TO_TAKE);
+    OK(corella_child_stream(child, 1, &output));
+    OK(corella_write(input, "fed\n", 4, &request));
+    finish(request);
+    CHECK(corella_status(second) == 0); /* it waits for more */
+    OK(corella_close(input, &request));
+    finish(request);
+    OK(corella_read_to_end(output, &request));
+    OK(corella_wait(request));
+    OK(corella_take_buffer(request, &buffer));
+    CHECK(corella_buffer_length(buffer) == 18 && memcmp(corella_buffer_data(buffer), "fed\ncorella entry\n", 18) == 0);
+    OK(corella_free(request));
+    OK(corella_buffer_free(buffer));
+    OK(corella_finish(second, &code));
+    CHECK(code == 7);
+    OK(corella_exit_status(child, &request)); /* and again */
+    OK(corella_finish(request, &code));
+    CHECK(code == 7);
+    OK(corella_kill(child));
+    OK(corella_handle_free(input));
+    OK(corella_handle_free(output));
+    CHECK(corella_close(child, &request) == CORELLA_ERROR_WRONG_KIND);
+    OK(corella_handle_free(child));
+
+    /* To a file, from a place in another, with no environment. */
+    fill_file(s, "in", "0123456789");
+    input = open_file(s, "in", CORELLA_READ);
+    output = open_file(s, "out", CORELLA_READ | CORELLA_WRITE | CORELLA_CREATE);
+    OK(corella_start_program(s, TEXT("/bin/sh"), &request));
+    OK(corella_add_argument(request, TEXT("-c")));
+    OK(corella_add_argument(request, TEXT("/bin/cat; echo \"$NAME$HOME\"")));
+    OK(corella_clear_environment(request));
+    OK(corella_set_environment(request, TEXT("NAME"), TEXT("gone")));
+    OK(corella_set_environment(request, TEXT("NAME"), NULL, 0));
+    OK(corella_set_stream_file(request, 0, input, 6));
+    OK(corella_set_stream_file(request, 1, output, -1));
+    CHECK(corella_set_stream_file(request, 2, NULL, -1) == CORELLA_ERROR_INVALID_ID);
+    OK(corella_finish_handle(request, &child));
+    OK(corella_exit_status(child, &request));
+    OK(corella_finish(request, &code));
+    CHECK(code == 0);
+    OK(corella_read_to_end_at(output, 0, &request));
+    OK(corella_wait(request));
+    OK(corella_take_buffer(request, &buffer));
+    CHECK(corella_buffer_length(buffer) == 5 && memcmp(corella_buffer_data(buffer), "6789\n", 5) == 0);
+    OK(corella_free(request));
+    OK(corella_buffer_free(buffer));
+    OK(corella_handle_free(child));
+    OK(corella_handle_free(input));
+    OK(corella_handle_free(output));
+
+    /* Ended from outside: by a signal's number. */
+    OK(corella_start_program(s, TEXT("sleep"), &request));
+    OK(corella_add_argument(request, TEXT("600")));
+    OK(corella_finish_handle(request, &child));
+    OK(corella_exit_status(child, &request));
+    OK(corella_set_deadline_ms(request, 1));
+    CHECK(corella_finish(request, NULL) == CORELLA_ERROR_TIMED_OUT);
+    OK(corella_signal(child, 15));
+    OK(corella_exit_status(child, &request));
+    OK(corella_finish(request, &code));
+    CHECK(code == -15);
+    OK(corella_handle_free(child));
+    OK(corella_start_program(s, TEXT("/nonexistent"), &request));
+    CHECK(corella_finish(request, NULL) == CORELLA_ERROR_OS && corella_last_error_os_code() == ENOENT);
+    OK(corella_sleep(s, 0, &request));
+    CHECK(corella_add_argument(request, TEXT("x")) == CORELLA_ERROR_WRONG_STATE);
+    CHECK(corella_clear_environment(request) == CORELLA_ERROR_WRONG_STATE);
+    OK(corella_free(request));
     OK(corella_scheduler_free(s));
 }
 
@@ -591,6 +964,25 @@ static void a_wait_that_is_jumped_out_of_leaves_its_request_submitted(void) {
     OK(corella_free(receiving));
     OK(corella_handle_free(here));
     OK(corella_handle_free(there));
+    OK(corella_scheduler_free(s));
+}
+
+static void a_submitted_request_may_be_given_a_callback_after_all(void) {
+    corella_scheduler s = scheduler_new();
+    corella_request request;
+    called = 0;
+    OK(corella_sleep(s, 1000000, &request)); /* while it runs */
+    OK(corella_submit(request));
+    OK(corella_then(request, note, &order[1]));
+    CHECK(corella_then(request, note, &order[1]) == CORELLA_ERROR_WRONG_STATE);
+    OK(corella_run(s));
+    CHECK(called == 1 && corella_status(request) == CORELLA_ERROR_STALE_ID);
+    OK(corella_sleep(s, 0, &request)); /* and once it has settled */
+    OK(corella_wait(request));
+    OK(corella_then(request, note, &order[2]));
+    CHECK(called == 1);
+    OK(corella_run(s));
+    CHECK(called == 2 && corella_status(request) == CORELLA_ERROR_STALE_ID);
     OK(corella_scheduler_free(s));
 }
 
@@ -920,11 +1312,17 @@ int main(int argc, char **argv) {
     RUN(files_are_read_and_written_in_every_way);
     if (!alone) {
         RUN(paths_are_made_named_listed_and_removed);
+        RUN(sockets_of_the_unix_domain_have_paths);
+        RUN(children_are_started_fed_read_and_waited_for);
         RUN(other_threads_send_work_and_can_touch_nothing_else);
     }
     RUN(sockets_carry_bytes_and_options);
+    RUN(pipes_and_readiness);
+    RUN(a_pools_buffers_may_be_filled_by_hand);
+    RUN(datagrams_come_whole_with_their_senders);
     RUN(callbacks_run_in_completion_order_and_direct_ones_first);
     RUN(who_frees_a_request_is_as_the_header_says);
+    RUN(a_submitted_request_may_be_given_a_callback_after_all);
     RUN(deadlines_cancels_and_tokens_say_so);
     RUN(a_callback_may_leave_run_by_a_jump_and_nothing_is_lost);
     RUN(a_wait_that_is_jumped_out_of_leaves_its_request_submitted);
