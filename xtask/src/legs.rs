@@ -286,13 +286,13 @@ pub const LEGS: &[Leg] = &[
     Leg {
         name: "windows",
         budget_seconds: 480,
-        purpose: "Windows, as far as Wine is that: the contract on a completion port, scripts, and what Wine lacks",
+        purpose: "Windows, as far as Wine is that: the contract on a completion port, scripts, corella.h, and what Wine lacks",
         needs: &[&GCC, &RUST_WITH_SOURCES, &MINGW, &WINE, &CURL],
         steps: &[
             step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--lib"]),
             step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--test", "conformance"]),
             step(Counts::Reported, &["xtask", "wine-lacks"]),
-            step(Counts::Nothing, &["xtask", "windows", "build", "-p", "corella-cli"]),
+            step(Counts::Nothing, &["xtask", "windows", "build", "-p", "corella-cli", "-p", "corella-c"]),
             step(Counts::Nothing, &["cargo", "build", "-p", "corella-cli"]),
             step(Counts::Reported, &["cargo", "test", "-p", "xtask", "--test", "windows"]),
         ],
@@ -306,6 +306,7 @@ pub const LEGS: &[Leg] = &[
             step(Counts::OneTest, &["xtask", "cross", "x86_64-apple-darwin"]),
             step(Counts::OneTest, &["xtask", "cross", "x86_64-unknown-freebsd"]),
             step(Counts::OneTest, &["xtask", "cross", "aarch64-unknown-linux-gnu"]),
+            step(Counts::OneTest, &["xtask", "cross", "x86_64-pc-windows-gnu"]),
         ],
     },
 ];

@@ -19,7 +19,7 @@
 #define OK(call) CHECK((call) == CORELLA_OK)
 
 /* The bytes of a string literal or array that ends with a NUL byte. */
-#define TEXT(text) (text), strlen(text)
+#define STRING(text) (text), strlen(text)
 
 static corella_scheduler scheduler_new(void) {
     corella_scheduler scheduler;

@@ -7,13 +7,34 @@
 #include "check.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+
+#ifdef _WIN32
+#include <winsock2.h>
+#include <windows.h>
+#else
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#endif
+
+/* A backend that is there whatever the kernel has. */
+#ifdef _WIN32
+#define SURE_BACKEND CORELLA_BACKEND_IOCP
+#else
+#define SURE_BACKEND CORELLA_BACKEND_PORTABLE
+#endif
+
+static void rest_ms(int milliseconds) {
+#ifdef _WIN32
+    Sleep((DWORD)milliseconds);
+#else
+    (void)poll(NULL, 0, milliseconds);
+#endif
+}
 
 static const char *directory;
 static char path_space[4][512];
@@ -26,7 +47,7 @@ static const char *path(int place, const char *name) {
 static corella_handle open_file(corella_scheduler s, const char *name, int flags) {
     corella_request request;
     corella_handle file;
-    OK(corella_open(s, TEXT(path(0, name)), flags, &request));
+    OK(corella_open(s, STRING(path(0, name)), flags, &request));
     OK(corella_finish_handle(request, &file));
     return file;
 }
@@ -35,7 +56,7 @@ static void fill_file(corella_scheduler s, const char *name, const char *content
     corella_handle file = open_file(s, name, CORELLA_WRITE | CORELLA_CREATE | CORELLA_TRUNCATE);
     corella_request request;
     int64_t count;
-    OK(corella_write(file, TEXT(content), &request));
+    OK(corella_write(file, STRING(content), &request));
     OK(corella_finish(request, &count));
     CHECK(count == (int64_t)strlen(content));
     OK(corella_close(file, &request));
@@ -51,12 +72,12 @@ static void connect_both(corella_scheduler s, corella_handle *here, corella_hand
     corella_request accepting, connecting;
     char ip[64];
     int port;
-    OK(corella_listen(s, TEXT("127.0.0.1"), 0, &listener));
+    OK(corella_listen(s, STRING("127.0.0.1"), 0, &listener));
     OK(corella_local_address(listener, ip, sizeof ip, &port));
     CHECK(strcmp(ip, "127.0.0.1") == 0 && port > 0);
     OK(corella_accept(listener, &accepting));
     OK(corella_submit(accepting));
-    OK(corella_connect(s, TEXT(ip), port, &connecting));
+    OK(corella_connect(s, STRING(ip), port, &connecting));
     OK(corella_finish_handle(connecting, here));
     OK(corella_wait(accepting));
     OK(corella_take_handle(accepting, there));
@@ -84,7 +105,7 @@ static void settings_are_checked_and_a_scheduler_says_what_it_is(void) {
     corella_scheduler s;
     size_t length;
     OK(corella_settings_new(&settings));
-    OK(corella_settings_set(settings, CORELLA_SETTING_BACKEND, CORELLA_BACKEND_PORTABLE));
+    OK(corella_settings_set(settings, CORELLA_SETTING_BACKEND, SURE_BACKEND));
     OK(corella_settings_set(settings, CORELLA_SETTING_QUEUE_DEPTH, 2));
     OK(corella_settings_set(settings, CORELLA_SETTING_RING_ENTRIES, 8));
     OK(corella_settings_set(settings, CORELLA_SETTING_POOL_THREADS, 1));
@@ -94,7 +115,7 @@ static void settings_are_checked_and_a_scheduler_says_what_it_is(void) {
     CHECK(corella_settings_set(settings, CORELLA_SETTING_QUEUE_DEPTH, 0) == CORELLA_ERROR_INVALID_INPUT);
     CHECK(corella_settings_set(settings, 99, 1) == CORELLA_ERROR_INVALID_INPUT);
     OK(corella_scheduler_new(settings, &s));
-    CHECK(corella_backend(s) == CORELLA_BACKEND_PORTABLE);
+    CHECK(corella_backend(s) == SURE_BACKEND);
     CHECK(strcmp(corella_backend_reason(s, &length), "the settings named it") == 0 && length == 21);
     OK(corella_scheduler_free(s));
     OK(corella_settings_free(settings));
@@ -113,7 +134,7 @@ static void files_are_read_and_written_in_every_way(void) {
     int high, low;
     intptr_t number;
 
-    OK(corella_open(s, TEXT(path(0, "file")), CORELLA_READ | CORELLA_WRITE | CORELLA_CREATE, &request));
+    OK(corella_open(s, STRING(path(0, "file")), CORELLA_READ | CORELLA_WRITE | CORELLA_CREATE, &request));
     OK(corella_set_permissions(request, 0600));
     OK(corella_finish_handle(request, &file));
     OK(corella_write(file, "hello", 5, &request));
@@ -199,23 +220,27 @@ static void files_are_read_and_written_in_every_way(void) {
     OK(corella_metadata(request, CORELLA_METADATA_SIZE, &count));
     CHECK(count == 4096 || count == 3);
     OK(corella_metadata(request, CORELLA_METADATA_PERMISSIONS, &count));
+#ifndef _WIN32
     CHECK(count == 0600);
+#endif
     OK(corella_metadata_pair(request, CORELLA_METADATA_KIND, &high, &low));
     CHECK(high == 0 && low == CORELLA_KIND_FILE);
     CHECK(corella_metadata(request, 50, &count) == CORELLA_ERROR_INVALID_INPUT);
     OK(corella_free(request));
 
     OK(corella_handle_os_handle(file, &number));
+#ifndef _WIN32
     CHECK(fcntl((int)number, F_GETFD) >= 0);
+#endif
     OK(corella_handle_clone(file, &clone));
     CHECK(clone != file);
     CHECK(corella_release(file, &number, NULL) == CORELLA_ERROR_BUSY);
     OK(corella_handle_free(clone));
     OK(corella_release(file, &number, &buffer));
     CHECK(buffer == NULL && corella_is_open(file) == CORELLA_ERROR_STALE_ID);
-    OK(corella_adopt_file(s, number, TEXT("given"), &file));
-    CHECK(corella_adopt_file(s, -1, TEXT("nothing"), &clone) == CORELLA_ERROR_INVALID_INPUT);
-    CHECK(corella_adopt_file(s, 900000, TEXT("nothing"), &clone) == CORELLA_ERROR_OS);
+    OK(corella_adopt_file(s, number, STRING("given"), &file));
+    CHECK(corella_adopt_file(s, -1, STRING("nothing"), &clone) == CORELLA_ERROR_INVALID_INPUT);
+    CHECK(corella_adopt_file(s, 900000, STRING("nothing"), &clone) == CORELLA_ERROR_OS);
     OK(corella_close_now(file, &request));
     finish(request);
     CHECK(corella_is_open(file) == 0 && corella_handle_os_handle(file, &number) == CORELLA_ERROR_CLOSED);
@@ -231,77 +256,92 @@ static void files_are_read_and_written_in_every_way(void) {
     OK(corella_scheduler_free(s));
 }
 
-static void paths_are_made_named_listed_and_removed(void) {
-    corella_scheduler s = scheduler_new();
+/* How many were made. */
+static int symbolic_links_are_followed_and_read(corella_scheduler s) {
+#ifdef _WIN32
+    /* Wine makes them and follows none; Windows lets only some users make them. */
+    (void)s;
+    return 0;
+#else
     corella_request request;
-    corella_handle listing;
     corella_buffer buffer;
     int64_t value;
-    size_t length;
-    int index, seen = 0;
-
-    OK(corella_make_directory(s, TEXT(path(0, "made")), &request));
+    OK(corella_symbolic_link(s, STRING("one"), STRING(path(1, "made/link")), &request));
     finish(request);
-    OK(corella_sync_directory(s, TEXT(path(0, "made")), &request));
-    finish(request);
-    fill_file(s, "made/one", "1");
-    OK(corella_hard_link(s, TEXT(path(0, "made/one")), TEXT(path(1, "made/two")), &request));
-    finish(request);
-    OK(corella_rename(s, TEXT(path(0, "made/two")), TEXT(path(1, "made/three")), &request));
-    finish(request);
-    OK(corella_symbolic_link(s, TEXT("one"), TEXT(path(1, "made/link")), &request));
-    finish(request);
-    OK(corella_stat(s, TEXT(path(0, "made/link")), &request));
+    OK(corella_stat(s, STRING(path(0, "made/link")), &request));
     OK(corella_wait(request));
     OK(corella_metadata(request, CORELLA_METADATA_LINKS, &value));
     CHECK(value == 2);
     OK(corella_free(request));
-    OK(corella_stat_link(s, TEXT(path(0, "made/link")), &request));
+    OK(corella_stat_link(s, STRING(path(0, "made/link")), &request));
     OK(corella_wait(request));
     OK(corella_metadata(request, CORELLA_METADATA_KIND, &value));
     CHECK(value == CORELLA_KIND_SYMBOLIC_LINK);
     OK(corella_free(request));
-    OK(corella_read_link(s, TEXT(path(0, "made/link")), &request));
+    OK(corella_read_link(s, STRING(path(0, "made/link")), &request));
     OK(corella_wait(request));
     OK(corella_take_buffer(request, &buffer));
     CHECK(corella_buffer_length(buffer) == 3 && memcmp(corella_buffer_data(buffer), "one", 3) == 0);
     OK(corella_buffer_free(buffer));
     OK(corella_free(request));
+    return 1;
+#endif
+}
 
-    OK(corella_open_directory(s, TEXT(path(0, "made")), &request));
+static void paths_are_made_named_listed_and_removed(void) {
+    corella_scheduler s = scheduler_new();
+    corella_request request;
+    corella_handle listing;
+    int64_t value;
+    size_t length;
+    int index, seen = 0, links;
+
+    OK(corella_make_directory(s, STRING(path(0, "made")), &request));
+    finish(request);
+    OK(corella_sync_directory(s, STRING(path(0, "made")), &request));
+    finish(request);
+    fill_file(s, "made/one", "1");
+    OK(corella_hard_link(s, STRING(path(0, "made/one")), STRING(path(1, "made/two")), &request));
+    finish(request);
+    OK(corella_rename(s, STRING(path(0, "made/two")), STRING(path(1, "made/three")), &request));
+    finish(request);
+    links = symbolic_links_are_followed_and_read(s);
+    OK(corella_open_directory(s, STRING(path(0, "made")), &request));
     OK(corella_finish_handle(request, &listing));
     OK(corella_rewind(listing));
     OK(corella_read_entries(listing, &request));
     OK(corella_wait(request));
-    CHECK(corella_count(request) == 3);
-    for (index = 0; index < 3; index++) {
+    CHECK(corella_count(request) == 2 + links);
+    for (index = 0; index < 2 + links; index++) {
         const char *name = corella_entry_name(request, index, &length);
         CHECK(name != NULL && strlen(name) == length);
         seen += strcmp(name, "one") == 0 || strcmp(name, "three") == 0 || strcmp(name, "link") == 0;
         CHECK(corella_entry_kind(request, index) ==
               (strcmp(name, "link") == 0 ? CORELLA_KIND_SYMBOLIC_LINK : CORELLA_KIND_FILE));
     }
-    CHECK(seen == 3 && corella_entry_name(request, 3, NULL) == NULL && corella_entry_name(request, -1, NULL) == NULL);
+    CHECK(seen == 2 + links && corella_entry_name(request, 3, NULL) == NULL && corella_entry_name(request, -1, NULL) == NULL);
     OK(corella_free(request));
     OK(corella_read_entries(listing, &request));
     OK(corella_finish(request, &value));
     CHECK(value == 0);
     OK(corella_handle_free(listing));
 
-    OK(corella_unlink(s, TEXT(path(0, "made/one")), &request));
+    OK(corella_unlink(s, STRING(path(0, "made/one")), &request));
     finish(request);
-    OK(corella_unlink(s, TEXT(path(0, "made/one")), &request));
+    OK(corella_unlink(s, STRING(path(0, "made/one")), &request));
     CHECK(corella_wait(request) == CORELLA_ERROR_OS && corella_os_code(request) == ENOENT);
     CHECK(strstr(corella_error_text(request, &length), "unlink of ") != NULL && length > 20);
     CHECK(corella_finish(request, NULL) == CORELLA_ERROR_OS);
     CHECK(corella_last_error() == CORELLA_ERROR_OS && corella_last_error_os_code() == ENOENT);
-    OK(corella_unlink(s, TEXT(path(0, "made/three")), &request));
+    OK(corella_unlink(s, STRING(path(0, "made/three")), &request));
     finish(request);
-    OK(corella_unlink(s, TEXT(path(0, "made/link")), &request));
+    if (links > 0) {
+        OK(corella_unlink(s, STRING(path(0, "made/link")), &request));
+        finish(request);
+    }
+    OK(corella_remove_directory(s, STRING(path(0, "made")), &request));
     finish(request);
-    OK(corella_remove_directory(s, TEXT(path(0, "made")), &request));
-    finish(request);
-    OK(corella_resolve(s, TEXT("localhost"), 80, &request));
+    OK(corella_resolve(s, STRING("localhost"), 80, &request));
     if (corella_wait(request) == CORELLA_OK) {
         CHECK(corella_count(request) >= 1 && strlen(corella_address(request, 0, &length)) == length);
         CHECK(corella_address(request, 99, NULL) == NULL);
@@ -382,19 +422,19 @@ static void sockets_carry_bytes_and_options(void) {
     OK(corella_handle_free(there));
 
     /* The long way: a socket that is bound and listens, and one that connects later. */
-    OK(corella_socket(s, TEXT("127.0.0.1"), &socket));
-    OK(corella_bind(socket, TEXT("127.0.0.1"), 0));
+    OK(corella_socket(s, STRING("127.0.0.1"), &socket));
+    OK(corella_bind(socket, STRING("127.0.0.1"), 0));
     OK(corella_socket_listen(socket));
     OK(corella_local_address(socket, ip, sizeof ip, &port));
-    OK(corella_socket(s, TEXT("127.0.0.1"), &here));
-    OK(corella_socket_connect(here, TEXT(ip), port, &request));
+    OK(corella_socket(s, STRING("127.0.0.1"), &here));
+    OK(corella_socket_connect(here, STRING(ip), port, &request));
     OK(corella_submit(request));
     OK(corella_accept(socket, &other));
     OK(corella_finish_handle(other, &accepted));
     OK(corella_wait(request));
     OK(corella_free(request));
-    CHECK(corella_connect(s, TEXT("127.0.0.1"), 70000, &request) == CORELLA_ERROR_INVALID_INPUT && request == NULL);
-    CHECK(corella_socket(s, TEXT("not an address"), &there) == CORELLA_ERROR_INVALID_INPUT);
+    CHECK(corella_connect(s, STRING("127.0.0.1"), 70000, &request) == CORELLA_ERROR_INVALID_INPUT && request == NULL);
+    CHECK(corella_socket(s, STRING("not an address"), &there) == CORELLA_ERROR_INVALID_INPUT);
     CHECK(corella_read_at(here, bytes, 1, 0, &request) == CORELLA_ERROR_WRONG_KIND);
     CHECK(corella_accept(here, &request) == CORELLA_ERROR_WRONG_KIND);
     OK(corella_handle_free(socket));
@@ -443,9 +483,9 @@ static void pipes_and_readiness(void) {
     CHECK(count == 1 && bytes[0] == 'x');
     OK(corella_handle_free(there));
     OK(corella_handle_free(here));
-    OK(corella_listen(s, TEXT("127.0.0.1"), 0, &listener));
+    OK(corella_listen(s, STRING("127.0.0.1"), 0, &listener));
     OK(corella_local_address(listener, NULL, 0, &port));
-    OK(corella_connect(s, TEXT("127.0.0.1"), port, &connecting));
+    OK(corella_connect(s, STRING("127.0.0.1"), port, &connecting));
     OK(corella_submit(connecting));
     OK(corella_await_readable(listener, &request));
     finish(request);
@@ -500,28 +540,28 @@ static void datagrams_come_whole_with_their_senders(void) {
     int port, other_port, sender_port;
     intptr_t number;
 
-    OK(corella_bind_datagrams(s, TEXT("127.0.0.1"), 0, &one));
-    OK(corella_datagram_socket(s, TEXT("127.0.0.1"), 0, &other));
+    OK(corella_bind_datagrams(s, STRING("127.0.0.1"), 0, &one));
+    OK(corella_datagram_socket(s, STRING("127.0.0.1"), 0, &other));
     OK(corella_set_broadcast(other, 1));
     OK(corella_set_reuse_address(other, 1));
     OK(corella_set_time_to_live(other, 8));
     OK(corella_set_send_buffer(other, 65536));
     OK(corella_set_receive_buffer(other, 65536));
-    OK(corella_bind(other, TEXT("127.0.0.1"), 0));
+    OK(corella_bind(other, STRING("127.0.0.1"), 0));
     OK(corella_local_address(one, ip, sizeof ip, &port));
     OK(corella_local_address(other, NULL, 0, &other_port));
     CHECK(corella_take_socket_error(one) == 0 && corella_is_open(one) == 1);
     CHECK(corella_set_broadcast(NULL, 1) == CORELLA_ERROR_INVALID_ID);
 
     OK(corella_send_datagram(other, "hello", 5, &request));
-    OK(corella_set_destination(request, TEXT(ip), port));
+    OK(corella_set_destination(request, STRING(ip), port));
     OK(corella_finish(request, &count));
     CHECK(count == 5);
     OK(corella_send_datagram(other, "toolong", 7, &request));
-    OK(corella_set_destination(request, TEXT(ip), port));
+    OK(corella_set_destination(request, STRING(ip), port));
     finish(request);
     OK(corella_send_datagram(other, "", 0, &request));
-    OK(corella_set_destination(request, TEXT(ip), port));
+    OK(corella_set_destination(request, STRING(ip), port));
     finish(request);
 
     OK(corella_await_readable(one, &request));
@@ -541,8 +581,12 @@ static void datagrams_come_whole_with_their_senders(void) {
     OK(corella_wait(request));
     CHECK(corella_count(request) == 4 && memcmp(bytes, "to", 2) == 0 && memcmp(more, "ol", 2) == 0);
     CHECK(corella_is_truncated(request) == 1);
+#ifdef __linux__
     OK(corella_datagram_size(request, &count));
     CHECK(count == 7);
+#else
+    CHECK(corella_datagram_size(request, &count) == CORELLA_ERROR_NOTHING_TO_TAKE);
+#endif
     OK(corella_free(request));
     OK(corella_receive_datagram(one, bytes, sizeof bytes, &request));
     OK(corella_wait(request));
@@ -552,7 +596,7 @@ static void datagrams_come_whole_with_their_senders(void) {
     OK(corella_free(request));
 
     /* Connected: no destination, and no datagrams of others. */
-    OK(corella_socket_connect(one, TEXT("127.0.0.1"), other_port, &request));
+    OK(corella_socket_connect(one, STRING("127.0.0.1"), other_port, &request));
     finish(request);
     OK(corella_peer_address(one, ip, sizeof ip, &sender_port));
     CHECK(sender_port == other_port);
@@ -578,7 +622,7 @@ static void datagrams_come_whole_with_their_senders(void) {
     CHECK(corella_read(one, bytes, 1, &request) == CORELLA_ERROR_WRONG_KIND);
 
     OK(corella_sleep(s, 0, &request));
-    CHECK(corella_set_destination(request, TEXT("127.0.0.1"), 1) == CORELLA_ERROR_WRONG_STATE);
+    CHECK(corella_set_destination(request, STRING("127.0.0.1"), 1) == CORELLA_ERROR_WRONG_STATE);
     OK(corella_wait(request));
     CHECK(corella_sender(request, ip, sizeof ip, NULL) == CORELLA_ERROR_NOTHING_TO_TAKE);
     CHECK(corella_is_truncated(request) == CORELLA_ERROR_NOTHING_TO_TAKE);
@@ -593,6 +637,50 @@ static void datagrams_come_whole_with_their_senders(void) {
     OK(corella_scheduler_free(s));
 }
 
+#ifdef _WIN32
+/* Completion ports have none. */
+static void sockets_of_the_unix_domain_have_paths(void) {
+    corella_scheduler s = scheduler_new();
+    corella_handle one, other;
+    CHECK(corella_listen(s, STRING(path(0, "socket")), CORELLA_PORT_UNIX, &one) == CORELLA_ERROR_INVALID_INPUT);
+    CHECK(corella_unix_socket(s, &one) == CORELLA_ERROR_INVALID_INPUT);
+    CHECK(corella_datagram_pair(s, &one, &other) < 0);
+    OK(corella_scheduler_free(s));
+}
+
+static void children_are_started_fed_read_and_waited_for(void) {
+    corella_scheduler s = scheduler_new();
+    corella_request request;
+    corella_handle child, output;
+    corella_buffer buffer;
+    int64_t code;
+    OK(corella_start_program(s, STRING("cmd"), &request));
+    OK(corella_add_argument(request, STRING("/c")));
+    OK(corella_add_argument(request, STRING("echo %NAME%& exit 7")));
+    OK(corella_set_environment(request, STRING("NAME"), STRING("corella")));
+    OK(corella_set_stream(request, 0, CORELLA_STREAM_NULL));
+    OK(corella_set_stream(request, 1, CORELLA_STREAM_PIPE));
+    OK(corella_finish_handle(request, &child));
+    OK(corella_child_stream(child, 1, &output));
+    OK(corella_read_to_end(output, &request));
+    OK(corella_wait(request));
+    OK(corella_take_buffer(request, &buffer));
+    CHECK(corella_buffer_length(buffer) == 9 && memcmp(corella_buffer_data(buffer), "corella\r\n", 9) == 0);
+    OK(corella_free(request));
+    OK(corella_exit_status(child, &request));
+    OK(corella_finish(request, &code));
+    CHECK(code == 7 && corella_signal(child, 15) == CORELLA_ERROR_INVALID_INPUT);
+    OK(corella_handle_free(child));
+    OK(corella_start_program(s, STRING("cmd"), &request)); /* which waits for its input */
+    OK(corella_set_stream(request, 0, CORELLA_STREAM_PIPE));
+    OK(corella_set_stream(request, 1, CORELLA_STREAM_NULL));
+    OK(corella_finish_handle(request, &child));
+    OK(corella_kill(child));
+    OK(corella_exit_status(child, &request));
+    OK(corella_finish(request, NULL));
+    OK(corella_scheduler_free(s));
+}
+#else
 /* Connections and datagrams of the Unix domain: an address is a path, and its port says so. */
 static void sockets_of_the_unix_domain_have_paths(void) {
     corella_scheduler s = scheduler_new();
@@ -604,14 +692,14 @@ static void sockets_of_the_unix_domain_have_paths(void) {
 
     if (strlen(path(0, "socket")) > 100) {
         /* A path longer than the system takes says so, and that is all there is to see in such a directory. */
-        CHECK(corella_listen(s, TEXT(path(0, "socket")), CORELLA_PORT_UNIX, &listener) < 0);
+        CHECK(corella_listen(s, STRING(path(0, "socket")), CORELLA_PORT_UNIX, &listener) < 0);
     } else {
-        OK(corella_listen(s, TEXT(path(0, "socket")), CORELLA_PORT_UNIX, &listener));
+        OK(corella_listen(s, STRING(path(0, "socket")), CORELLA_PORT_UNIX, &listener));
         OK(corella_local_address(listener, text, sizeof text, &port));
         CHECK(port == CORELLA_PORT_UNIX && strcmp(text, path(0, "socket")) == 0);
         OK(corella_accept(listener, &accepting));
         OK(corella_submit(accepting));
-        OK(corella_connect(s, TEXT(text), CORELLA_PORT_UNIX, &request));
+        OK(corella_connect(s, STRING(text), CORELLA_PORT_UNIX, &request));
         OK(corella_finish_handle(request, &here));
         OK(corella_finish_handle(accepting, &there));
         OK(corella_peer_address(here, text, sizeof text, &port));
@@ -626,7 +714,7 @@ static void sockets_of_the_unix_domain_have_paths(void) {
         OK(corella_handle_free(here));
         OK(corella_handle_free(there));
         OK(corella_unix_socket(s, &here));
-        OK(corella_socket_connect(here, TEXT(path(0, "socket")), CORELLA_PORT_UNIX, &request));
+        OK(corella_socket_connect(here, STRING(path(0, "socket")), CORELLA_PORT_UNIX, &request));
         OK(corella_submit(request));
         OK(corella_accept(listener, &accepting));
         OK(corella_finish_handle(accepting, &there));
@@ -635,13 +723,13 @@ static void sockets_of_the_unix_domain_have_paths(void) {
         OK(corella_handle_free(there));
         OK(corella_handle_free(listener));
         OK(corella_unix_socket(s, &socket));
-        OK(corella_bind(socket, TEXT(path(0, "bound")), CORELLA_PORT_UNIX));
+        OK(corella_bind(socket, STRING(path(0, "bound")), CORELLA_PORT_UNIX));
         OK(corella_socket_listen(socket));
         OK(corella_handle_free(socket));
-        OK(corella_bind_datagrams(s, TEXT(path(0, "datagrams")), CORELLA_PORT_UNIX, &one));
+        OK(corella_bind_datagrams(s, STRING(path(0, "datagrams")), CORELLA_PORT_UNIX, &one));
         OK(corella_datagram_socket(s, "", 0, CORELLA_PORT_UNIX, &other));
         OK(corella_send_datagram(other, "note", 4, &request));
-        OK(corella_set_destination(request, TEXT(path(0, "datagrams")), CORELLA_PORT_UNIX));
+        OK(corella_set_destination(request, STRING(path(0, "datagrams")), CORELLA_PORT_UNIX));
         finish(request);
         OK(corella_receive_datagram(one, bytes, sizeof bytes, &request));
         OK(corella_wait(request));
@@ -651,9 +739,9 @@ static void sockets_of_the_unix_domain_have_paths(void) {
         OK(corella_handle_free(one));
         OK(corella_handle_free(other));
     }
-    CHECK(corella_connect(s, TEXT("127.0.0.1"), -2, &request) == CORELLA_ERROR_INVALID_INPUT && request == NULL);
-    CHECK(corella_resolve(s, TEXT("localhost"), CORELLA_PORT_UNIX, &request) == CORELLA_ERROR_INVALID_INPUT);
-    OK(corella_connect(s, TEXT("/nonexistent"), CORELLA_PORT_UNIX, &request));
+    CHECK(corella_connect(s, STRING("127.0.0.1"), -2, &request) == CORELLA_ERROR_INVALID_INPUT && request == NULL);
+    CHECK(corella_resolve(s, STRING("localhost"), CORELLA_PORT_UNIX, &request) == CORELLA_ERROR_INVALID_INPUT);
+    OK(corella_connect(s, STRING("/nonexistent"), CORELLA_PORT_UNIX, &request));
     CHECK(corella_finish(request, NULL) == CORELLA_ERROR_OS && corella_last_error_os_code() == ENOENT);
 
     OK(corella_socket_pair(s, &here, &there));
@@ -680,21 +768,21 @@ static void children_are_started_fed_read_and_waited_for(void) {
     int64_t code, id;
 
     /* A filter: what goes in comes out, and its end is told. */
-    OK(corella_start_program(s, TEXT("sh"), &request));
-    OK(corella_add_argument(request, TEXT("-c")));
-    OK(corella_add_argument(request, TEXT("cat; echo \"$NAME $(ls)\"; exit 7")));
-    OK(corella_set_environment(request, TEXT("NAME"), TEXT("corella")));
-    OK(corella_make_directory(s, TEXT(path(0, "child")), &second));
+    OK(corella_start_program(s, STRING("sh"), &request));
+    OK(corella_add_argument(request, STRING("-c")));
+    OK(corella_add_argument(request, STRING("cat; echo \"$NAME $(ls)\"; exit 7")));
+    OK(corella_set_environment(request, STRING("NAME"), STRING("corella")));
+    OK(corella_make_directory(s, STRING(path(0, "child")), &second));
     finish(second);
     fill_file(s, "child/entry", "in the directory");
-    OK(corella_set_directory(request, TEXT(path(0, "child"))));
+    OK(corella_set_directory(request, STRING(path(0, "child"))));
     OK(corella_set_stream(request, 0, CORELLA_STREAM_PIPE));
     OK(corella_set_stream(request, 1, CORELLA_STREAM_PIPE));
     OK(corella_set_stream(request, 2, CORELLA_STREAM_NULL));
     CHECK(corella_set_stream(request, 3, CORELLA_STREAM_PIPE) == CORELLA_ERROR_INVALID_INPUT);
     CHECK(corella_set_stream(request, 0, 9) == CORELLA_ERROR_INVALID_INPUT);
     CHECK(corella_add_argument(request, "a\0b", 3) == CORELLA_ERROR_INVALID_INPUT);
-    CHECK(corella_set_environment(request, TEXT("A=B"), TEXT("x")) == CORELLA_ERROR_INVALID_INPUT);
+    CHECK(corella_set_environment(request, STRING("A=B"), STRING("x")) == CORELLA_ERROR_INVALID_INPUT);
     OK(corella_finish_handle(request, &child));
     OK(corella_child_id(child, &id));
     CHECK(id > 0 && corella_is_open(child) == 1);
@@ -730,12 +818,12 @@ static void children_are_started_fed_read_and_waited_for(void) {
     fill_file(s, "in", "0123456789");
     input = open_file(s, "in", CORELLA_READ);
     output = open_file(s, "out", CORELLA_READ | CORELLA_WRITE | CORELLA_CREATE);
-    OK(corella_start_program(s, TEXT("/bin/sh"), &request));
-    OK(corella_add_argument(request, TEXT("-c")));
-    OK(corella_add_argument(request, TEXT("/bin/cat; echo \"$NAME$HOME\"")));
+    OK(corella_start_program(s, STRING("/bin/sh"), &request));
+    OK(corella_add_argument(request, STRING("-c")));
+    OK(corella_add_argument(request, STRING("/bin/cat; echo \"$NAME$HOME\"")));
     OK(corella_clear_environment(request));
-    OK(corella_set_environment(request, TEXT("NAME"), TEXT("gone")));
-    OK(corella_set_environment(request, TEXT("NAME"), NULL, 0));
+    OK(corella_set_environment(request, STRING("NAME"), STRING("gone")));
+    OK(corella_set_environment(request, STRING("NAME"), NULL, 0));
     OK(corella_set_stream_file(request, 0, input, 6));
     OK(corella_set_stream_file(request, 1, output, -1));
     CHECK(corella_set_stream_file(request, 2, NULL, -1) == CORELLA_ERROR_INVALID_ID);
@@ -754,8 +842,8 @@ static void children_are_started_fed_read_and_waited_for(void) {
     OK(corella_handle_free(output));
 
     /* Ended from outside: by a signal's number. */
-    OK(corella_start_program(s, TEXT("sleep"), &request));
-    OK(corella_add_argument(request, TEXT("600")));
+    OK(corella_start_program(s, STRING("sleep"), &request));
+    OK(corella_add_argument(request, STRING("600")));
     OK(corella_finish_handle(request, &child));
     OK(corella_exit_status(child, &request));
     OK(corella_set_deadline_ms(request, 1));
@@ -765,14 +853,15 @@ static void children_are_started_fed_read_and_waited_for(void) {
     OK(corella_finish(request, &code));
     CHECK(code == -15);
     OK(corella_handle_free(child));
-    OK(corella_start_program(s, TEXT("/nonexistent"), &request));
+    OK(corella_start_program(s, STRING("/nonexistent"), &request));
     CHECK(corella_finish(request, NULL) == CORELLA_ERROR_OS && corella_last_error_os_code() == ENOENT);
     OK(corella_sleep(s, 0, &request));
-    CHECK(corella_add_argument(request, TEXT("x")) == CORELLA_ERROR_WRONG_STATE);
+    CHECK(corella_add_argument(request, STRING("x")) == CORELLA_ERROR_WRONG_STATE);
     CHECK(corella_clear_environment(request) == CORELLA_ERROR_WRONG_STATE);
     OK(corella_free(request));
     OK(corella_scheduler_free(s));
 }
+#endif
 
 /* What callbacks write down. */
 static int order[16];
@@ -805,7 +894,7 @@ static void callbacks_run_in_completion_order_and_direct_ones_first(void) {
     called = 0;
     sleep_then(s, 0, 3, 0);
     sleep_then(s, 1, 4, 1);
-    (void)poll(NULL, 0, 5);
+    rest_ms(5);
     CHECK(corella_run_once(s, -1) >= 0);
     OK(corella_run(s));
     CHECK(called == 2 && order[0] == 4 && order[1] == 3);
@@ -1066,7 +1155,7 @@ static void a_failure_that_nobody_took_is_told(void) {
     corella_scheduler s = scheduler_new();
     corella_request request;
     OK(corella_on_unobserved(s, NULL, &order, 42));
-    OK(corella_unlink(s, TEXT(path(0, "never was")), &request));
+    OK(corella_unlink(s, STRING(path(0, "never was")), &request));
     OK(corella_submit(request));
     OK(corella_free(request));
     while (corella_next(s, 1000000, &request) == 0) {
@@ -1099,7 +1188,7 @@ static void misuse_is_answered(void) {
     CHECK(corella_finish_handle(request, &file) == CORELLA_ERROR_OS && file == NULL);
     OK(corella_open(s, "a\0b", 3, CORELLA_READ, &request));
     CHECK(corella_finish(request, NULL) == CORELLA_ERROR_INVALID_INPUT);
-    OK(corella_open(s, TEXT("x"), 0, &request));
+    OK(corella_open(s, STRING("x"), 0, &request));
     CHECK(corella_finish(request, NULL) == CORELLA_ERROR_INVALID_INPUT);
     OK(corella_sleep(s, 60000000000LL, &request));
     CHECK(corella_set_unordered(request, 1) == CORELLA_ERROR_WRONG_STATE);
@@ -1190,6 +1279,7 @@ static void other_threads_send_work_and_can_touch_nothing_else(void) {
     OK(corella_scheduler_free(mine));
 }
 
+#ifndef _WIN32
 static void a_forked_child_is_told_so(void) {
     corella_scheduler s = scheduler_new();
     corella_request request;
@@ -1223,30 +1313,39 @@ static void a_pipe_without_a_reader_is_an_error_and_no_death(void) {
     CHECK(sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler != SIG_IGN);
     CHECK(pipe(ends) == 0);
     CHECK(close(ends[0]) == 0);
-    OK(corella_adopt_file(s, ends[1], TEXT("pipe"), &end));
+    OK(corella_adopt_file(s, ends[1], STRING("pipe"), &end));
     OK(corella_write(end, "x", 1, &request));
     CHECK(corella_wait(request) == CORELLA_ERROR_OS && corella_os_code(request) == EPIPE);
     OK(corella_free(request));
     OK(corella_handle_free(end));
     OK(corella_scheduler_free(s));
 }
+#endif
 
 static void a_foreign_loop_drives_it_and_safe_points_ask(void) {
     corella_scheduler s = scheduler_new();
+#ifndef _WIN32
     struct pollfd waits;
+#endif
     intptr_t number;
     int timeout_ms, rounds = 0, asked;
     int64_t timeout_ns;
     called = 0;
     OK(corella_os_handle(s, &number));
+#ifndef _WIN32
     waits.fd = (int)number;
     waits.events = POLLIN;
+#endif
     sleep_then(s, 2000000, 1, 0);
     while (called == 0) {
         OK(corella_prepare_wait(s, &timeout_ms));
         OK(corella_prepare_wait_ns(s, &timeout_ns));
         CHECK(timeout_ms >= 0 && timeout_ms <= 3 && timeout_ns <= 2000000);
+#ifdef _WIN32
+        (void)WaitForSingleObject((HANDLE)number, (DWORD)timeout_ms);
+#else
         (void)poll(&waits, 1, timeout_ms);
+#endif
         CHECK(corella_run_ready(s) >= 0);
         CHECK(++rounds < 100);
     }
@@ -1331,8 +1430,10 @@ int main(int argc, char **argv) {
     RUN(a_shutdown_delivers_what_came_of_everything);
     RUN(a_failure_that_nobody_took_is_told);
     RUN(misuse_is_answered);
+#ifndef _WIN32
     RUN(a_forked_child_is_told_so);
     RUN(a_pipe_without_a_reader_is_an_error_and_no_death);
+#endif
     RUN(a_foreign_loop_drives_it_and_safe_points_ask);
     RUN(a_full_queue_rejects_and_the_request_is_as_it_was);
     return 0;

@@ -18,6 +18,7 @@ mod blocks;
 pub(crate) mod fake;
 #[cfg(all(test, windows))]
 mod pipes;
+#[cfg_attr(windows, allow(dead_code, reason = "some codes and one method are there for the double"))]
 pub(crate) mod port;
 #[cfg(all(test, any(windows, feature = "fake-port")))]
 mod script;
