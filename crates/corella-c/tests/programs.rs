@@ -124,7 +124,7 @@ fn every_function_keeps_its_promises_under_valgrind() {
         valgrind.args(["--child-silent-after-fork=yes"]);
         valgrind.arg(&program).arg(fresh(&format!("checked-{backend}")));
         // See interface.c for what valgrind cannot run beside a ring.
-        succeeds(valgrind.args((backend == "uring").then_some("alone")));
+        succeeds(valgrind.arg(if backend == "uring" { "alone" } else { "childless" }));
     }
 }
 
