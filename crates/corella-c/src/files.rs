@@ -87,7 +87,7 @@ pub(crate) fn prepare_on_handle(
     })
 }
 
-fn is_of_files(verb: Verb) -> bool {
+pub(crate) fn is_of_files(verb: Verb) -> bool {
     use Verb::*;
     verb.is_plain_transfer() && !matches!(verb, Receive | ReceiveExact | Send)
         || matches!(verb, ReadToEnd | ReadToEndAt | Seek | Sync | SyncData | Truncate | Allocate | StatHandle)

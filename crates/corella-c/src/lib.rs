@@ -3,7 +3,7 @@
 //! Ids go out and come in; what they name stays here, in tables of the scheduler's thread (`host`) or, for what is bound
 //! to no thread, in one table under a lock (`threads`). `registry` finds the host of an id and says why it may not be
 //! used. A request is a record in the host's table (`request`) from the call that names the operation; its ending hands it
-//! to the engine (`begin`): a plain transfer by the number of its record, under which the engine tells its outcome after a
+//! to the engine (`begin`, `launch`): a plain transfer by the number of its record, under which the engine tells its outcome after a
 //! turn; anything else with a closure that only writes the outcome (`outcome`) into the record. Either puts the record on
 //! a list (`host`). Nothing of C's is ever called by the engine: `run` fetches one settled request from those lists, returns
 //! from that, and calls the callback from a frame that has nothing to drop. So a callback may jump out, and may call
@@ -20,10 +20,12 @@ mod buffers;
 mod children;
 mod codes;
 mod datagrams;
+mod endings;
 mod faults;
 mod files;
 mod host;
 mod ids;
+mod launch;
 mod memory;
 mod os;
 mod outcome;
@@ -44,11 +46,12 @@ pub use buffers::*;
 pub use children::*;
 pub use codes::*;
 pub use datagrams::*;
+pub use endings::*;
 pub use faults::*;
 pub use files::*;
 pub use ids::*;
 pub use paths::*;
-pub use request::exported::*;
+pub use request::Callback;
 pub use results::*;
 pub use run::*;
 pub use scheduler::*;

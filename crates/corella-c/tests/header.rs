@@ -36,6 +36,7 @@ const SOURCES: &[&str] = &[
     "faults",
     "scheduler",
     "request",
+    "endings",
     "run",
     "results",
     "files",
