@@ -300,7 +300,7 @@ pub const LEGS: &[Leg] = &[
     Leg {
         name: "cross",
         budget_seconds: 300,
-        purpose: "the engine and the C library pass the compiler without a warning for the systems that nobody runs here",
+        purpose: "the engine and the C library pass the compiler without a warning for Windows and the systems that nobody runs here",
         needs: &[&GCC, &RUST_WITH_SOURCES],
         steps: &[
             step(Counts::OneTest, &["xtask", "cross", "x86_64-apple-darwin"]),

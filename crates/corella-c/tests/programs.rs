@@ -200,6 +200,45 @@ fn a_plain_epoll_loop_reads_files_beside_its_own_descriptors() {
 }
 
 #[test]
+fn a_server_answers_line_by_line_with_callbacks() {
+    let program = build("lines", &C11, &[example("lines.c")]);
+    for backend in BACKENDS {
+        let mut server = run(&program, backend).arg("2").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
+        let connect = || TcpStream::connect(("127.0.0.1", port.trim().parse().unwrap())).unwrap();
+        // Both at once, and lines that come in halves and several at a time.
+        let (mut one, mut other) = (connect(), connect());
+        one.write_all(b"first\nsec").unwrap();
+        other.write_all(b"a\nb\nc\n").unwrap();
+        let mut answer = [0; 6];
+        other.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"A\nB\nC\n");
+        one.write_all(b"ond\n").unwrap();
+        one.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        one.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "FIRST\nSECOND\n");
+        drop(other);
+        let output = server.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn a_reader_without_callbacks_has_many_reads_in_flight() {
+    let program = build("sum", &C11, &[example("sum.c")]);
+    let path = fresh("summed").join("file");
+    let bytes: Vec<u8> = (0..5_000_001u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(&path, &bytes).unwrap();
+    let sum: u64 = bytes.iter().map(|byte| u64::from(*byte)).sum();
+    for backend in BACKENDS {
+        let output = succeeds(run(&program, backend).arg(&path));
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), sum.to_string());
+    }
+}
+
+#[test]
 fn glibs_main_loop_reads_files_beside_its_own_sources() {
     let flags = |what: &str| {
         let output = succeeds(Command::new("pkg-config").args([what, "glib-2.0"]));
