@@ -3,6 +3,8 @@
  *
  *     cc -O2 echo_callbacks.c $(pkg-config --cflags --libs corella) -o echo_callbacks
  *     ./echo_callbacks 127.0.0.1 7000
+ *
+ * With a third argument it ends after as many connections.
  */
 #include <corella.h>
 #include <stdio.h>
@@ -17,12 +19,19 @@ struct connection {
     char buffer[BUFFER_BYTES];
 };
 
+static corella_scheduler scheduler;
+/* Until it ends; below 1 at first for a server that does not. */
+static long connections_left;
+
 static void received(corella_request request, void *user_data);
 static void sent(corella_request request, void *user_data);
 
 static void end(struct connection *connection) {
     corella_handle_free(connection->socket); /* closes it in the background */
     free(connection);
+    if (--connections_left == 0) {
+        corella_stop(scheduler);
+    }
 }
 
 /* Nothing of the connection's is in flight where this is called, so it may be freed. */
@@ -36,6 +45,7 @@ static void receive(struct connection *connection) {
     if (corella_receive(connection->socket, connection->buffer, BUFFER_BYTES, &request) != CORELLA_OK ||
         corella_then(request, received, connection) != CORELLA_OK) {
         end_with(connection, corella_last_error_text(NULL));
+        corella_free(request); /* made and not begun it is ours; null if it was not made */
     }
 }
 
@@ -50,6 +60,7 @@ static void received(corella_request request, void *user_data) {
     } else if (corella_send(connection->socket, connection->buffer, (size_t)count, &next) != CORELLA_OK ||
                corella_then(next, sent, connection) != CORELLA_OK) {
         end_with(connection, corella_last_error_text(NULL));
+        corella_free(next);
     }
 }
 
@@ -69,6 +80,7 @@ static void accept_next(corella_handle listener) {
     if (corella_accept(listener, &request) != CORELLA_OK ||
         corella_then(request, accepted, listener) != CORELLA_OK) {
         fprintf(stderr, "%s\n", corella_last_error_text(NULL));
+        corella_free(request);
     }
 }
 
@@ -89,14 +101,14 @@ static void accepted(corella_request request, void *user_data) {
 }
 
 int main(int argc, char **argv) {
-    corella_scheduler scheduler;
     corella_handle listener;
     char ip[64];
     int port;
-    if (argc != 3) {
-        fprintf(stderr, "usage: echo_callbacks IP PORT, such as 127.0.0.1 7000\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: echo_callbacks IP PORT [CONNECTIONS], such as 127.0.0.1 7000\n");
         return 1;
     }
+    connections_left = argc == 4 ? atol(argv[3]) : 0;
     if (corella_scheduler_new(NULL, &scheduler) != CORELLA_OK ||
         corella_listen(scheduler, argv[1], strlen(argv[1]), atoi(argv[2]), &listener) != CORELLA_OK ||
         corella_local_address(listener, ip, sizeof ip, &port) != CORELLA_OK) {

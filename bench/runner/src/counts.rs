@@ -82,6 +82,9 @@ fn total(
             let connections = connections.min(CONNECTIONS_MAX);
             // It ends by itself with the last of them.
             command.env("CONTENDER_CONNECTIONS", connections.to_string());
+            if contender.is_in_c() {
+                command.arg(connections.to_string());
+            }
             let server = Server::start(command)?;
             let mut load = Load::connect(server.port, connections, bytes)?;
             load.run(Until::Answers(operations))?;

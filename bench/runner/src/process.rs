@@ -108,7 +108,7 @@ pub fn command(
             command
         }
     };
-    if contender.program.ends_with("-c") {
+    if contender.is_in_c() {
         command.args(["127.0.0.1", "0"]);
     } else {
         command.arg(workload.called).args(contender.arguments);
@@ -141,7 +141,6 @@ pub fn command(
 pub struct Server {
     child: Child,
     pub port: u16,
-    ends_by_signal: bool,
 }
 
 impl Server {
@@ -154,7 +153,7 @@ impl Server {
         // `port N`, or `echo on IP:N with BACKEND`.
         let word = line.split([' ', ':', '\n']).find_map(|word| word.parse().ok());
         match word {
-            Some(port) => Ok(Server { child, port, ends_by_signal: line.starts_with("echo on") }),
+            Some(port) => Ok(Server { child, port }),
             None => Err(format!("{command:?}: {line:?} tells no port")),
         }
     }
@@ -176,11 +175,8 @@ impl Server {
         self.wait()
     }
 
-    /// Its clients go, and it ends by itself; one that does not know how (the example in C) is told to.
+    /// Its clients go, and it ends by itself.
     pub fn end_after(mut self, load: Load) -> Result<(), String> {
-        if self.ends_by_signal {
-            self.signal();
-        }
         drop(load);
         self.wait()
     }

@@ -94,6 +94,11 @@ pub const CONTENDERS: &[Contender] = &[
 ];
 
 impl Contender {
+    /// The echo server of `examples/c`, with arguments of its own.
+    pub fn is_in_c(&self) -> bool {
+        self.program.ends_with("-c")
+    }
+
     pub fn can(&self, workload: &Workload) -> bool {
         let is_one_at_a_time = self.arguments.contains(&"pread");
         let has_depth = matches!(workload.work, Work::Alone { arguments, .. }
