@@ -143,24 +143,29 @@ fn windows_library() -> PathBuf {
     root().join("target/windows/x86_64-pc-windows-gnu/debug")
 }
 
-/// The program that calls every function of corella.h, with a jump out of callbacks and waits among its promises, linked
-/// with the import library and run beside the DLL.
+/// The program that calls every function of corella.h, with a jump out of callbacks and waits among its promises: linked
+/// with the import library and run beside the DLL, and with the static library in it.
 #[test]
 fn every_function_of_the_c_interface_keeps_its_promises_under_wine() {
     let _guard = one_at_a_time();
     let folder = Folder::new("interface");
     let sources = root().join("crates/corella-c");
-    let program = folder.0.join("interface.exe");
-    let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
-    compiler.args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-O1", "-D__USE_MINGW_ANSI_STDIO=1"]);
-    compiler.arg("-I").arg(sources.join("include")).arg(sources.join("tests/c/interface.c"));
-    compiler.arg(windows_library().join("libcorella_c.dll.a")).args(["-Wl,-Bstatic", "-lpthread"]);
-    succeeded(compiler.arg("-o").arg(&program).output().unwrap());
     fs::copy(windows_library().join("corella_c.dll"), folder.0.join("corella_c.dll")).unwrap();
-    let scratch = folder.0.join("scratch");
-    fs::create_dir(&scratch).unwrap();
-    let mut wine = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    let told = succeeded(wine.arg("wine").arg(&program).arg(&scratch).output().unwrap());
-    assert!(told.contains("test a_callback_may_leave_run_by_a_jump_and_nothing_is_lost ... ok"), "{told}");
-    assert!(told.contains("test a_wait_that_is_jumped_out_of_leaves_its_request_submitted ... ok"), "{told}");
+    for library in ["libcorella_c.dll.a", "libcorella_c.a"] {
+        let program = folder.0.join(library).with_extension("exe");
+        let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
+        compiler.args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-O1"]);
+        compiler.arg("-D__USE_MINGW_ANSI_STDIO=1").arg("-I").arg(sources.join("include"));
+        compiler.arg(sources.join("tests/c/interface.c")).arg(windows_library().join(library));
+        // What the installed package names as the static library's own needs.
+        compiler.args(["-Wl,-Bstatic", "-lpthread", "-lkernel32", "-lntdll", "-luserenv", "-lws2_32", "-ldbghelp"]);
+        succeeded(compiler.arg("-o").arg(&program).output().unwrap());
+        let scratch = folder.0.join("scratch");
+        fs::create_dir(&scratch).unwrap();
+        let mut wine = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let told = succeeded(wine.arg("wine").arg(&program).arg(&scratch).output().unwrap());
+        assert!(told.contains("test a_callback_may_leave_run_by_a_jump_and_nothing_is_lost ... ok"), "{told}");
+        assert!(told.contains("test a_wait_that_is_jumped_out_of_leaves_its_request_submitted ... ok"), "{told}");
+        fs::remove_dir_all(&scratch).unwrap();
+    }
 }
