@@ -128,14 +128,7 @@ impl RequestQueue {
         let event = self.classify(index, &outcome);
         let step = decide(self.slots[index].state, self.sort(index), event);
         let moved = self.slots[index].moved;
-        match step {
-            Step::Succeed if self.slots[index].cause.is_some() => marks::hit(Mark::RacedCancel),
-            Step::Stop if moved > 0 => marks::hit(Mark::StoppedHalfway),
-            Step::Continue if event == Event::Interrupted => marks::hit(Mark::Resumed),
-            Step::Continue if self.slots[index].op.extent().is_some() => marks::hit(Mark::ShortRead),
-            Step::Continue => marks::hit(Mark::ShortWrite),
-            _ => {}
-        }
+        mark_step(&self.slots[index], step, event);
         match (step, outcome) {
             (Step::Succeed, _) if matches!(self.slots[index].op, Op::Close) && self.slots[index].cause.is_some() => {
                 // It is closed, but not all that was before it has been done.
@@ -390,6 +383,18 @@ impl RequestQueue {
         }
         // They were found last come first.
         self.rechecks.extend(self.released.drain(..).rev());
+    }
+}
+
+/// Says which rare moment a step is, if it is one.
+fn mark_step(slot: &Slot, step: Step, event: Event) {
+    match step {
+        Step::Succeed if slot.cause.is_some() => marks::hit(Mark::RacedCancel),
+        Step::Stop if slot.moved > 0 => marks::hit(Mark::StoppedHalfway),
+        Step::Continue if event == Event::Interrupted => marks::hit(Mark::Resumed),
+        Step::Continue if slot.op.extent().is_some() => marks::hit(Mark::ShortRead),
+        Step::Continue => marks::hit(Mark::ShortWrite),
+        _ => {}
     }
 }
 
