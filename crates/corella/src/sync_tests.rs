@@ -22,7 +22,7 @@ use crate::backend::pool::Pool;
 use crate::backend::portable::{Bell, Notify};
 use crate::backend::reaper::{Reaper, Watch};
 use crate::backend::{Completions, Submission, Token, WaitsBy, Wakeup};
-use crate::op::{Class, Op};
+use crate::op::{Class, Op, OpenOptions};
 use crate::queue::slots::RequestId;
 use crate::scheduler::remote::{Arrived, Inbox};
 use crate::scheduler::tasks::{ROOT, TaskWaker};
@@ -257,6 +257,35 @@ fn a_pool_that_goes_lets_its_threads_go() {
     });
 }
 
+#[test]
+fn a_job_that_changes_crews_is_in_one_of_them_at_every_moment() {
+    let folder = std::env::temp_dir().join(format!("corella-crews-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("fifo");
+    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &*name, kind, mode, 0).unwrap();
+    let op: Arc<std::ffi::CStr> = name.into();
+    in_any_order(move || {
+        let (sleeper, wakeup) = Sleeper::new();
+        let mut pool = Pool::new(1, wakeup);
+        // For both, it waits for nobody.
+        let options = OpenOptions::new().read(true).write(true);
+        submit(&mut pool, Token(1), &Op::Open { path: Arc::clone(&op), options });
+        for _ in 0..3 {
+            assert!(pool.has(Token(1)), "a cancel would find nothing");
+            thread::yield_now();
+        }
+        let mut completions = Completions::new();
+        while !pool.is_idle() {
+            sleeper.sleep();
+            pool.drain(&mut completions);
+        }
+        assert_eq!(completions.len(), 1);
+    });
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// A poller that keeps a notification until it is looked at.
 struct Notified(AtomicBool);
 
@@ -442,5 +471,45 @@ fn each_orphan_is_fetched_once_by_one_thread_which_goes_when_none_is_left() {
         drop(reaper);
         // A thread that stayed would go round for good, which ends a run as a failure.
         assert!(children.fetched.iter().all(|fetched| fetched.load(Ordering::SeqCst) == 1));
+    });
+}
+
+/// A watch that breaks when it is waited for.
+struct Broken(Arc<AtomicU64>);
+
+impl Watch for Broken {
+    type Child = ();
+
+    fn add(&self, _: usize, (): &()) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, (): &()) {}
+
+    fn wait(&self, _: &mut Vec<usize>) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::OutOfMemory.into())
+    }
+
+    fn is_over(&self, (): &()) -> bool {
+        unreachable!("nothing is told of")
+    }
+
+    fn wait_blocking(&self, (): ()) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_reaper_that_can_wait_no_more_gives_each_orphan_a_thread_of_its_own() {
+    in_any_order(|| {
+        let given = Arc::new(AtomicU64::new(0));
+        let reaper = Arc::new(Reaper::new(Broken(Arc::clone(&given))));
+        let other = Arc::clone(&reaper);
+        let adopter = thread::spawn(move || Reaper::add(&other, ()));
+        Reaper::add(&reaper, ());
+        adopter.join().unwrap();
+        while given.load(Ordering::SeqCst) < 2 {
+            thread::yield_now();
+        }
     });
 }

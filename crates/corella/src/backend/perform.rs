@@ -408,12 +408,17 @@ fn connect_for_a_while(descriptor: BorrowedFd<'_>, address: &Address) -> Outcome
     const WHILE: Duration = Duration::from_millis(50);
     let connect = || {
         let socket = SockRef::from(&descriptor);
-        let mode = calls::fcntl_getfl(descriptor)?;
-        calls::fcntl_setfl(descriptor, mode.difference(OFlags::NONBLOCK))?;
+        let address = address::to_os(address)?;
+        let (mode, limit) = (calls::fcntl_getfl(descriptor)?, socket.write_timeout()?);
         socket.set_write_timeout(Some(WHILE))?;
-        let connected = socket.connect(&address::to_os(address)?);
-        socket.set_write_timeout(None)?;
-        calls::fcntl_setfl(descriptor, mode)?;
+        let connected = match calls::fcntl_setfl(descriptor, mode.difference(OFlags::NONBLOCK)) {
+            Ok(()) => socket.connect(&address),
+            Err(error) => Err(error.into()),
+        };
+        // What was changed for the call is as before, however it went.
+        let restored = calls::fcntl_setfl(descriptor, mode).map_err(io::Error::from);
+        socket.set_write_timeout(limit)?;
+        restored?;
         connected
     };
     connect().map_err(|error| Fault::from_io(&error))?;

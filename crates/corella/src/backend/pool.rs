@@ -304,6 +304,18 @@ impl Pool {
         std::mem::take(&mut state.blocked)
     }
 
+    /// Whether a job is anywhere: a cancel finds it there.
+    #[cfg(all(test, corella_shuttle))]
+    pub(crate) fn has(&self, token: Token) -> bool {
+        let state = self.shared.lock();
+        let is_in = |crew: &CrewState| {
+            crew.jobs.iter().any(|job| job.token == token) || crew.running.iter().any(|running| running.token == token)
+        };
+        state.crews.iter().any(is_in)
+            || state.blocked.iter().any(|job| job.token == token)
+            || state.done.iter().any(|completion| completion.token == token)
+    }
+
     /// Whether every job has been fetched.
     pub(crate) fn is_idle(&self) -> bool {
         self.pending == 0
@@ -366,8 +378,9 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
                 state.done.push_back(Completion { token: job.token, outcome: Err(Fault::Interrupted) });
             }
             None if is_for_the_patient => {
-                drop(state);
-                shared.add(Crew::Patient, job);
+                // Under the lock under which it left this crew: a cancel finds it in one of the two.
+                state.crews[Crew::Patient as usize].jobs.push_back(job);
+                shared.staff(Crew::Patient, state);
                 state = shared.lock();
                 continue;
             }

@@ -8,12 +8,16 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::Duration;
 
 use polling::{Event, Events, PollMode, Poller};
 
 use super::children::{is_over, wait_blocking};
 use super::fork;
 use crate::sync::{Mutex, MutexGuard, thread};
+
+/// How long a child that has ended is left to who traces it.
+const TRACED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// How the OS tells of children that end.
 pub(crate) trait Watch: Send + Sync + 'static {
@@ -158,15 +162,28 @@ impl<W: Watch> Reaper<W> {
             let waited = self.watch.wait(&mut keys);
             let mut state = self.lock();
             let is_broken = waited.is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+            let before = state.orphans.len();
             for key in &keys {
                 let is_done = state.orphans.get(key).is_some_and(|child| self.watch.is_over(child));
                 if is_done && let Some(child) = state.orphans.remove(key) {
                     self.watch.remove(&child);
                 }
             }
+            if !keys.is_empty() && state.orphans.len() == before {
+                // Ended, but another process traces it and has not looked yet; no event tells when that is over.
+                drop(state);
+                thread::sleep(TRACED_AGAIN_AFTER);
+                continue;
+            }
+            let left = if is_broken { std::mem::take(&mut state.orphans) } else { BTreeMap::new() };
             // Under the lock that `add` takes: whoever comes now finds no thread and starts one.
-            if state.orphans.is_empty() || is_broken {
+            if state.orphans.is_empty() {
                 state.has_thread = false;
+                drop(state);
+                for child in left.into_values() {
+                    self.watch.remove(&child);
+                    self.watch.wait_blocking(child);
+                }
                 return;
             }
         }

@@ -145,6 +145,16 @@ fn a_connect_to_a_listener_without_room_waits_and_can_be_stopped(setup: &Setup) 
     assert!(!patient.is_settled());
     let accepted = listener.accept().unwrap().0;
     let socket = patient.wait().unwrap();
+    // What a socket was set to before stays.
+    let own = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    own.set_write_timeout(Some(Duration::from_secs(7))).unwrap();
+    let own = io.adopt_socket(std::os::fd::OwnedFd::from(own)).unwrap();
+    let connect = own.connect_unix(&*path).submit().unwrap();
+    let also_accepted = listener.accept().unwrap();
+    connect.wait().unwrap();
+    let own = socket2::Socket::from(own.detach().unwrap().into_parts().0);
+    assert_eq!(own.write_timeout().unwrap(), Some(Duration::from_secs(7)));
+    drop((also_accepted, own));
     drop((accepted, socket, waiting));
 }
 
