@@ -156,8 +156,14 @@ pub extern "C" fn corella_submit(request: Request) -> c_int {
 pub extern "C" fn corella_then(request: Request, callback: Callback, user_data: *mut c_void) -> c_int {
     on_host("corella_then", request, |host, key| match callback {
         None => Err(Fault::input("a null callback")),
-        Some(callback) if host.requests.borrow_mut().call_back(key, callback, user_data)? => Ok(CORELLA_OK),
-        Some(callback) => begin::submit(host, key, Ending::Callback, Some((callback, user_data))),
+        Some(callback) => match begin::submit(host, key, Ending::Callback, Some((callback, user_data))) {
+            Err(fault) if fault.is(CORELLA_ERROR_WRONG_STATE) => {
+                // It has begun: perhaps by `corella_submit`.
+                let is_changed = host.requests.borrow_mut().call_back(key, callback, user_data)?;
+                if is_changed { Ok(CORELLA_OK) } else { Err(fault) }
+            }
+            begun => begun,
+        },
     })
 }
 

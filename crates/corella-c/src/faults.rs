@@ -22,6 +22,10 @@ impl Fault {
     pub(crate) fn input(note: &'static str) -> Fault {
         Fault { code: CORELLA_ERROR_INVALID_INPUT, os_code: 0, text: None, note }
     }
+
+    pub(crate) fn is(&self, code: c_int) -> bool {
+        self.code == code
+    }
 }
 
 impl From<c_int> for Fault {
