@@ -135,10 +135,18 @@ enum Kept {
         address: Option<Box<SockAddr>>,
         /// Of a datagram to be received: the kernel writes to its header.
         message: Option<Box<Message>>,
-        /// A FIFO as the ring opens it first, until it is open as it should be.
-        hasty: Option<OwnedFd>,
+        /// Where a FIFO is kept as the ring opens it first, until it is open as it should be.
+        hasty: Option<u32>,
         is_second_try: bool,
         is_cancelled: bool,
+        /// It has been told of, and the kernel has yet to let go of it.
+        is_answered: bool,
+    },
+    /// A FIFO that is open for reading before there is a writer, and is polled.
+    Hasty {
+        descriptor: OwnedFd,
+        /// The open that it is of, if that still waits.
+        open: Option<u32>,
     },
 }
 
@@ -528,9 +536,20 @@ impl Uring {
             hasty: None,
             is_second_try: false,
             is_cancelled: false,
+            is_answered: false,
         };
+        let index = self.insert(used);
+        let request = submission.token.0 as u32 as usize;
+        if self.kept_of.len() <= request {
+            self.kept_of.resize(request + 1, NOT_KEPT);
+        }
+        self.kept_of[request] = index;
+        Some(index)
+    }
+
+    fn insert(&mut self, used: Kept) -> u32 {
         self.kept_used += 1;
-        let index = match self.kept_free {
+        match self.kept_free {
             Some(index) => {
                 let Kept::Free { next } = std::mem::replace(&mut self.kept[index as usize], used) else {
                     unreachable!("the free list holds free places")
@@ -542,13 +561,7 @@ impl Uring {
                 self.kept.push(used);
                 (self.kept.len() - 1) as u32
             }
-        };
-        let request = submission.token.0 as u32 as usize;
-        if self.kept_of.len() <= request {
-            self.kept_of.resize(request + 1, NOT_KEPT);
         }
-        self.kept_of[request] = index;
-        Some(index)
     }
 
     /// Gives a kept thing back once the kernel is done with it, or never got it.
@@ -562,9 +575,10 @@ impl Uring {
     ///
     /// The ring tries an open without blocking first, and then a FIFO is open for reading before there is a writer,
     /// and one without a reader is refused to a writer (ENXIO). So it is opened again by a thread of the kernel's,
-    /// which waits for the other side; the first descriptor stays open until then.
+    /// which waits for the other side. A writer finds a reader in the first descriptor, and may have written and gone
+    /// before that thread waits: so the first one is polled meanwhile, and is the answer if anything is there to read.
     fn opens_again(&mut self, index: u32, result: i32) -> bool {
-        let Kept::Used { op: Op::Open { options, .. }, hasty, is_second_try, is_cancelled, .. } =
+        let Kept::Used { op: Op::Open { options, .. }, is_second_try, is_cancelled, .. } =
             &mut self.kept[index as usize]
         else {
             return false;
@@ -573,21 +587,76 @@ impl Uring {
         if *is_second_try || *is_cancelled || !(is_open || result == -libc::ENXIO) {
             return false;
         }
+        let mut first = None;
         if is_open {
             let descriptor = adopt_descriptor(result);
             let is_fifo = rustix::fs::fstat(&descriptor)
                 .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo());
-            if !is_fifo || (options.read && options.write) {
-                // It goes on as the number that it is.
+            if !is_fifo || options.write {
+                // It goes on as the number that it is; a writer that did not block has found its reader.
                 let _ = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
                 return false;
             }
-            *hasty = Some(descriptor);
+            first = Some(descriptor);
         }
         *is_second_try = true;
         self.opens_at_ring -= 1;
         self.fifo_opens_waiting.push_back(index);
+        if let Some(descriptor) = first {
+            self.poll_first(index, descriptor);
+        }
         true
+    }
+
+    /// Polls a FIFO that is open before it has a writer. Without room for that the second open alone decides.
+    fn poll_first(&mut self, open: u32, descriptor: OwnedFd) {
+        let poll = opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), libc::POLLIN as u32).build();
+        let index = self.insert(Kept::Hasty { descriptor, open: Some(open) });
+        match self.push(poll, UserData::Kept(index)) {
+            Ok(()) => {
+                if let Kept::Used { hasty, .. } = &mut self.kept[open as usize] {
+                    *hasty = Some(index);
+                }
+            }
+            Err(_) => drop(self.release(index)),
+        }
+    }
+
+    /// The poll of a FIFO has ended: if a writer has been there, its open is answered, whatever becomes of the second try.
+    fn first_is_polled(&mut self, index: u32, result: i32, completions: &mut Completions) {
+        let Kept::Hasty { descriptor, open } = self.release(index) else { unreachable!("it was looked at just now") };
+        let Some(open) = open else { return };
+        let Kept::Used { token, hasty, is_cancelled, is_answered, .. } = &mut self.kept[open as usize] else {
+            unreachable!("an open that is over has let go of its first descriptor")
+        };
+        *hasty = None;
+        if result < 0 || *is_cancelled {
+            return;
+        }
+        *is_answered = true;
+        let outcome = Ok(Value::Descriptor(descriptor.into()));
+        completions.push_back(Completion { token: *token, outcome });
+        match self.fifo_opens_waiting.iter().position(|waiting| *waiting == open) {
+            Some(place) => {
+                self.fifo_opens_waiting.remove(place);
+                self.release(open);
+            }
+            None => self.ask_to_stop(UserData::Kept(open)),
+        }
+    }
+
+    /// An open is over, and its first descriptor with it.
+    fn forget_first(&mut self, hasty: Option<u32>) {
+        let Some(index) = hasty else { return };
+        if let Kept::Hasty { open, .. } = &mut self.kept[index as usize] {
+            *open = None;
+            self.ask_to_stop(UserData::Kept(index));
+        }
+    }
+
+    /// Asks the kernel for an early end. It is advice, and where the kernel takes nothing the next wait says so.
+    fn ask_to_stop(&mut self, what: UserData) {
+        let _ = self.push(opcode::AsyncCancel::new(what.encode()).build(), UserData::Cancel);
     }
 
     /// Hands opens of FIFOs over, as many as may be waited for at once.
@@ -685,7 +754,9 @@ impl Uring {
             Some(index) => {
                 if let Some(place) = self.fifo_opens_waiting.iter().position(|waiting| *waiting as usize == index) {
                     self.fifo_opens_waiting.remove(place);
-                    self.release(index as u32);
+                    if let Kept::Used { hasty, .. } = self.release(index as u32) {
+                        self.forget_first(hasty);
+                    }
                     return completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
                 }
                 if let Kept::Used { is_cancelled, .. } = &mut self.kept[index] {
@@ -702,8 +773,7 @@ impl Uring {
                 return;
             }
         }
-        // A cancel is advice, and where the kernel takes nothing the next wait says so.
-        let _ = self.push(opcode::AsyncCancel::new(user_data.encode()).build(), UserData::Cancel);
+        self.ask_to_stop(user_data);
     }
 
     /// Asks for an early end of everything. False: this kernel (before 6.0) knows no such call.
@@ -712,7 +782,9 @@ impl Uring {
             if let Kept::Used { token, .. } = self.kept[index as usize] {
                 completions.push_back(Completion { token, outcome: Err(Fault::Interrupted) });
             }
-            self.release(index);
+            if let Kept::Used { hasty, .. } = self.release(index) {
+                self.forget_first(hasty);
+            }
         }
         for kept in &mut self.kept {
             if let Kept::Used { is_cancelled, .. } = kept {
@@ -811,13 +883,19 @@ impl Uring {
                 UserData::Accept(token) => (token, value_of(result, true, None)),
                 UserData::Close(token) => (token, closed(result)),
                 UserData::Kept(index) => {
+                    if matches!(self.kept[index as usize], Kept::Hasty { .. }) {
+                        self.first_is_polled(index, result, completions);
+                        continue;
+                    }
                     if self.opens_again(index, result) {
                         continue;
                     }
-                    let Kept::Used { token, op, descriptor, statx, message, is_second_try, .. } = self.release(index)
+                    let Kept::Used { token, op, descriptor, statx, message, hasty, is_second_try, is_answered, .. } =
+                        self.release(index)
                     else {
                         unreachable!("one completion for each submission")
                     };
+                    self.forget_first(hasty);
                     if let Some(message) = message {
                         let outcome = match value_of(result, false, None) {
                             Ok(_) => Ok(Value::Datagram(message.arrival(result as usize))),
@@ -840,7 +918,13 @@ impl Uring {
                         self.opens_at_ring -= 1;
                         self.fifo_opens_at_ring -= usize::from(is_second_try);
                     }
-                    (token, value_of(result, is_open, statx))
+                    let outcome = value_of(result, is_open, statx);
+                    if is_answered {
+                        // A descriptor that came too late is closed.
+                        drop(outcome);
+                        continue;
+                    }
+                    (token, outcome)
                 }
                 UserData::Wake => {
                     self.wake_is_armed = cqueue::more(entry.flags());

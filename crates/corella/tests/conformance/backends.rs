@@ -31,6 +31,8 @@ promises![
     #[cfg(unix)]
     opens_given_up_take_no_thread_for_good,
     #[cfg(unix)]
+    a_fifo_whose_writer_came_and_went_before_its_turn_is_open_for_what_was_written,
+    #[cfg(unix)]
     a_close_without_a_thread_to_be_had_closes_all_the_same,
     #[cfg(unix)]
     a_write_to_a_full_stream_is_stopped_in_time,
@@ -191,6 +193,29 @@ fn opens_that_wait_take_no_thread_that_files_need(setup: &Setup) {
     drop(io.open(&path, Mode::Read).wait().unwrap());
     drop(scheduler);
     assert!(start.elapsed() < SOON, "the end waited for opens that nobody wants");
+}
+
+#[cfg(unix)]
+fn a_fifo_whose_writer_came_and_went_before_its_turn_is_open_for_what_was_written(setup: &Setup) {
+    let mut scheduler = setup.builder().pool_threads(2).build().unwrap();
+    let io = scheduler.io();
+    let nobodys = make_fifo(setup);
+    let path = setup.path("second");
+    std::fs::rename(&nobodys, &path).unwrap();
+    let nobodys = make_fifo(setup);
+    // As many as may be waited for at once.
+    let others: Vec<_> = (0..64).map(|_| io.open(&nobodys, Mode::Read).submit().unwrap()).collect();
+    let open = io.open(&path, Mode::Read).submit().unwrap();
+    let writer = std::thread::spawn(move || std::fs::write(path, "whole message").unwrap());
+    // Where a reader is there before its turn, the writer goes on; elsewhere it waits for the reader.
+    for _ in 0..100 {
+        scheduler.turn(Duration::from_millis(1)).unwrap();
+    }
+    others.iter().for_each(|other| other.cancel());
+    turn_until(&mut scheduler, "an open of a FIFO that has been written to", || open.is_settled());
+    let file = open.wait().unwrap();
+    assert_eq!(file.read_to_end(Vec::new()).wait().unwrap().1, b"whole message");
+    writer.join().unwrap();
 }
 
 #[cfg(unix)]
