@@ -19,6 +19,7 @@ mod lifetimes;
 mod limits;
 mod local;
 mod loops;
+mod names;
 mod once;
 mod panics;
 mod random;
@@ -54,6 +55,7 @@ const POINTS: &[runner::Point] = &[
     ("readiness", readiness::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
+    ("names", names::PROMISES),
     ("random", random::PROMISES),
 ];
 

@@ -10,7 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockRef, Socket, Type};
-use windows_sys::Wdk::Storage::FileSystem::{FileReplaceCompletionInformation, NtSetInformationFile};
+use windows_sys::Wdk::Storage::FileSystem::{
+    FileFsDeviceInformation, FileReplaceCompletionInformation, NtQueryVolumeInformationFile, NtSetInformationFile,
+};
 use windows_sys::Win32::Foundation::{
     ERROR_IO_PENDING, ERROR_MORE_DATA, GetLastError, HANDLE, INVALID_HANDLE_VALUE, RtlNtStatusToDosError,
     STATUS_FILE_CLOSED, STATUS_HANDLES_CLOSED, STATUS_LOCAL_DISCONNECT, WAIT_IO_COMPLETION, WAIT_TIMEOUT,
@@ -25,6 +27,7 @@ use windows_sys::Win32::System::IO::{
     CancelIoEx, CreateIoCompletionPort, GetQueuedCompletionStatusEx, IO_STATUS_BLOCK, OVERLAPPED, OVERLAPPED_ENTRY,
     PostQueuedCompletionStatus,
 };
+use windows_sys::Win32::System::Ioctl::FILE_DEVICE_NULL;
 use windows_sys::Win32::System::Threading::{
     CREATE_WAITABLE_TIMER_HIGH_RESOLUTION, CancelWaitableTimer, CreateWaitableTimerExW, INFINITE, SetWaitableTimer,
     TIMER_ALL_ACCESS,
@@ -230,6 +233,24 @@ fn bind_if_unbound(socket: RawDescriptor, peer: &Address) -> io::Result<()> {
     socket.bind(&SockAddr::from(any))
 }
 
+/// What sort of device a handle is of.
+fn device_type(descriptor: RawDescriptor) -> Option<u32> {
+    // The type and the characteristics, as a FILE_FS_DEVICE_INFORMATION.
+    let mut device = [0u32; 2];
+    let mut status = IO_STATUS_BLOCK::default();
+    // SAFETY: the handle is open, and both structures live through the call, which fills them.
+    let result = unsafe {
+        NtQueryVolumeInformationFile(
+            descriptor as HANDLE,
+            &mut status,
+            device.as_mut_ptr().cast(),
+            size_of_val(&device) as u32,
+            FileFsDeviceInformation,
+        )
+    };
+    (result >= 0).then_some(device[0])
+}
+
 /// Whether a receive of datagrams fails because of one that was sent and did not reach its port: of a socket without a
 /// peer that says nothing of what is to be received.
 fn tell_of_resets(socket: RawDescriptor, yes: bool) {
@@ -269,6 +290,10 @@ impl CompletionPort for WindowsPort {
     }
 
     fn manner(&self, descriptor: RawDescriptor) -> Manner {
+        // It answers inside the call; at its end Wine tells of that twice, by the call and by a packet.
+        if device_type(descriptor) == Some(FILE_DEVICE_NULL) {
+            return Manner::Synchronous;
+        }
         let mut facts = BY_HANDLE_FILE_INFORMATION::default();
         // SAFETY: the handle is open, and the structure lives through the call, which fills it.
         let is_told = unsafe { GetFileInformationByHandle(descriptor as HANDLE, &mut facts) } != 0;
