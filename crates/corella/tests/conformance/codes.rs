@@ -2,13 +2,16 @@
 
 #[cfg(unix)]
 pub use libc::{
-    EADDRINUSE, EBADF, ECONNABORTED, ECONNREFUSED, ECONNRESET, EEXIST, EINVAL, EMSGSIZE, ENAMETOOLONG, ENOENT, EPIPE,
-    ESPIPE,
+    EADDRINUSE, EBADF, ECONNABORTED, ECONNREFUSED, ECONNRESET, EEXIST, EINVAL, EMSGSIZE, ENOENT, EPIPE, ESPIPE,
 };
 
 /// A datagram for nobody.
 #[cfg(unix)]
 pub const EDESTADDRREQ: &[i32] = &[libc::EDESTADDRREQ];
+
+/// A name that is longer than any may be.
+#[cfg(unix)]
+pub const ENAMETOOLONG: &[i32] = &[libc::ENAMETOOLONG];
 
 /// What Windows says instead.
 #[cfg(windows)]
@@ -24,7 +27,8 @@ mod of_windows {
     pub const EEXIST: i32 = 80;
     pub const EINVAL: i32 = 87;
     pub const EMSGSIZE: i32 = 10040;
-    pub const ENAMETOOLONG: i32 = 206;
+    /// A name that is longer than any may be: as a path it is too long, or no name at all; Wine looks for it.
+    pub const ENAMETOOLONG: &[i32] = &[206, 123, 2];
     pub const ENOENT: i32 = 2;
     /// A send after the end of sending.
     pub const EPIPE: i32 = 10058;

@@ -2,8 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-#[cfg(unix)]
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,8 +10,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use corella::{CancelToken, ErrorKind, Mode, Scheduler};
-#[cfg(unix)]
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::promises;
 use crate::setup::Setup;
@@ -30,7 +26,6 @@ promises![
     other_threads_send_spawn_cancel_and_wake,
     a_foreign_executor_may_poll_an_operation,
     has_work_says_true_in_time,
-    #[cfg(unix)]
     a_foreign_event_loop_drives_the_scheduler,
     two_schedulers_on_one_thread_do_not_disturb_each_other,
     a_status_takes_a_callback_late,
@@ -245,7 +240,6 @@ fn has_work_says_true_in_time(setup: &Setup) {
     }
 }
 
-#[cfg(unix)]
 fn a_foreign_event_loop_drives_the_scheduler(setup: &Setup) {
     // What comes before the loop waits, and what comes while it does.
     for _ in 0..20 {
@@ -253,7 +247,6 @@ fn a_foreign_event_loop_drives_the_scheduler(setup: &Setup) {
     }
 }
 
-#[cfg(unix)]
 fn drive_from_outside(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -285,12 +278,7 @@ fn drive_from_outside(setup: &Setup) {
     while done.get() < 24 || called.load(Ordering::SeqCst) < 5 {
         assert!(start.elapsed() < Duration::from_secs(10), "{} {}", done.get(), called.load(Ordering::SeqCst));
         let timeout = scheduler.prepare_wait().unwrap().unwrap_or(Duration::from_secs(20));
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
-        {
-            let handle = scheduler.os_handle();
-            let mut list = [PollFd::from_borrowed_fd(handle.as_fd(), PollFlags::IN)];
-            poll(&mut list, Some(&timeout)).unwrap();
-        }
+        crate::setup::is_told_within(scheduler.os_handle(), timeout);
         scheduler.poll().unwrap();
     }
     assert!(start.elapsed() < Duration::from_secs(10), "something came, and the loop was not woken");
@@ -382,7 +370,7 @@ fn a_turn_without_a_limit_waits_until_something_happens(setup: &Setup) {
 /// As an event loop does that registers descriptors once, and is told of changes only.
 #[cfg(unix)]
 fn a_foreign_loop_that_watches_the_handle_is_told_of_each_completion(setup: &Setup) {
-    use rustix::event::epoll;
+    use rustix::event::{Timespec, epoll};
     let mut scheduler = setup.scheduler();
     let (socket, peer) = setup.connection(&scheduler.io());
     let watch = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();

@@ -184,6 +184,30 @@ pub fn processor_time() -> std::time::Duration {
     std::time::Duration::from_nanos((units(&times[2]) + units(&times[3])) * 100)
 }
 
+/// Waits on a scheduler's handle, as a foreign event loop does: whether it told of work within that time.
+#[cfg(unix)]
+pub fn is_told_within(handle: corella::ForeignHandle<'_>, limit: std::time::Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
+    poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit)).unwrap() > 0
+}
+
+/// Waits on a scheduler's handle, as a foreign event loop does: whether it told of work within that time.
+#[cfg(windows)]
+pub fn is_told_within(handle: corella::ForeignHandle<'_>, limit: std::time::Duration) -> bool {
+    use std::os::windows::io::{AsHandle, AsRawHandle};
+
+    use windows_sys::Win32::Foundation::{WAIT_OBJECT_0, WAIT_TIMEOUT};
+    use windows_sys::Win32::System::Threading::WaitForSingleObject;
+    let milliseconds = limit.as_nanos().div_ceil(1_000_000) as u32;
+    // SAFETY: the scheduler that lent the handle keeps it open through the call.
+    match unsafe { WaitForSingleObject(handle.as_handle().as_raw_handle(), milliseconds) } {
+        WAIT_OBJECT_0 => true,
+        WAIT_TIMEOUT => false,
+        other => panic!("{other}: {}", std::io::Error::last_os_error()),
+    }
+}
+
 /// A pipe whose ends a scheduler can wait for: on Windows, as those of the standard library are not, one with a name.
 #[cfg(unix)]
 pub fn pipe() -> (std::io::PipeReader, std::io::PipeWriter) {

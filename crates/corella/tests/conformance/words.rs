@@ -13,7 +13,6 @@ promises![
     an_error_keeps_its_parts_and_converts_to_the_standard_librarys,
     a_refusal_names_its_numbers_and_its_target_too,
     what_a_handle_is_shows_in_its_debug_text,
-    #[cfg(unix)]
     bad_input_is_answered_and_never_panics,
     a_name_that_does_not_resolve_is_an_error_that_names_it,
     outstanding_lists_operation_target_and_age,
@@ -155,7 +154,6 @@ fn what_a_handle_is_shows_in_its_debug_text(setup: &Setup) {
     assert!(!reason.is_empty() && !reason.contains("UringRefused"), "{reason}");
 }
 
-#[cfg(unix)]
 fn bad_input_is_answered_and_never_panics(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -180,13 +178,15 @@ fn bad_input_is_answered_and_never_panics(setup: &Setup) {
     assert!(io.open(setup.path("never"), OpenOptions::new()).wait().is_err());
     assert!(io.open("", Mode::Read).wait().is_err());
     let long = "x".repeat(5000);
-    assert_eq!(io.open(&long, Mode::Read).wait().unwrap_err().os_code(), Some(codes::ENAMETOOLONG));
+    let code = io.open(&long, Mode::Read).wait().unwrap_err().os_code();
+    assert!(codes::ENAMETOOLONG.contains(&code.unwrap()), "{code:?}");
     assert!(io.listen("203.0.113.1:1".parse().unwrap()).is_err());
     let socket = io.socket("127.0.0.1:1".parse().unwrap()).unwrap();
     assert!(socket.send("nowhere").wait().is_err());
     assert!(socket.recv(vec![0; 1]).wait().is_err());
     assert!(socket.shutdown(Shutdown::Both).wait().is_err());
     // A file is no socket, and says so when it is adopted.
+    #[cfg(unix)]
     assert!(io.adopt_socket(std::os::fd::OwnedFd::from(std::fs::File::open("/").unwrap())).is_err());
 }
 
