@@ -6,25 +6,20 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use corella::{BackendKind, ErrorKind, Mode, Scheduler};
-#[cfg(unix)]
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 #[cfg(unix)]
 use crate::lanes::make_fifo;
 use crate::promises;
+use crate::setup::Setup;
 #[cfg(unix)]
-use crate::setup::{Setup, refuse_call};
+use crate::setup::refuse_call;
 
 promises![
     #[cfg(unix)]
     positioned_reads_of_a_shared_file_take_nothing_out_of_it,
-    #[cfg(unix)]
     an_idle_scheduler_sleeps_after_a_look_up,
-    #[cfg(unix)]
     an_idle_scheduler_sleeps_beside_a_pipe_that_nobody_reads,
-    #[cfg(unix)]
     the_os_handle_is_not_readable_once_all_is_done,
-    #[cfg(unix)]
     has_work_says_true_of_what_has_not_been_handed_over,
     #[cfg(unix)]
     opens_that_wait_take_no_thread_that_files_need,
@@ -52,6 +47,8 @@ promises![
     a_backend_that_takes_nothing_answers_with_its_error,
     #[cfg(unix)]
     a_device_is_read_beside_everything_else,
+    #[cfg(windows)]
+    a_socket_of_another_port_is_refused_with_the_reason_and_its_buffer,
 ];
 
 const SOON: Duration = Duration::from_secs(5);
@@ -87,7 +84,6 @@ fn set_nonblocking(descriptor: impl AsFd, yes: bool) {
     rustix::fs::fcntl_setfl(&descriptor, flags).unwrap();
 }
 
-#[cfg(unix)]
 fn an_idle_scheduler_sleeps_after_a_look_up(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     scheduler.io().resolve("127.0.0.1", 80).wait().unwrap();
@@ -95,11 +91,11 @@ fn an_idle_scheduler_sleeps_after_a_look_up(setup: &Setup) {
     assert!(turns <= IDLE_TURNS_MAX, "{turns} turns");
 }
 
-#[cfg(unix)]
 fn an_idle_scheduler_sleeps_beside_a_pipe_that_nobody_reads(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
     let (reader, mut writer) = crate::setup::pipe();
+    #[cfg(unix)]
     set_nonblocking(&reader, true);
     let pipe = io.adopt_file(reader, "pipe").unwrap();
     let read = pipe.read(vec![0; 1]).submit().unwrap();
@@ -114,7 +110,6 @@ fn an_idle_scheduler_sleeps_beside_a_pipe_that_nobody_reads(setup: &Setup) {
     assert_eq!(pipe.read(vec![0; 9]).wait().unwrap().0, 1);
 }
 
-#[cfg(unix)]
 fn the_os_handle_is_not_readable_once_all_is_done(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -126,12 +121,8 @@ fn the_os_handle_is_not_readable_once_all_is_done(setup: &Setup) {
         let mut loops = 0;
         loop {
             let timeout = scheduler.prepare_wait().unwrap();
-            let quiet = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-            let is_quiet = timeout.is_none() && {
-                let handle = scheduler.os_handle();
-                let mut watched = [PollFd::new(&handle, PollFlags::IN)];
-                poll(&mut watched, Some(&quiet)).unwrap() == 0
-            };
+            let is_quiet =
+                timeout.is_none() && !crate::setup::is_told_within(scheduler.os_handle(), Duration::from_millis(50));
             if is_quiet {
                 break;
             }
@@ -144,7 +135,6 @@ fn the_os_handle_is_not_readable_once_all_is_done(setup: &Setup) {
     }
 }
 
-#[cfg(unix)]
 fn has_work_says_true_of_what_has_not_been_handed_over(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
@@ -525,4 +515,29 @@ fn positioned_reads_of_a_shared_file_take_nothing_out_of_it(setup: &Setup) {
     assert_eq!(input.read_at(vec![0; 4], 16).wait().unwrap().1, b"GHIJ");
     assert_eq!(input.read(vec![0; 4]).wait().unwrap().1, b"0123");
     assert_eq!(input.read(vec![0; 4]).wait().unwrap().1, b"4567");
+}
+
+#[cfg(windows)]
+fn a_socket_of_another_port_is_refused_with_the_reason_and_its_buffer(setup: &Setup) {
+    use std::os::windows::io::{AsRawSocket, FromRawHandle, OwnedHandle};
+
+    use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
+    use windows_sys::Win32::System::IO::CreateIoCompletionPort;
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    // SAFETY: the socket is open; the port is made by this call, and owned once it is known to be there.
+    let _elsewhere = unsafe {
+        let port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, std::ptr::null_mut(), 0, 0);
+        assert!(!port.is_null(), "{}", std::io::Error::last_os_error());
+        assert_eq!(CreateIoCompletionPort(socket.as_raw_socket() as _, port, 7, 0), port);
+        OwnedHandle::from_raw_handle(port)
+    };
+    let scheduler = setup.scheduler();
+    let socket = scheduler.io().adopt_datagrams(socket).unwrap();
+    let failed = socket.recv_from(vec![7; 4]).wait().unwrap_err();
+    assert_eq!((failed.error.kind(), &failed.buffer[..]), (ErrorKind::InvalidInput, &[7; 4][..]));
+    assert!(failed.to_string().ends_with("belongs to another completion port already (os error 87)"), "{failed}");
+    let failed = socket.send_to("kept", peer.local_addr().unwrap()).wait().unwrap_err();
+    assert_eq!(failed.buffer, "kept");
+    socket.close().wait().unwrap();
 }

@@ -67,6 +67,8 @@ const KEY_WAKE: usize = 1;
 const BATCH: usize = 128;
 /// `has_completions` costs a system call on this backend, so it says yes on every so manyth call instead.
 const CHECK_EVERY: u32 = 16;
+/// Of a socket that no port takes; the system's own text names a parameter that nobody gave.
+const ANOTHER_PORTS: &str = "the socket belongs to another completion port already (os error 87)";
 /// How often blocks are looked at when there is no port any more.
 const LOOK_TIME: Duration = Duration::from_millis(1);
 
@@ -155,19 +157,16 @@ impl<P: CompletionPort> Iocp<P> {
             }
             _ => match overlapped_call(submission).map(|call| (call, self.bind(submission))) {
                 Some((call, Ok(Binding::Port { skips }))) => self.start(call, skips, submission, completions),
-                Some((_, Err(code))) => {
-                    let outcome = Err(self.fault(code));
-                    finish(submission.token, outcome, completions);
-                }
+                Some((_, Err(fault))) => finish(submission.token, Err(fault), completions),
                 Some((_, Ok(Binding::Pool))) | None => self.pool.submit(submission),
             },
         }
     }
 
     /// Has the packets of a descriptor come to this port, at its first request.
-    fn bind(&mut self, submission: &Submission<'_>) -> Result<Binding, Code> {
+    fn bind(&mut self, submission: &Submission<'_>) -> Result<Binding, Fault> {
         if let Some(code) = self.lost {
-            return Err(code);
+            return Err(self.fault(code));
         }
         let descriptor = submission.descriptor;
         if let Some(binding) = self.bindings.get(descriptor) {
@@ -185,7 +184,9 @@ impl<P: CompletionPort> Iocp<P> {
             Ok(()) => Binding::Port { skips: !may_warn && self.port.skip_on_success(descriptor, is_socket) },
             // It is not overlapped, or another port's.
             Err(ERROR_INVALID_PARAMETER) if !is_socket => Binding::Pool,
-            Err(code) => return Err(code),
+            // The code says nothing to anybody who does not know what this call is.
+            Err(ERROR_INVALID_PARAMETER) => return Err(Fault::Invalid(ANOTHER_PORTS.into())),
+            Err(code) => return Err(self.fault(code)),
         };
         self.bindings.set(descriptor, Some(binding));
         Ok(binding)
