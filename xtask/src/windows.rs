@@ -6,8 +6,10 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::repository_root;
 
@@ -20,10 +22,14 @@ const TARGET: &str = "x86_64-pc-windows-gnu";
 const MINGW_GCC: &str = "x86_64-w64-mingw32-gcc";
 /// Where Wine 8.0 has its 64-bit loader on Debian; the script on the path asks for a 32-bit one too.
 const WINE_PLACES: &[&str] = &["/usr/lib/wine/wine64", "wine64", "wine"];
+/// How long a server may take to end its programs before it is killed.
+const SERVER_END_TIME: Duration = Duration::from_secs(10);
 const LACKING_DLL: &str = "bcryptprimitives.dll";
 
 /// Runs Debian's cargo for Windows with these arguments; what it runs runs under Wine.
 pub fn cargo(arguments: &[String]) -> ExitCode {
+    // Ctrl-C is for cargo; this one ends with it, and then the server.
+    let _interrupted = crate::interrupt_flag();
     concluded(Prefix::prepared().and_then(|prefix| {
         let mut command = for_target(arguments, TARGET, "windows")?;
         let runner = format!("{} wine", own_path()?.display());
@@ -192,9 +198,40 @@ impl Prefix {
 impl Prefix {
     /// Ends the server, and with it all that runs there.
     fn end(&self) {
-        // It fails only if the server has ended already.
+        // It fails if the server has ended already, and if it has lost the lock by which it is found: so it does when
+        // it is started by itself on Debian, and not by the first program.
         let _ = self.tool("wineserver", &["-k"]);
         let _ = self.tool("wineserver", &["-w"]);
+        for server in self.servers() {
+            // It ends its programs first.
+            let _ = rustix::process::kill_process(server, rustix::process::Signal::INT);
+        }
+        let start = Instant::now();
+        while !self.servers().is_empty() {
+            if start.elapsed() > SERVER_END_TIME {
+                for server in self.servers() {
+                    let _ = rustix::process::kill_process(server, rustix::process::Signal::KILL);
+                }
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The servers of this prefix that run: each stays in a folder that is named by the prefix's device and number.
+    fn servers(&self) -> Vec<rustix::process::Pid> {
+        let Ok(prefix) = fs::metadata(&self.0) else { return Vec::new() };
+        let folder = format!("server-{:x}-{:x}", prefix.dev(), prefix.ino());
+        let is_server = |place: &Path| {
+            let is_there = fs::read_link(place.join("cwd")).is_ok_and(|cwd| cwd.ends_with(&folder));
+            let name = fs::read_to_string(place.join("comm")).unwrap_or_default();
+            is_there && name.starts_with("wineserver")
+        };
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = entries.filter(|entry| is_server(&entry.path()));
+        numbers
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(rustix::process::Pid::from_raw))
+            .collect()
     }
 }
 
