@@ -22,7 +22,6 @@ promises![
     allocate_and_truncate_change_the_length,
     names_are_made_moved_linked_and_removed,
     a_directory_is_read_as_a_stream,
-    #[cfg(unix)]
     stat_says_what_a_path_is,
     #[cfg(unix)]
     device_files_and_pipes_are_files_too,
@@ -190,23 +189,33 @@ fn a_directory_is_read_as_a_stream(setup: &Setup) {
     }
 }
 
-#[cfg(unix)]
 fn stat_says_what_a_path_is(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
     let path = setup.file("data", &[1; 1234]);
-    std::os::unix::fs::symlink(&path, setup.path("link")).unwrap();
-    let metadata = io.stat(setup.path("link")).wait().unwrap();
+    let metadata = io.stat(&path).wait().unwrap();
     let standard = fs::metadata(&path).unwrap();
     assert_eq!((metadata.kind, metadata.size, metadata.is_file()), (FileKind::File, 1234, true));
     assert_eq!(metadata.modified, standard.modified().unwrap());
-    use std::os::unix::fs::MetadataExt;
-    assert_eq!((metadata.inode, metadata.device), (standard.ino(), standard.dev()));
-    assert_eq!((metadata.user, metadata.permissions), (standard.uid(), standard.mode() & 0o7777));
-    assert_eq!(io.stat_link(setup.path("link")).wait().unwrap().kind, FileKind::SymbolicLink);
-    assert_eq!(io.stat("/dev/null").wait().unwrap().kind, FileKind::CharacterDevice);
+    let null = if cfg!(unix) { "/dev/null" } else { "NUL" };
+    assert_eq!(io.stat(null).wait().unwrap().kind, FileKind::CharacterDevice);
+    assert_eq!(io.stat(path.parent().unwrap()).wait().unwrap().kind, FileKind::Directory);
+    // The same file by another name and by its handle, and another.
+    io.hard_link(&path, setup.path("same")).wait().unwrap();
+    let same = io.stat(setup.path("same")).wait().unwrap();
+    assert_eq!((same.inode, same.device, same.links), (metadata.inode, metadata.device, 2));
     let file = io.open(&path, Mode::Read).wait().unwrap();
-    assert_eq!(file.stat().wait().unwrap().inode, standard.ino());
+    assert_eq!(file.stat().wait().unwrap().inode, metadata.inode);
+    assert_ne!(io.stat(setup.file("other", b"")).wait().unwrap().inode, metadata.inode);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!((metadata.inode, metadata.device), (standard.ino(), standard.dev()));
+        assert_eq!((metadata.user, metadata.permissions), (standard.uid(), standard.mode() & 0o7777));
+        std::os::unix::fs::symlink(&path, setup.path("link")).unwrap();
+        assert_eq!(io.stat(setup.path("link")).wait().unwrap().inode, standard.ino());
+        assert_eq!(io.stat_link(setup.path("link")).wait().unwrap().kind, FileKind::SymbolicLink);
+    }
 }
 
 #[cfg(unix)]
