@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use corella::{CancelToken, ErrorKind, Mode, Scheduler};
+use corella::{BackendKind, CancelToken, ErrorKind, Mode, Scheduler};
 
 use crate::promises;
 use crate::setup::Setup;
@@ -31,6 +31,8 @@ promises![
     a_status_takes_a_callback_late,
     a_program_that_talks_to_itself_does_not_hang_when_it_blocks,
     a_turn_without_a_limit_waits_until_something_happens,
+    a_poll_says_whether_there_is_more_to_do_at_once,
+    a_safe_point_is_told_of_work_and_of_nothing_else,
     #[cfg(unix)]
     a_foreign_loop_that_watches_the_handle_is_told_of_each_completion,
 ];
@@ -345,6 +347,56 @@ fn a_program_that_talks_to_itself_does_not_hang_when_it_blocks(setup: &Setup) {
     let socket = io.connect(address).wait().unwrap();
     socket.send("self").wait().unwrap();
     assert_eq!(socket.recv_exact(vec![0; 4]).wait().unwrap().1, b"self");
+}
+
+fn a_poll_says_whether_there_is_more_to_do_at_once(setup: &Setup) {
+    let mut scheduler = setup.builder().tasks_per_turn(1).build().unwrap();
+    while scheduler.poll().unwrap() {}
+    assert!(!scheduler.poll().unwrap(), "there is nothing to do");
+    // More tasks than have their turn in one.
+    let tasks: Vec<_> = (0..3).map(|_| scheduler.spawn(async {}).unwrap()).collect();
+    assert!(scheduler.poll().unwrap(), "two tasks are left");
+    while scheduler.poll().unwrap() {}
+    assert!(tasks.iter().all(|task| task.is_finished()));
+    // More that has settled than is told of in one.
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let count = Rc::new(Cell::new(0));
+    for _ in 0..3000 {
+        let count = Rc::clone(&count);
+        io.sleep(Duration::ZERO).then(move |_| count.set(count.get() + 1)).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(2));
+    let mut more = 0;
+    while scheduler.poll().unwrap() {
+        more += 1;
+    }
+    assert!(more > 0 && count.get() == 3000, "{more} polls said so, of {} told", count.get());
+}
+
+fn a_safe_point_is_told_of_work_and_of_nothing_else(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    while scheduler.poll().unwrap() {}
+    let _later = io.sleep(Duration::from_secs(600)).submit().unwrap();
+    while scheduler.poll().unwrap() {}
+    // Also when it looks at the clock, which it does now and then. Where a look at the OS is a system call, each sixteenth
+    // answer says yes for the sake of that look.
+    let told = (0..64).filter(|_| scheduler.has_work()).count();
+    let looks = if scheduler.backend() == BackendKind::Uring { 0 } else { 64 / 16 };
+    assert!(told <= looks, "nothing is due for ten minutes, and {told} of 64 answers say there is work");
+    let task = scheduler.spawn(async {}).unwrap();
+    assert!(scheduler.has_work(), "a task is ready");
+    while scheduler.poll().unwrap() {}
+    assert!(task.is_finished());
+    let remote = scheduler.remote();
+    std::thread::spawn(move || remote.spawn(|_| async {}).unwrap()).join().unwrap();
+    assert!(scheduler.has_work(), "something has arrived");
+    while scheduler.poll().unwrap() {}
+    let soon = io.sleep(Duration::from_millis(1)).submit().unwrap();
+    std::thread::sleep(Duration::from_millis(2));
+    assert!((0..64).any(|_| scheduler.has_work()), "a sleep is over");
+    soon.wait().unwrap();
 }
 
 fn a_turn_without_a_limit_waits_until_something_happens(setup: &Setup) {
