@@ -56,6 +56,11 @@ pub enum Defect {
     StaleNameMeetsTheNext,
     /// A cancel settles at once what the OS still has.
     SettledBeforeTheOsLetsGo,
+
+    // These were the engine's own, until the model found them.
+    /// A read at the cursor that is on its way keeps what it has read when the cursor goes back behind it, as nobody wanted
+    /// what the one before had read.
+    ReadIsNotBroughtBack,
 }
 
 #[cfg(feature = "planted")]

@@ -55,7 +55,8 @@ impl RequestQueue {
             handle.received += 1;
         }
         let is_cursor_read = matches!(slot.op, Op::Read { at: At::Cursor, .. });
-        if is_cursor_read && matches!(handle.class, Class::File { .. }) && slot.begun && slot.origin != handle.cursor {
+        let is_behind = slot.begun && slot.origin != handle.cursor && !planted::is(Defect::ReadIsNotBroughtBack);
+        if is_cursor_read && matches!(handle.class, Class::File { .. }) && is_behind {
             // The cursor went back behind it, as nobody wanted what the one before had read: it reads that.
             marks::hit(Mark::WentBehind);
             if let Some(target) = slot.payload.get_mut::<ReadToEnd>() {
