@@ -103,6 +103,49 @@ fn copies_and_checksums_are_the_same_on_both_systems() {
     assert_eq!(run(wine(), &["checksum.lua", "tree"]), run(here(), &["checksum.lua", "tree"]));
 }
 
+/// Connections, files, sleeps and chance, all of a simulated machine's.
+const SIMULATED: &str = r#"
+local listener = Socket.listen("10.0.0.1", 4000)
+listener:accept(function(accepted)
+    local peer <close> = accepted:result()
+    for line in peer:lines() do peer:send(line:upper() .. "\n") end
+end)
+for number = 1, 5 do
+    Scheduler.spawn(function()
+        Scheduler.sleep(math.random() / 100)
+        local socket <close> = Socket.connect("10.0.0.1", 4000)
+        socket:send("number " .. number .. "\n")
+        local file <close> = FileHandle.open("/" .. number, "w")
+        file:print(socket:readline())
+        print(number, Scheduler.now(), math.random(1000))
+    end)
+end
+"#;
+
+#[test]
+fn the_command_probes_reads_lines_and_simulates_the_same_on_both_systems() {
+    let _guard = one_at_a_time();
+    let probed = succeeded(wine().args(["probe", "--json"]).output().unwrap());
+    for part in ["\"chosen\": \"iocp\"", "\"system\": \"Windows x86_64\"", "\"offered\": true"] {
+        assert!(probed.contains(part), "{part} is not in {probed}");
+    }
+    let read = |mut command: Command| {
+        command.arg("repl").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut prompt = command.spawn().unwrap();
+        let lines = b"x = 6\nprint(x * 7)\nx + 1\nfor i = 1, 2 do\n print(i)\nend\n";
+        std::io::Write::write_all(&mut prompt.stdin.take().unwrap(), lines).unwrap();
+        succeeded(prompt.wait_with_output().unwrap())
+    };
+    let told = read(wine());
+    assert_eq!(told, read(here()));
+    assert_eq!(told.split_whitespace().collect::<Vec<_>>(), ["42", "7", "1", "2"]);
+    let simulate =
+        |mut command: Command| succeeded(command.args(["run", "--simulate", "7", "-e", SIMULATED]).output().unwrap());
+    let told = simulate(wine());
+    assert_eq!(told, simulate(here()));
+    assert_eq!(told.lines().count(), 5, "{told}");
+}
+
 /// Waits for the line that says where it serves.
 fn served_at(server: &mut Child) -> String {
     let output = BufReader::new(server.stdout.as_mut().unwrap());
