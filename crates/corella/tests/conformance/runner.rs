@@ -5,7 +5,7 @@ mod lacks;
 
 use std::cell::RefCell;
 use std::panic::{self, PanicHookInfo};
-use std::sync::mpsc;
+use std::sync::{RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -50,10 +50,18 @@ pub fn keep_panics() {
     }));
 }
 
+/// A child that is being started has a copy of every descriptor until its program runs, and what another promise closes
+/// meanwhile is not closed yet. So those that start children have the process for themselves.
+static CHILDREN: RwLock<()> = RwLock::new(());
+
 /// Runs one promise on one backend, in a thread of its own.
 pub fn run(name: String, promise: &'static Promise, variant: Variant, time_limit: Duration) -> Result<(), Failed> {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {
+        // Whoever panicked with it has let go of it.
+        let starts_children = name.contains("::children::");
+        let _alone = starts_children.then(|| CHILDREN.write().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let _beside = (!starts_children).then(|| CHILDREN.read().unwrap_or_else(|poisoned| poisoned.into_inner()));
         PANICS.set(Some(String::new()));
         let result = panic::catch_unwind(|| {
             // A thread of its own, as a refusal by the kernel lasts as long as the thread.
