@@ -70,17 +70,16 @@ fn begin(
         record.user_data = user_data;
     }
     record.ending = ending;
-    record.stage = Stage::Running;
     let lends = record.buffer.filter(|_| record.verb != Verb::ReceivePooled);
     if let Some(buffer) = lends {
         let mut buffers = host.buffers.borrow_mut();
         let buffer = buffers.get_mut(buffer)?;
         if buffer.lent > 0 && record.verb.fills() {
-            record.stage = Stage::Ready;
             return Err(CORELLA_ERROR_BUSY.into());
         }
         buffer.lent += 1;
     }
+    record.stage = Stage::Running;
     // With one run of bytes there is nothing to give back but numbers; a wait may be a bare call and has its own way.
     if !waits && record.verb.is_plain_transfer() && record.parts.is_empty() {
         let begun = hand_over(host, key.index, record, is_in_turn);

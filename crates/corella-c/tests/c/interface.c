@@ -1167,6 +1167,27 @@ static void a_failure_that_nobody_took_is_told(void) {
     OK(corella_scheduler_free(s));
 }
 
+static void a_buffer_that_is_gone_begins_nothing(void) {
+    corella_scheduler s = scheduler_new();
+    corella_handle reader, writer;
+    corella_request request;
+    corella_buffer buffer;
+    char bytes[4];
+    OK(corella_pipe(s, &reader, &writer));
+    OK(corella_buffer_new(s, 4, &buffer));
+    OK(corella_read(reader, bytes, 4, &request));
+    OK(corella_set_buffer(request, buffer, 0, 4));
+    OK(corella_buffer_free(buffer));
+    CHECK(corella_submit(request) == CORELLA_ERROR_STALE_ID);
+    /* As it was: not running, so that it can still be changed, and ended by hand. */
+    OK(corella_set_deadline_ms(request, 1));
+    CHECK(corella_submit(request) == CORELLA_ERROR_STALE_ID);
+    OK(corella_free(request));
+    OK(corella_handle_free(reader));
+    OK(corella_handle_free(writer));
+    OK(corella_scheduler_free(s));
+}
+
 static void misuse_is_answered(void) {
     corella_scheduler s = scheduler_new(), other = scheduler_new();
     corella_request request;
@@ -1434,6 +1455,7 @@ int main(int argc, char **argv) {
     RUN(a_shutdown_delivers_what_came_of_everything);
     RUN(a_failure_that_nobody_took_is_told);
     RUN(misuse_is_answered);
+    RUN(a_buffer_that_is_gone_begins_nothing);
 #ifndef _WIN32
     RUN(a_forked_child_is_told_so);
     RUN(a_pipe_without_a_reader_is_an_error_and_no_death);
