@@ -88,7 +88,8 @@ impl Terminal {
     fn start(home: &str) -> Terminal {
         let home = corella::directory_of(home);
         let mut command = Command::new("script");
-        command.args(["--quiet", "--return", "--command"]).arg(format!("{} repl", env!("CARGO_BIN_EXE_corella")));
+        // `exec`, as a shell that stays would be ended by the Ctrl-C that the prompt takes.
+        command.args(["--quiet", "--return", "--command"]).arg(format!("exec {} repl", env!("CARGO_BIN_EXE_corella")));
         command.arg("/dev/null").env("TERM", "xterm").env("XDG_STATE_HOME", home).env_remove("CORELLA_BACKEND");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stream = child.stdout.take().unwrap();

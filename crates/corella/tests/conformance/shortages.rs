@@ -170,6 +170,13 @@ fn a_full_device_takes_nothing_and_says_so(setup: &Setup) {
     }
 }
 
+/// This process's descriptors and what they are of, looked at without one more.
+#[cfg(unix)]
+fn descriptors() -> Vec<String> {
+    let of = |number| fs::read_link(format!("/proc/self/fd/{number}")).ok();
+    (0..100).filter_map(|number| of(number).map(|path| format!("{number}: {}", path.display()))).collect()
+}
+
 /// Leaves this process no descriptor to open.
 #[cfg(unix)]
 fn without_descriptors() -> Limit {
@@ -195,7 +202,11 @@ fn descriptors_that_run_out_are_an_error_and_nothing_is_lost_for_it(setup: &Setu
         // What was dropped before is closed by then.
         scheduler.run().unwrap();
         let lack = without_descriptors();
-        let text = io.open(&path, Mode::Read).wait().unwrap_err().to_string();
+        let before = descriptors();
+        let text = match io.open(&path, Mode::Read).wait() {
+            Err(error) => error.to_string(),
+            Ok(file) => panic!("round {round}: {file:?} found room: {before:?}, now {:?}", descriptors()),
+        };
         assert_eq!(text, format!("open for reading of {}: Too many open files (os error 24)", path.display()));
         assert_eq!(io.connect(address).wait().unwrap_err().os_code(), Some(libc::EMFILE));
         assert_eq!(io.listen(address).unwrap_err().os_code(), Some(libc::EMFILE));
