@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::os::{self, OsDescriptor};
+use super::os::{self, Interrupter, OsDescriptor};
 use super::perform::{is_fifo, is_ready};
 use super::{
     Completion, Completions, Fault, Outcome, RawDescriptor, Submission, Token, WaitsBy, Wakeup, codes, perform,
@@ -116,6 +116,25 @@ struct Running {
     is_cancelled: bool,
     /// Nobody waits for it any more; the thread counts as lost.
     is_orphan: bool,
+    /// How the call that the thread is in is ended, if it may be.
+    interrupter: Option<Interrupter>,
+    /// It is to end, and has not been found in its call yet.
+    is_to_be_found: bool,
+}
+
+impl Running {
+    /// Somebody wants its end.
+    fn ask_to_end(&mut self) {
+        self.is_cancelled = true;
+        self.is_to_be_found = self.interrupter.is_some();
+        self.look_for_call();
+    }
+
+    fn look_for_call(&mut self) {
+        if self.is_to_be_found {
+            self.is_to_be_found = self.interrupter.as_ref().is_some_and(|interrupter| !interrupter.interrupt());
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -214,6 +233,8 @@ pub(crate) struct Pool {
     shared: Arc<Shared>,
     /// Jobs handed in and not yet fetched.
     pending: usize,
+    /// A thread may be just about to begin the call that is to end.
+    has_to_look: bool,
 }
 
 impl Pool {
@@ -221,7 +242,7 @@ impl Pool {
     pub(crate) fn new(threads_max: usize, wakeup: Wakeup) -> Pool {
         let state = Mutex::default();
         let shared = Shared { state, available: Default::default(), threads_max: threads_max.max(1), wakeup };
-        Pool { shared: Arc::new(shared), pending: 0 }
+        Pool { shared: Arc::new(shared), pending: 0, has_to_look: false }
     }
 
     /// Queues an operation. With a close it becomes the descriptor's owner.
@@ -267,7 +288,8 @@ impl Pool {
                 return;
             }
             if let Some(running) = this.running.iter_mut().find(|running| running.token == token) {
-                running.is_cancelled = true;
+                running.ask_to_end();
+                self.has_to_look |= running.is_to_be_found;
                 running.is_orphan = op.settles_when_cancelled();
                 if !this.jobs.is_empty() {
                     self.shared.staff(crew, state);
@@ -289,8 +311,26 @@ impl Pool {
             self.pending -= jobs.len();
             completions.extend(jobs.into_iter().map(stopped));
             // What a thread is at ends with it, and waits for no event again.
-            state.crews[crew as usize].running.iter_mut().for_each(|running| running.is_cancelled = true);
+            for running in &mut state.crews[crew as usize].running {
+                running.ask_to_end();
+                self.has_to_look |= running.is_to_be_found;
+            }
         }
+    }
+
+    /// Looks again for the calls that are to end and had not begun when they were looked for; whether one is still to be
+    /// found. A thread that is on its way into a call can be told in no other way.
+    #[cfg_attr(all(unix, not(feature = "fake-port")), expect(dead_code, reason = "a completion port's pool"))]
+    pub(crate) fn look_for_calls(&mut self) -> bool {
+        if self.has_to_look {
+            let mut state = self.shared.lock();
+            let running = state.crews.iter_mut().flat_map(|crew| &mut crew.running);
+            self.has_to_look = running.fold(false, |has, running| {
+                running.look_for_call();
+                has | running.is_to_be_found
+            });
+        }
+        self.has_to_look
     }
 
     /// Moves what has been finished to `completions`; gives the transfers back that have to wait for an event again.
@@ -346,6 +386,7 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
     #[cfg(unix)]
     super::sigpipe::hold_back_for_good();
     let place = crew as usize;
+    let this_thread = Interrupter::of_this_thread();
     let mut state = shared.lock();
     // A thread that stood in for a lost one goes when that has come back.
     while !state.stopping && state.crews[place].threads <= state.crews[place].limit(shared.threads_max) {
@@ -363,7 +404,13 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
             }
             continue;
         };
-        this.running.push(Running { token: job.token, is_cancelled: false, is_orphan: false });
+        this.running.push(Running {
+            token: job.token,
+            is_cancelled: false,
+            is_orphan: false,
+            interrupter: may_be_interrupted(&job).then(|| this_thread.clone()),
+            is_to_be_found: false,
+        });
         drop(state);
         let is_for_the_patient = crew == Crew::Files && waits_for_others(&job);
         let outcome = if is_for_the_patient { None } else { carry_out(&mut job) };
@@ -371,6 +418,10 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
         let running = &mut state.crews[place].running;
         let mine = running.iter().position(|running| running.token == job.token);
         let was_cancelled = mine.is_some_and(|mine| running.swap_remove(mine).is_cancelled);
+        if was_cancelled {
+            // Nobody has it any more to ask with.
+            this_thread.reset();
+        }
         let first = !state.has_done();
         match outcome {
             Some(outcome) => state.done.push_back(Completion { token: job.token, outcome }),
@@ -396,6 +447,11 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
         }
     }
     state.crews[place].threads -= 1;
+}
+
+/// Whether a job's call may wait for the other side for good, and tells what it has moved if it is ended.
+fn may_be_interrupted(job: &Job) -> bool {
+    job.class == Class::Stream && matches!(job.op, Op::Read { .. } | Op::Write { .. })
 }
 
 /// Whether an open is of a FIFO, which waits for the other side.

@@ -161,3 +161,21 @@ pub(crate) fn kind_of_entry(kind: &std::fs::FileType) -> FileKind {
 pub(crate) fn always_ready() -> io::Result<OsDescriptor> {
     Ok(std::fs::File::open("/dev/null")?.into())
 }
+
+/// What others have of a thread, to end the call that it is in: nothing here, where a stream is waited for by its readiness
+/// and calls are made that end by themselves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interrupter;
+
+impl Interrupter {
+    pub(crate) fn of_this_thread() -> Interrupter {
+        Interrupter
+    }
+
+    /// Whether the call has been asked to end, or cannot be.
+    pub(crate) fn interrupt(self) -> bool {
+        true
+    }
+
+    pub(crate) fn reset(self) {}
+}

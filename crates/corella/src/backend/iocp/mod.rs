@@ -69,7 +69,7 @@ const BATCH: usize = 128;
 const CHECK_EVERY: u32 = 16;
 /// Of a socket that no port takes; the system's own text names a parameter that nobody gave.
 const ANOTHER_PORTS: &str = "the socket belongs to another completion port already (os error 87)";
-/// How often blocks are looked at when there is no port any more.
+/// How often blocks are looked at when there is no port any more, and threads of the pool that are to be found in a call.
 const LOOK_TIME: Duration = Duration::from_millis(1);
 
 /// Ends a wait from any thread; at most one packet of its is ever in the port.
@@ -340,6 +340,10 @@ impl<P: CompletionPort> Iocp<P> {
         if timeout == Some(Duration::ZERO) && !may_have_packets {
             return Ok(());
         }
+        let timeout = match self.pool.look_for_calls() {
+            true => Some(timeout.map_or(LOOK_TIME, |timeout| timeout.min(LOOK_TIME))),
+            false => timeout,
+        };
         let mut packets = std::mem::take(&mut self.packets);
         let dequeued = self.port.dequeue(&mut packets, timeout);
         // What arrives meanwhile is for the next turn, so that a flood cannot hold this one.
@@ -390,6 +394,7 @@ impl<P: CompletionPort> Iocp<P> {
     fn wait_without_port(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
         let start = Instant::now();
         loop {
+            self.pool.look_for_calls();
             for index in self.blocks.all_in_flight() {
                 let (status, count) = (self.blocks.block(index).status(), self.blocks.block(index).count());
                 if status != STATUS_PENDING {
@@ -412,6 +417,10 @@ impl<P: CompletionPort> Iocp<P> {
 
     /// A foreign event loop is about to wait.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.pool.look_for_calls() {
+            // The next turn looks again.
+            self.bell.ring();
+        }
         self.port.watch().map_err(|code| io::Error::from_raw_os_error(self.port.host_code(code)))
     }
 

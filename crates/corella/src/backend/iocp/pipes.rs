@@ -273,3 +273,88 @@ fn handles_that_are_not_overlapped_or_another_ports_are_read_and_written_all_the
     scheduler.run().unwrap();
     std::fs::remove_file(path).unwrap();
 }
+
+/// What keeps another program's port, and the ends of pipes, open.
+type Kept = Box<dyn std::any::Any>;
+
+/// A pipe's two ends as only threads can read and write them: not overlapped, or of another port.
+fn ends_for_threads(io: &Io, of_another_port: bool) -> (File, File, Kept) {
+    if !of_another_port {
+        let (reader, writer) = std::io::pipe().unwrap();
+        return (io.adopt_file(reader, "reader").unwrap(), io.adopt_file(writer, "writer").unwrap(), Box::new(()));
+    }
+    let name = name();
+    let ends = [server(&name, false), client(&name, FILE_FLAG_OVERLAPPED)];
+    let ports = ends.each_ref().map(|end| {
+        // SAFETY: makes a port, and gives it the handle, which is open.
+        unsafe {
+            let port = CreateIoCompletionPort(end.as_raw_handle(), null_mut(), 5, 1);
+            assert!(!port.is_null());
+            OwnedHandle::from_raw_handle(port)
+        }
+    });
+    let [reader, writer] = ends.map(|end| io.adopt_file(end, "end").unwrap());
+    (reader, writer, Box::new(ports))
+}
+
+#[test]
+fn a_thread_that_waits_in_a_read_is_reached_by_cancels_deadlines_and_the_end() {
+    for of_another_port in [false, true] {
+        let mut scheduler = Scheduler::builder().backend(BackendKind::Iocp).pool_threads(2).build().unwrap();
+        let io = scheduler.io();
+        let (reader, writer, _kept) = ends_for_threads(&io, of_another_port);
+        for round in 0..50 {
+            let read = reader.read(vec![0; 9]).submit().unwrap();
+            let late = reader.read(vec![0; 9]).deadline(Duration::from_millis(2)).submit().unwrap();
+            // The thread is in its call, on its way there, or has not been started.
+            match round % 3 {
+                0 => scheduler.block_on(io.sleep(Duration::from_millis(5))).unwrap().unwrap(),
+                1 => drop(scheduler.poll().unwrap()),
+                _ => {}
+            }
+            read.cancel();
+            turn_until(&mut scheduler, "both reads", || read.is_settled() && late.is_settled());
+            let failed = read.wait().unwrap_err();
+            assert_eq!(failed.error.kind(), ErrorKind::Cancelled);
+            assert_eq!(failed.moved.bytes(), 0);
+            assert_eq!(late.wait().unwrap_err().error.kind(), ErrorKind::TimedOut);
+            // The two threads are free, for this read and its write, and nothing was taken from the next.
+            let next = reader.read(vec![0; 9]).submit().unwrap();
+            let write = writer.write("bytes").submit().unwrap();
+            let (count, bytes) = scheduler.block_on(next).unwrap().unwrap();
+            assert_eq!(&bytes[..count], b"bytes");
+            assert_eq!(scheduler.block_on(write).unwrap().unwrap().0, 5);
+        }
+        let last = reader.read(vec![0; 9]).submit().unwrap();
+        scheduler.block_on(io.sleep(Duration::from_millis(5))).unwrap().unwrap();
+        scheduler.shutdown(Duration::from_secs(20)).unwrap();
+        assert_eq!(last.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
+    }
+}
+
+#[test]
+fn a_thread_that_waits_in_a_write_is_reached_and_says_that_nobody_knows_how_far_it_came() {
+    for of_another_port in [false, true] {
+        let (mut scheduler, io) = scheduler();
+        let (reader, writer, _kept) = ends_for_threads(&io, of_another_port);
+        let parts = vec![vec![1; 10], vec![2; 1 << 20]];
+        let write = writer.write(parts).deadline(Duration::from_millis(50)).submit().unwrap();
+        let behind = writer.write("behind").submit().unwrap();
+        scheduler.block_on(reader.read_exact(vec![0; 100])).unwrap().unwrap();
+        turn_until(&mut scheduler, "both", || write.is_settled() && behind.is_settled());
+        let failed = write.wait().unwrap_err();
+        assert_eq!((failed.error.kind(), failed.moved), (ErrorKind::TimedOut, Moved::Unknown));
+        assert_eq!(behind.wait().unwrap_err().error.kind(), ErrorKind::LaneBroken);
+    }
+}
+
+#[test]
+fn a_read_by_a_thread_into_several_buffers_ends_with_what_was_there() {
+    let (mut scheduler, io) = scheduler();
+    let (reader, writer, _kept) = ends_for_threads(&io, false);
+    scheduler.block_on(writer.write("four")).unwrap().unwrap();
+    let parts = vec![vec![0; 4], vec![0; 4]];
+    let read = reader.read(parts).deadline(Duration::from_secs(20));
+    let (count, parts) = scheduler.block_on(read).unwrap().unwrap();
+    assert_eq!((count, &parts[0][..]), (4, &b"four"[..]));
+}

@@ -1,6 +1,7 @@
 //! What a descriptor is on Windows: a handle or a socket. `unix.rs` is the same page for Unix.
 #![allow(unsafe_code)]
 
+mod interrupter;
 mod metadata;
 mod paths;
 mod pipes;
@@ -27,6 +28,8 @@ use super::{Habits, Nature, StandardStream};
 use crate::fs::FileKind;
 use crate::op::Class;
 
+pub(crate) use interrupter::Interrupter;
+pub(super) use interrupter::wait_for;
 pub(crate) use metadata::kind_of_entry;
 pub(super) use metadata::{kind_and_size, metadata_of, metadata_of_path};
 pub(super) use paths::wide;

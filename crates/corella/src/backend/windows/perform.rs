@@ -317,6 +317,7 @@ fn set<T>(handle: BorrowedHandle<'_>, class: FILE_INFO_BY_HANDLE_CLASS, value: &
 /// read and write, part by part, up to the first that is short.
 fn transfer(submission: &Submission<'_>) -> Outcome {
     let writes = matches!(submission.op, Op::Write { .. });
+    let is_stream = submission.class == Class::Stream;
     let mut moved = 0;
     for part in submission.parts {
         let place = match (submission.class, submission.offset) {
@@ -327,12 +328,15 @@ fn transfer(submission: &Submission<'_>) -> Outcome {
         };
         let count = match transfer_part(submission.descriptor as HANDLE, part, place, writes) {
             Ok(count) => count,
+            // How much of it the reader has taken, the system does not say.
+            Err(Fault::Interrupted) if is_stream && writes => return Err(Fault::StoppedSomewhere),
             Err(fault) if moved == 0 => return Err(fault),
             // The next call tells of it.
             Err(_) => break,
         };
         moved += u64::from(count);
-        if (count as usize) < part.length {
+        // What comes next on a stream may be long in coming.
+        if (count as usize) < part.length || (is_stream && !writes && count > 0) {
             break;
         }
     }
@@ -366,10 +370,11 @@ fn transfer_part(handle: HANDLE, part: &Part, place: Place, writes: bool) -> Res
         Place::Cursor => 0,
     };
     let halves = OVERLAPPED_0_0 { Offset: offset as u32, OffsetHigh: (offset >> 32) as u32 };
+    let event = this_threads_event()?;
     let mut overlapped = OVERLAPPED {
         Anonymous: OVERLAPPED_0 { Anonymous: halves },
         // With its low bit set no packet of this goes to the handle's port.
-        hEvent: (this_threads_event()? as usize | 1) as HANDLE,
+        hEvent: (event as usize | 1) as HANDLE,
         ..OVERLAPPED::default()
     };
     let pointer = if let Place::Cursor = place { null_mut() } else { &raw mut overlapped };
@@ -382,9 +387,12 @@ fn transfer_part(handle: HANDLE, part: &Part, place: Place, writes: bool) -> Res
             false => ReadFile(handle, part.pointer.cast(), length, &mut count, pointer),
             true => WriteFile(handle, part.pointer.cast(), length, &mut count, pointer),
         };
-        if result == 0
-            && (GetLastError() != ERROR_IO_PENDING || GetOverlappedResult(handle, pointer, &mut count, 1) == 0)
-        {
+        let mut has_ended = result != 0;
+        if !has_ended && GetLastError() == ERROR_IO_PENDING {
+            os::wait_for(handle, pointer, event);
+            has_ended = GetOverlappedResult(handle, pointer, &mut count, 1) != 0;
+        }
+        if !has_ended {
             return match GetLastError() {
                 ERROR_HANDLE_EOF | ERROR_BROKEN_PIPE if !writes => Ok(0),
                 // A message longer than the buffer: the rest comes with the next read.
