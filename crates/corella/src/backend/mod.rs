@@ -179,9 +179,9 @@ pub(crate) enum Fault {
     Invalid(Box<str>),
     /// It ended without moving anything, because of a cancel or a signal.
     Interrupted,
-    /// A cancel stopped it on its way, and the OS cannot say how much it has moved.
+    /// It was stopped on its way, by a cancel or with this code of the OS's, which cannot say how much it has moved.
     #[cfg_attr(not(any(windows, feature = "fake-port")), expect(dead_code, reason = "completion ports alone forget"))]
-    StoppedSomewhere,
+    StoppedSomewhere(Option<i32>),
 }
 
 impl Fault {
@@ -603,6 +603,16 @@ impl Backend {
         match self {
             Backend::Simulated(simulated) => simulated.standard(stream),
             _ => os::standard(stream).map(Descriptor::Os),
+        }
+    }
+
+    /// Whether the OS says of a write to a stream that was stopped how far it came. Otherwise several writes are not made
+    /// one: the cancel of one would break off them all.
+    pub(crate) fn tells_what_went_out(&self) -> bool {
+        match self {
+            #[cfg(any(windows, feature = "fake-port"))]
+            Backend::Iocp(iocp) => iocp.tells_what_went_out(),
+            _ => true,
         }
     }
 

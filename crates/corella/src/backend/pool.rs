@@ -362,7 +362,7 @@ impl Pool {
     }
 
     /// Whether anything has been finished.
-    #[cfg(any(target_os = "linux", test))]
+    #[cfg(any(target_os = "linux", all(unix, test)))]
     pub(crate) fn has_done(&self) -> bool {
         self.pending > 0 && self.shared.lock().has_done()
     }
@@ -486,10 +486,7 @@ fn carry_out(job: &mut Job) -> Option<Outcome> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
-    use crate::buffer::Parts;
-    use crate::op::{At, Extent};
     use crate::sync::AtomicBool;
 
     #[test]
@@ -527,6 +524,9 @@ mod tests {
     #[test]
     fn a_transfer_that_is_to_wait_again_can_be_cancelled() {
         use std::os::fd::AsRawFd;
+
+        use crate::buffer::Parts;
+        use crate::op::{At, Extent};
         let (silent, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         for all in [false, true] {
             let mut pool = Pool::new(1, Wakeup::Flag(Arc::new(AtomicBool::new(false))));

@@ -132,7 +132,8 @@ impl RequestQueue {
                 let handle = &mut self.handles[key.index];
                 handle.known_end = handle.known_end.max(offset + parts.total());
             }
-            if slot.op.is_stream_write() && !matches!(class, Class::File { .. } | Class::SharedFile) {
+            let is_stream = !matches!(class, Class::File { .. } | Class::SharedFile);
+            if slot.op.is_stream_write() && is_stream && self.backend.tells_what_went_out() {
                 self.join_followers(index);
             }
         }

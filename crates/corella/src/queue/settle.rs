@@ -157,12 +157,12 @@ impl RequestQueue {
                 self.settle(index, Err(error));
             }
             (Step::Fail, outcome) => {
-                self.slots[index].stopped_somewhere = matches!(outcome, Err(Fault::StoppedSomewhere));
+                self.slots[index].stopped_somewhere = matches!(outcome, Err(Fault::StoppedSomewhere(_)));
                 let error = match outcome {
-                    Err(Fault::StoppedSomewhere) if self.slots[index].cause.is_some() => self.stop_error(index),
-                    // Of several writes that one call carried, another was cancelled.
-                    Err(Fault::StoppedSomewhere) => self.os_error(index, codes::ECANCELED),
-                    Err(Fault::Os(code)) => self.os_error(index, code),
+                    Err(Fault::StoppedSomewhere(None)) if self.slots[index].cause.is_some() => self.stop_error(index),
+                    // Somebody else who has the handle has stopped it.
+                    Err(Fault::StoppedSomewhere(None)) => self.os_error(index, codes::ECANCELED),
+                    Err(Fault::Os(code) | Fault::StoppedSomewhere(Some(code))) => self.os_error(index, code),
                     Err(Fault::Name(why)) => self.error(index, ErrorKind::NameNotResolved).with_note(why),
                     Err(Fault::Invalid(why)) => self.error(index, ErrorKind::InvalidInput).with_note(why),
                     _ => self.error(index, ErrorKind::UnexpectedEnd).with_note(format!("after {moved} bytes")),

@@ -108,6 +108,8 @@ pub(super) struct InFlight {
     pub(super) is_of_stream: bool,
     /// Its direction was shut down by this program: letting go of it is the end.
     pub(super) is_shut: bool,
+    /// Its call was refused, and no byte of it moved.
+    pub(super) is_refused: bool,
 }
 
 #[derive(Debug)]

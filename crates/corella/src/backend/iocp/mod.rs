@@ -204,13 +204,25 @@ impl<P: CompletionPort> Iocp<P> {
             _ => None,
         };
         let is_of_stream = submission.offset.is_none();
-        let in_flight =
-            InFlight { token: submission.token, call, descriptor, connection, is_of_stream, is_shut: false };
+        let in_flight = InFlight {
+            token: submission.token,
+            call,
+            descriptor,
+            connection,
+            is_of_stream,
+            is_shut: false,
+            is_refused: false,
+        };
         let place = submission.offset.unwrap_or(0);
         let index = self.blocks.publish(in_flight, place, submission.parts, TRANSFER_BYTES_MAX as usize);
         match self.make_call(call, index, submission) {
             Started::Ended(count) if skips => self.end(index, 0, count, completions),
-            Started::Refused(code) => self.end(index, code, 0, completions),
+            Started::Refused(code) => {
+                if let Some(in_flight) = self.blocks.in_flight_mut(index) {
+                    in_flight.is_refused = true;
+                }
+                self.end(index, code, 0, completions);
+            }
             Started::Pending | Started::Ended(_) => {}
         }
     }
@@ -261,8 +273,10 @@ impl<P: CompletionPort> Iocp<P> {
     }
 
     fn outcome(&self, in_flight: InFlight, index: u32, code: Code, count: u32) -> Outcome {
-        let InFlight { call, descriptor, connection, is_shut, is_of_stream, .. } = in_flight;
+        let InFlight { call, descriptor, connection, is_shut, is_of_stream, is_refused, .. } = in_flight;
         let fault = |code| self.fault(code);
+        let may_have_moved =
+            is_of_stream && !is_refused && matches!(call, Call::Write | Call::Send) && !self.port.tells_what_went_out();
         match judge(call, code, count) {
             Ended::Moved(_) if call == Call::Accept => {
                 let Some(connection) = connection else { unreachable!("published with it") };
@@ -278,11 +292,8 @@ impl<P: CompletionPort> Iocp<P> {
             }
             Ended::Moved(count) | Ended::Cut(count) => Ok(Value::Count(u64::from(count))),
             Ended::Aborted if is_shut => Ok(Value::Count(0)),
-            Ended::Aborted
-                if is_of_stream && matches!(call, Call::Write | Call::Send) && !self.port.tells_what_went_out() =>
-            {
-                Err(Fault::StoppedSomewhere)
-            }
+            Ended::Aborted if may_have_moved => Err(Fault::StoppedSomewhere(None)),
+            Ended::Failed(code) if may_have_moved => Err(Fault::StoppedSomewhere(Some(self.port.host_code(code)))),
             Ended::Aborted => Err(self.lost.map_or(Fault::Interrupted, fault)),
             Ended::Failed(code) => Err(fault(code)),
         }
@@ -445,6 +456,10 @@ impl<P: CompletionPort> Iocp<P> {
     pub(crate) fn is_idle(&self) -> bool {
         // The pool's jobs own all their memory.
         self.blocks.count_in_flight() == 0 && self.waits.is_idle()
+    }
+
+    pub(crate) fn tells_what_went_out(&self) -> bool {
+        self.port.tells_what_went_out()
     }
 
     pub(crate) fn wakeup(&self) -> Wakeup {

@@ -208,6 +208,21 @@ fn a_write_stopped_nobody_knows_where_says_so_and_breaks_its_lane() {
 }
 
 #[test]
+fn a_write_whose_reader_goes_says_that_nobody_knows_how_much_was_read() {
+    let (mut scheduler, io) = scheduler();
+    for by_thread in [false, true] {
+        let (reader, writer, _kept) = if by_thread { ends_for_threads(&io, false) } else { ends_of_port(&io) };
+        let write = writer.write(vec![7; 1 << 20]).submit().unwrap();
+        scheduler.block_on(reader.read_exact(vec![0; 100])).unwrap().unwrap();
+        drop(reader);
+        let failed = scheduler.block_on(write).unwrap().unwrap_err();
+        assert_eq!((failed.error.kind(), failed.moved), (ErrorKind::Os, Moved::Unknown), "{}", failed.error);
+        let behind = writer.write("behind").wait().unwrap_err();
+        assert_eq!((behind.error.kind(), behind.moved), (ErrorKind::LaneBroken, Moved::NotStarted));
+    }
+}
+
+#[test]
 fn a_message_that_does_not_fit_comes_in_parts_and_each_tells_its_size() {
     let (mut scheduler, io) = scheduler();
     let (server, client) = pipe(&io, true);
@@ -276,6 +291,12 @@ fn handles_that_are_not_overlapped_or_another_ports_are_read_and_written_all_the
 
 /// What keeps another program's port, and the ends of pipes, open.
 type Kept = Box<dyn std::any::Any>;
+
+/// A pipe's two ends, one for a port.
+fn ends_of_port(io: &Io) -> (File, File, Kept) {
+    let (reader, writer) = pipe(io, false);
+    (reader, writer, Box::new(()))
+}
 
 /// A pipe's two ends as only threads can read and write them: not overlapped, or of another port.
 fn ends_for_threads(io: &Io, of_another_port: bool) -> (File, File, Kept) {

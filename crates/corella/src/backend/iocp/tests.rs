@@ -20,6 +20,7 @@ use crate::file::Mode;
 use crate::net::Socket;
 use crate::op::OpenOptions;
 use crate::scheduler::{Io, Scheduler};
+use crate::status::Status;
 
 /// A scheduler on a double, and what is done to that.
 fn scheduler() -> (Scheduler, Io, Control) {
@@ -207,6 +208,75 @@ fn a_write_stopped_nobody_knows_where_says_so_and_breaks_its_lane() {
         let failed = stopped.wait().unwrap_err();
         assert_eq!((failed.error.kind(), failed.moved), (ErrorKind::Cancelled, Moved::Unknown));
         assert_eq!(behind.wait().unwrap_err().error.kind(), ErrorKind::LaneBroken);
+    }
+}
+
+#[test]
+fn the_cancel_of_a_queued_write_fails_no_other_where_nobody_knows_how_far_a_stopped_one_came() {
+    // More than the system takes while nobody reads, and less than one call for several takes.
+    const LARGE: usize = 800 << 10;
+    let (mut scheduler, io, control) = scheduler();
+    control.forget_what_went_out();
+    let (socket, peer) = connection(&io);
+    socket.set_send_buffer(4096).unwrap();
+    // So that the peer's buffer does not grow.
+    let peer = io.adopt_socket(peer).unwrap();
+    peer.set_receive_buffer(128 << 10).unwrap();
+    let (mut peer, _) = peer.into_std().unwrap();
+    // The first goes out alone; the others wait behind it.
+    let sends: Vec<_> = [LARGE, LARGE, 1000, 1000, 1000, 1000]
+        .into_iter()
+        .zip(1u8..)
+        .map(|(length, number)| socket.send(vec![number; length]).submit().unwrap())
+        .collect();
+    scheduler.turn(Duration::from_millis(1)).unwrap();
+    let mut received = vec![0; LARGE];
+    let reader = std::thread::spawn(move || {
+        peer.read_exact(&mut received).unwrap();
+        (peer, received)
+    });
+    turn_until(&mut scheduler, "the first", || sends[0].is_settled() && reader.is_finished());
+    let (mut peer, mut received) = reader.join().unwrap();
+    scheduler.poll().unwrap();
+    // The second is on its way, and the system takes no more for now.
+    sends[4].cancel();
+    scheduler.poll().unwrap();
+    assert!(!sends[1].is_settled());
+    let reader = std::thread::spawn(move || {
+        peer.read_to_end(&mut received).unwrap();
+        received
+    });
+    let mut expected = Vec::new();
+    for (send, number) in sends.into_iter().zip(1u8..) {
+        match scheduler.block_on(send).unwrap() {
+            Ok((length, _)) => expected.resize(expected.len() + length, number),
+            Err(failed) => {
+                assert_eq!((failed.error.kind(), number), (ErrorKind::Cancelled, 5), "{}", failed.error);
+                assert_eq!(failed.moved, Moved::NotStarted);
+            }
+        }
+    }
+    scheduler.block_on(socket.close()).unwrap().unwrap();
+    assert!(reader.join().unwrap() == expected);
+}
+
+#[test]
+fn a_write_that_failed_on_its_way_says_that_nobody_knows_how_much_of_it_went_out() {
+    for (name, fate, moved) in [
+        ("failed on its way", Fate { fails: Some(ERROR_NETNAME_DELETED), ..Fate::ORDINARY }, Moved::Unknown),
+        ("refused", Fate { refused: Some(WSAECONNRESET), ..Fate::ORDINARY }, Moved::Bytes(0)),
+    ] {
+        let (mut scheduler, io, control) = scheduler();
+        control.forget_what_went_out();
+        always(&control, "WSASend", fate);
+        let (socket, _peer) = connection(&io);
+        let send = socket.send(vec![7; 100]).submit().unwrap();
+        // Where the first fails at once, this is refused at once.
+        let behind = socket.send("behind").submit();
+        let failed = scheduler.block_on(send).unwrap().unwrap_err();
+        assert_eq!((failed.error.os_code(), failed.moved), (Some(libc::ECONNRESET), moved), "{name}");
+        let failed = behind.and_then(Status::wait).unwrap_err();
+        assert_eq!((failed.error.kind(), failed.moved), (ErrorKind::LaneBroken, Moved::NotStarted), "{name}");
     }
 }
 

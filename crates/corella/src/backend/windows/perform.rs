@@ -18,7 +18,8 @@ use std::ptr::{null, null_mut};
 use socket2::SockRef;
 use windows_sys::Win32::Foundation::{
     ERROR_ALREADY_EXISTS, ERROR_BROKEN_PIPE, ERROR_HANDLE_EOF, ERROR_IO_PENDING, ERROR_MORE_DATA,
-    ERROR_OPERATION_ABORTED, GENERIC_READ, GENERIC_WRITE, GetLastError, HANDLE, INVALID_HANDLE_VALUE,
+    ERROR_OPERATION_ABORTED, ERROR_PIPE_NOT_CONNECTED, GENERIC_READ, GENERIC_WRITE, GetLastError, HANDLE,
+    INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CREATE_NEW, CreateFileW, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_READONLY, FILE_END_OF_FILE_INFO,
@@ -329,7 +330,10 @@ fn transfer(submission: &Submission<'_>) -> Outcome {
         let count = match transfer_part(submission.descriptor as HANDLE, part, place, writes) {
             Ok(count) => count,
             // How much of it the reader has taken, the system does not say.
-            Err(Fault::Interrupted) if is_stream && writes => return Err(Fault::StoppedSomewhere),
+            Err(Fault::Interrupted) if is_stream && writes => return Err(Fault::StoppedSomewhere(None)),
+            Err(Fault::Os(code)) if is_stream && writes && is_of_lost_reader(code) => {
+                return Err(Fault::StoppedSomewhere(Some(code)));
+            }
             Err(fault) if moved == 0 => return Err(fault),
             // The next call tells of it.
             Err(_) => break,
@@ -341,6 +345,11 @@ fn transfer(submission: &Submission<'_>) -> Outcome {
         }
     }
     Ok(Value::Count(moved))
+}
+
+/// Whether a write to a pipe ended with this because its reader went meanwhile. (ERROR_NO_DATA: it had gone before.)
+fn is_of_lost_reader(code: i32) -> bool {
+    matches!(code as u32, ERROR_BROKEN_PIPE | ERROR_PIPE_NOT_CONNECTED)
 }
 
 /// The event that a transfer of this thread waits for; one at a time needs it.
