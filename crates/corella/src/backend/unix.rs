@@ -164,7 +164,7 @@ pub(crate) fn always_ready() -> io::Result<OsDescriptor> {
 
 /// What others have of a thread, to end the call that it is in: nothing here, where a stream is waited for by its readiness
 /// and calls are made that end by themselves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Interrupter;
 
 impl Interrupter {
@@ -173,9 +173,9 @@ impl Interrupter {
     }
 
     /// Whether the call has been asked to end, or cannot be.
-    pub(crate) fn interrupt(self) -> bool {
+    pub(crate) fn interrupt(&self) -> bool {
         true
     }
 
-    pub(crate) fn reset(self) {}
+    pub(crate) fn reset(&self) {}
 }
