@@ -36,7 +36,8 @@ impl World {
         };
         let fault = scripted.or_else(|| {
             let Faults { disk_errors, resets, short_transfers, misdirected_writes, .. } = self.faults;
-            let is_disk = !is_network && !matches!(request.op, Op::Resolve { .. });
+            let is_pipe = matches!(self.object(request.descriptor), Ok(Object::Pipe { .. }));
+            let is_disk = !is_network && !is_pipe && !matches!(request.op, Op::Resolve { .. });
             let is_write = matches!(request.op, Op::Write { .. });
             let chances = [
                 (is_disk && !is_close, disk_errors, Injected::Error(codes::EIO)),
