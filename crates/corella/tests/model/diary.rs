@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use corella::{Error, ErrorKind, Failed, Io, Metadata, Moved, Socket};
+use corella::{Datagram, Error, ErrorKind, Failed, Io, Metadata, Moved, Socket};
 
 use crate::program::{FileOp, Place, Taking, Verb};
 
@@ -262,6 +262,17 @@ pub fn of_list_read(outcome: Transferred<Vec<Vec<u8>>>) -> Outcome {
             return Outcome::Failed { kind: error.kind(), os_code: error.os_code(), moved, bytes };
         }
     })
+}
+
+/// What a receive of a datagram with this buffer gives.
+pub type Arrived<B> = Result<Datagram<B>, Failed<B>>;
+
+pub fn of_datagram(outcome: Arrived<Vec<u8>>) -> Outcome {
+    of_read(outcome.map(|datagram| (datagram.count, datagram.buffer)))
+}
+
+pub fn of_list_datagram(outcome: Arrived<Vec<Vec<u8>>>) -> Outcome {
+    of_list_read(outcome.map(|datagram| (datagram.count, datagram.buffer)))
 }
 
 pub fn of_write<B>(outcome: Transferred<B>) -> Outcome {

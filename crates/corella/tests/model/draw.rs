@@ -1,6 +1,6 @@
 //! How a program is drawn: from a seed, or from the bytes of a fuzzer.
 
-use crate::program::{FileOp, Place, Program, SocketOp, Step, Stop, TOKENS, Taking, Verb};
+use crate::program::{FileOp, Link, Place, Program, SocketOp, Step, Stop, TOKENS, Taking, Verb};
 
 /// Where choices come from.
 pub enum Source {
@@ -89,7 +89,7 @@ impl Program {
             shares,
             appends: source.chance(20),
             sets_lengths: source.chance(40),
-            connections: source.below(3),
+            links: (0..source.below(3)).map(|_| draw_link(source)).collect(),
             listeners: source.pick(&[(2, 0), (3, 1), (2, 2)]),
             depth: source.pick(&[(2, 1), (2, 2), (2, 4), (9, 1000)]),
             window: source.pick(&[(2, 4096), (1, 1 << 16)]),
@@ -118,11 +118,11 @@ impl Program {
     }
 
     fn draw_place(&self, source: &mut Source) -> Place {
-        let total = self.files + 2 * self.connections + self.listeners;
+        let total = self.files + 2 * self.links.len() + self.listeners;
         match source.below(total) {
             number if number < self.files => Place::File(number),
-            number if number < self.files + 2 * self.connections => Place::End(number - self.files),
-            number => Place::Listener(number - self.files - 2 * self.connections),
+            number if number < self.files + 2 * self.links.len() => Place::End(number - self.files),
+            number => Place::Listener(number - self.files - 2 * self.links.len()),
         }
     }
 
@@ -147,8 +147,8 @@ impl Program {
                 (2, Step::KillTask(number)),
                 (1, Step::Clone(place)),
                 (*closes, Step::Drop(place)),
-                (usize::from(self.connections + self.listeners > 0), Step::Partition),
-                (usize::from(self.connections + self.listeners > 0), Step::Heal),
+                (usize::from(self.links.len() + self.listeners > 0), Step::Partition),
+                (usize::from(self.links.len() + self.listeners > 0), Step::Heal),
             ]);
         }
         let verb = self.draw_verb(source, weights);
@@ -191,8 +191,11 @@ impl Program {
                 false => Verb::Connect { listener, by_name: source.chance(50) },
             };
         }
-        match self.connections > 0 && source.chance(40) {
-            true => Verb::Socket { end: source.below(2 * self.connections), op: draw_socket_op(source, weights) },
+        match !self.links.is_empty() && source.chance(40) {
+            true => {
+                let end = source.below(2 * self.links.len());
+                Verb::Socket { end, op: draw_socket_op(source, weights, self.link(end), end) }
+            }
             false => {
                 let file = source.below(self.files);
                 Verb::File { file, op: self.draw_file_op(source, weights, file) }
@@ -203,7 +206,9 @@ impl Program {
     fn draw_file_op(&self, source: &mut Source, weights: &Weights, file: usize) -> FileOp {
         let numbers = &weights.numbers;
         let length = draw_length(source);
-        let place = source.below(100) as u64;
+        let (near, far) = (source.below(100) as u64, source.below(100) as u64 + 200);
+        // What may pass the end is left to programs that do not count on places inside.
+        let place = source.pick(&[(3, near), (usize::from(self.sets_lengths), far)]);
         let unordered = !self.sets_lengths && source.chance(25);
         if self.is_shared(file) {
             let is_input = self.shared_input() == Some(file);
@@ -256,16 +261,25 @@ fn draw_length(source: &mut Source) -> usize {
     source.pick(&[(1, 0), (4, little), (2, much)])
 }
 
-fn draw_socket_op(source: &mut Source, weights: &Weights) -> SocketOp {
+fn draw_link(source: &mut Source) -> Link {
+    source.pick(&[(5, Link::Tcp), (1, Link::Pair), (1, Link::Pipe), (2, Link::Datagrams)])
+}
+
+fn draw_socket_op(source: &mut Source, weights: &Weights, link: Link, end: usize) -> SocketOp {
     let numbers = &weights.numbers;
     let length = draw_length(source);
-    let large = if source.chance(20) { length * 100 } else { length };
+    let large = if source.chance(20) && link != Link::Datagrams { length * 100 } else { length };
+    let (is_stream, has_two_ways) = (link != Link::Datagrams, link != Link::Pipe);
+    // A pipe has an end for each.
+    let sends = usize::from(has_two_ways || end.is_multiple_of(2));
+    let receives = usize::from(has_two_ways || !end.is_multiple_of(2));
+    let receives_on = receives * usize::from(is_stream);
     source.pick(&[
-        (numbers[6] * 2, SocketOp::Send { length: large }),
-        (numbers[7] * 2, SocketOp::Receive { length: length.max(1) }),
-        (numbers[8], SocketOp::ReceiveExact { length: length.max(1) }),
-        (usize::from(numbers[12] > 6), SocketOp::ReceiveToEnd),
-        (usize::from(numbers[13] > 6), SocketOp::ShutDownWrites),
+        (sends * numbers[6] * 2, SocketOp::Send { length: large }),
+        (receives * numbers[7] * 2, SocketOp::Receive { length: length.max(1) }),
+        (receives_on * numbers[8], SocketOp::ReceiveExact { length: length.max(1) }),
+        (receives_on * usize::from(numbers[12] > 6), SocketOp::ReceiveToEnd),
+        (usize::from(is_stream && has_two_ways && numbers[13] > 6), SocketOp::ShutDownWrites),
         (usize::from(numbers[14] > 4), SocketOp::Barrier),
     ])
 }

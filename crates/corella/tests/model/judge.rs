@@ -7,15 +7,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corella::marks::Census;
-use corella::{CancelToken, Faults, File, Io, Listener, OpenOptions, Scheduler, SchedulerBuilder, Simulation, Socket};
+use corella::{
+    CancelToken, DatagramSocket, Faults, File, Io, Listener, OpenOptions, Scheduler, SchedulerBuilder, Simulation,
+    Socket,
+};
 
 use crate::diary::{Diary, Record, drop_kept};
-use crate::program::{FileOp, Place, Program, SocketOp, TOKENS, Verb};
+use crate::program::{FileOp, Link, Place, Program, SocketOp, Step, TOKENS, Verb};
 use crate::reference::{
-    Circumstances, Door, FileReference, Stream, Verdict, check_delivery_order, check_failure, check_listener,
-    check_stream,
+    Circumstances, Datagrams, Door, FileReference, Stream, Verdict, check_datagrams, check_delivery_order,
+    check_failure, check_listener, check_stream,
 };
-use crate::run::{NAME, Rests, Run};
+use crate::run::{End, NAME, Rests, Run};
 
 /// What files hold before the program begins: more than its positioned writes reach.
 const CONTENT: [u8; 300] = [0xee; 300];
@@ -67,7 +70,7 @@ fn run(program: &Program, machine: &Machine) -> Result<u64, String> {
     let files = open_files(program, &simulation, &mut scheduler, path);
     let listeners: Vec<Listener> = (0..program.listeners).map(|_| scheduler.io().listen(address).unwrap()).collect();
     let addresses = listeners.iter().map(|listener| listener.local_address().unwrap()).collect();
-    let ends = connect(&mut scheduler, address, program.connections, program.window);
+    let ends = link(&mut scheduler, program, address, machine.is_simulated());
     simulation.set_faults(faults(program, simulation.open_descriptors()));
 
     let time = machine.is_simulated().then(|| scheduler.io());
@@ -146,26 +149,60 @@ fn faults(program: &Program, descriptors_open: usize) -> Faults {
     faults
 }
 
-/// Both ends of so many connections.
-fn connect(scheduler: &mut Scheduler, address: SocketAddr, count: usize, window: usize) -> Vec<Socket> {
+/// Both ends of each link.
+fn link(scheduler: &mut Scheduler, program: &Program, address: SocketAddr, is_simulated: bool) -> Vec<End> {
+    let io = scheduler.io();
+    let mut ends = Vec::new();
+    for link in &program.links {
+        match link {
+            Link::Tcp => ends.extend(connect(scheduler, address, program.window).map(End::Socket)),
+            Link::Pair => {
+                let (one, other) = io.socket_pair().unwrap();
+                ends.extend([one, other].map(End::Socket));
+            }
+            Link::Pipe => {
+                let (reader, writer) = io.pipe().unwrap();
+                ends.extend([writer, reader].map(End::Pipe));
+            }
+            Link::Datagrams if is_simulated => {
+                ends.extend(connect_datagrams(scheduler, address).map(End::Datagrams));
+            }
+            Link::Datagrams => {
+                let (one, other) = io.datagram_pair().unwrap();
+                ends.extend([one, other].map(End::Datagrams));
+            }
+        }
+    }
+    ends
+}
+
+/// Both ends of a connection.
+fn connect(scheduler: &mut Scheduler, address: SocketAddr, window: usize) -> [Socket; 2] {
     let io = scheduler.io();
     let listener = io.listen(address).unwrap();
     let address = listener.local_address().unwrap();
-    let mut ends = Vec::new();
-    for _ in 0..count {
-        let pair = async {
-            // The connect first: there may be place for one at a time.
-            let connect = io.connect(address).submit().unwrap();
-            (listener.accept().await.unwrap(), connect.await.unwrap())
-        };
-        let (accepted, connected) = scheduler.block_on(pair).unwrap();
-        for end in [connected, accepted] {
-            end.set_receive_buffer(window).unwrap();
-            end.set_send_buffer(window).unwrap();
-            ends.push(end);
-        }
+    let pair = async {
+        // The connect first: there may be place for one at a time.
+        let connect = io.connect(address).submit().unwrap();
+        (listener.accept().await.unwrap(), connect.await.unwrap())
+    };
+    let (accepted, connected) = scheduler.block_on(pair).unwrap();
+    let ends = [connected, accepted];
+    for end in &ends {
+        end.set_receive_buffer(window).unwrap();
+        end.set_send_buffer(window).unwrap();
     }
     scheduler.block_on(listener.close()).unwrap().unwrap();
+    ends
+}
+
+/// Two sockets for datagrams that are each other's peers.
+fn connect_datagrams(scheduler: &mut Scheduler, address: SocketAddr) -> [DatagramSocket; 2] {
+    let io = scheduler.io();
+    let ends = [(); 2].map(|()| io.bind_datagrams(address).unwrap());
+    for (end, peer) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
+        scheduler.block_on(end.connect(peer.local_address().unwrap())).unwrap().unwrap();
+    }
     ends
 }
 
@@ -215,7 +252,7 @@ impl Judge<'_> {
             reference.check(&records)?;
             reference.check_content(&content(number))?;
         }
-        (0..2 * self.program.connections).try_for_each(|end| self.check_direction(&records, end))?;
+        (0..2 * self.program.links.len()).try_for_each(|end| self.check_direction(&records, end))?;
         (0..self.program.listeners).try_for_each(|number| self.check_door(&records, number))?;
         records.iter().try_for_each(|record| self.check_close(record))
     }
@@ -255,6 +292,11 @@ impl Judge<'_> {
             of_socket.collect()
         };
         let (sends, receives) = (of(end, false), of(end ^ 1, true));
+        check_delivery_order(&sends.iter().filter(|record| record.op != SocketOp::Barrier).collect::<Vec<_>>())?;
+        check_delivery_order(&receives.iter().collect::<Vec<_>>())?;
+        if self.program.link(end) == Link::Datagrams {
+            return self.check_datagrams(&sends, &receives, end);
+        }
         let closed_at = |end: usize| self.diary.closed_at(Place::End(end));
         let is_lossy = self.program.resets > 0 && self.machine.is_simulated();
         let mut sender = Circumstances { errors: Vec::new(), closed_at: closed_at(end) };
@@ -266,13 +308,38 @@ impl Judge<'_> {
         if sends.iter().any(|record| record.op == SocketOp::ShutDownWrites) {
             sender.errors.extend([libc::EPIPE, libc::ENOTCONN]);
         }
-        check_delivery_order(&sends.iter().filter(|record| record.op != SocketOp::Barrier).collect::<Vec<_>>())?;
-        check_delivery_order(&receives.iter().collect::<Vec<_>>())?;
         // A real machine throws away what is on its way when a connection is closed with something unread.
         let may_lose_the_end =
             is_lossy || closed_at(end ^ 1).is_some() || (closed_at(end).is_some() && !self.machine.is_simulated());
         let rest = &self.rests.bytes[end ^ 1];
         check_stream(&Stream { sends: &sends, receives: &receives, rest, sender, receiver, may_lose_the_end })
+    }
+
+    /// The same of datagrams.
+    fn check_datagrams(&self, sends: &[Record<SocketOp>], receives: &[Record<SocketOp>], end: usize) -> Verdict {
+        let is_simulated = self.machine.is_simulated();
+        let was_closed = |end: usize| {
+            let place = Place::End(end);
+            self.program.has(|verb| matches!(verb, Verb::Close { place: other, .. } if other == place))
+                || self.program.steps.contains(&Step::Drop(place))
+        };
+        // Who sends to nobody is told so, at the next call of either kind.
+        let errors = match was_closed(end) || was_closed(end ^ 1) {
+            true => vec![libc::ECONNREFUSED, libc::ECONNRESET, libc::ENOTCONN],
+            false => Vec::new(),
+        };
+        let circumstances =
+            |end: usize| Circumstances { errors: errors.clone(), closed_at: self.diary.closed_at(Place::End(end)) };
+        let is_lossy = is_simulated && (self.program.resets > 0 || self.program.steps.contains(&Step::Partition));
+        check_datagrams(&Datagrams {
+            sends,
+            receives,
+            rest: &self.rests.datagrams[end ^ 1],
+            sender: circumstances(end),
+            receiver: circumstances(end ^ 1),
+            may_be_lost: is_lossy || was_closed(end) || was_closed(end ^ 1),
+            are_in_order: !is_simulated,
+        })
     }
 
     fn check_door(&self, records: &[Record<Verb>], number: usize) -> Verdict {
@@ -286,7 +353,7 @@ impl Judge<'_> {
         // Until the end it was open, if the program did not close it.
         let was_closed =
             self.program.has(|verb| matches!(verb, Verb::Close { place, .. } if place == Place::Listener(number)))
-                || self.program.steps.contains(&crate::program::Step::Drop(Place::Listener(number)));
+                || self.program.steps.contains(&Step::Drop(Place::Listener(number)));
         let mut connect_errors: Vec<i32> = few().collect();
         if was_closed {
             // One that had come and was not accepted is reset, which a real machine may tell as the connect's end.

@@ -53,7 +53,6 @@ is_found! {
     a_lane_that_forgets_its_order_is_found: LaneForgetsOrder,
     an_overlap_that_is_not_held_back_is_found: OverlapNotHeldBack,
     an_extending_write_that_is_not_held_back_is_found: ExtendingWriteNotHeldBack,
-    a_barrier_that_does_not_wait_is_found: BarrierDoesNotWait,
     a_short_write_taken_for_whole_is_found: ShortWriteIsWhole,
     a_success_denied_after_a_cancel_is_found: RacedCancelDeniesSuccess,
     a_byte_dropped_at_a_raced_cancel_is_found: ByteDroppedAtRacedCancel,
@@ -84,22 +83,32 @@ fn a_read_that_is_not_brought_back_is_found_within_two_thousand() {
     assert_eq!(found_within(2000, None), None);
 }
 
-/// The machine's rule of memory is broken here, and it says so by a panic wherever that happens: in a destructor too, which
-/// ends the process. So this is another's.
-#[test]
-fn what_settles_before_the_os_lets_go_is_found() {
+/// The machine says by a panic that one of its rules is broken, wherever that happens: in a destructor too, which ends the
+/// process. So these are found in another's.
+fn is_found_in_another_process(test: &str, defect: Defect) {
     const MARK: &str = "CORELLA_PLANTED_HERE";
     if std::env::var_os(MARK).is_some() {
-        return assert_eq!(found_by(Some(Defect::SettledBeforeTheOsLetsGo)), None);
+        return assert_eq!(found_by(Some(defect)), None);
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "what_settles_before_the_os_lets_go_is_found", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(MARK, "1")
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(told.contains("running 1 test"), "{told}");
     assert!(!output.status.success(), "no program finds it");
+}
+
+#[test]
+fn what_settles_before_the_os_lets_go_is_found() {
+    let test = "what_settles_before_the_os_lets_go_is_found";
+    is_found_in_another_process(test, Defect::SettledBeforeTheOsLetsGo);
+}
+
+#[test]
+fn a_barrier_that_does_not_wait_is_found() {
+    is_found_in_another_process("a_barrier_that_does_not_wait_is_found", Defect::BarrierDoesNotWait);
 }
 
 #[test]

@@ -74,11 +74,23 @@ impl SocketOp {
     }
 }
 
+/// What joins two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Tcp,
+    /// A pair of connected sockets, of the Unix domain.
+    Pair,
+    /// From its first end to its second.
+    Pipe,
+    /// A pair of datagram sockets: of the Unix domain on a real machine, where nothing is lost, and UDP on a simulated one.
+    Datagrams,
+}
+
 /// One of the program's handles, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     File(usize),
-    /// One end of a connection; its neighbour (`^ 1`) is the other.
+    /// One end of a link; its neighbour (`^ 1`) is the other.
     End(usize),
     Listener(usize),
 }
@@ -213,7 +225,7 @@ pub struct Program {
     pub appends: bool,
     /// Files may change their lengths otherwise than by writes; then no positioned write is unordered or unseen.
     pub sets_lengths: bool,
-    pub connections: usize,
+    pub links: Vec<Link>,
     pub listeners: usize,
     pub depth: usize,
     /// Small ones make senders wait.
@@ -242,6 +254,11 @@ impl Program {
     /// The number of the file that is standard input; the one before is standard output.
     pub fn shared_input(&self) -> Option<usize> {
         self.shares.then_some(self.files - 1)
+    }
+
+    /// What the end is one of.
+    pub fn link(&self, end: usize) -> Link {
+        self.links[end / 2]
     }
 
     pub fn is_shared(&self, file: usize) -> bool {
@@ -277,8 +294,8 @@ impl fmt::Display for Program {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "seed {}: {} files (shared: {}, append mode: {}), {} connections, {} listeners, depth {}, window {},",
-            self.seed, self.files, self.shares, self.appends, self.connections, self.listeners, self.depth, self.window
+            "seed {}: {} files (shared: {}, append mode: {}), links {:?}, {} listeners, depth {}, window {},",
+            self.seed, self.files, self.shares, self.appends, self.links, self.listeners, self.depth, self.window
         )?;
         writeln!(
             out,

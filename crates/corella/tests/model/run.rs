@@ -8,15 +8,16 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use corella::{
-    Action, Begun, CancelToken, File, Io, JoinHandle, Listener, Operation, Scheduler, Shutdown, Simulation, Socket,
+    Action, Begun, CancelToken, DatagramSocket, Error, ErrorKind, File, Io, JoinHandle, Listener, Operation, Scheduler,
+    Shutdown, Simulation, Socket,
 };
 
 use crate::diary::{
-    Diary, Outcome, Record, of_accept, of_connect, of_list_read, of_plain, of_read, of_seek, of_stat, of_write,
-    port_of_accepted,
+    Diary, Outcome, Record, of_accept, of_connect, of_datagram, of_list_datagram, of_list_read, of_plain, of_read,
+    of_seek, of_stat, of_write, port_of_accepted,
 };
 use crate::held::{Convert, Held, HeldFuture, HeldOperation, HeldStatus};
-use crate::program::{FileOp, Place, Program, SocketOp, Step, Stop, Taking, Verb};
+use crate::program::{FileOp, Link, Place, Program, SocketOp, Step, Stop, Taking, Verb};
 
 /// How long what a real machine does may take in the end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,11 +25,60 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The name that a simulated machine's listeners go by; a real one's go by that of the local host.
 pub const NAME: &str = "server";
 
+/// The last datagrams of a socket, by which the other end's last receive knows that there are no more: longer than any
+/// other.
+pub const LAST: [u8; 600] = [0xff; 600];
+
+/// One end of a link.
+#[derive(Clone)]
+pub enum End {
+    Socket(Socket),
+    Pipe(File),
+    Datagrams(DatagramSocket),
+}
+
+impl End {
+    fn close(&self, now: bool) -> Operation<impl Action<Output = (), Error = Error> + use<>> {
+        match self {
+            End::Socket(socket) if now => socket.close_now(),
+            End::Socket(socket) => socket.close(),
+            End::Pipe(file) if now => file.close_now(),
+            End::Pipe(file) => file.close(),
+            End::Datagrams(socket) if now => socket.close_now(),
+            End::Datagrams(socket) => socket.close(),
+        }
+    }
+
+    /// Says that no more will be sent, if that can be said to a receiver at its end.
+    async fn end_sending(&self, is_writer: bool) {
+        match self {
+            End::Socket(socket) => drop(socket.shutdown(Shutdown::Write).await),
+            End::Pipe(file) if is_writer => drop(file.close().await),
+            End::Pipe(_) | End::Datagrams(_) => {}
+        }
+    }
+
+    /// Receives a stream's rest.
+    async fn receive_rest(&self) -> Vec<u8> {
+        let rest = match self {
+            End::Socket(socket) => socket.recv_to_end(Vec::new()).await,
+            End::Pipe(file) => file.read_to_end(Vec::new()).await,
+            End::Datagrams(_) => return Vec::new(),
+        };
+        match rest {
+            Ok((_, bytes)) => bytes,
+            Err(failed) => failed.buffer,
+        }
+    }
+}
+
 /// What was left when all the program's own operations were over.
 #[derive(Default)]
 pub struct Rests {
     /// Bytes, for each end of a connection.
     pub bytes: Vec<Vec<u8>>,
+    /// Datagrams, for each end of a link.
+    pub datagrams: Vec<Vec<Vec<u8>>>,
     /// Ports of the clients of connections, for each listener.
     pub connections: Vec<Vec<u64>>,
 }
@@ -42,7 +92,7 @@ pub struct Run<'a> {
     pub io: Io,
     /// With their clones.
     pub files: Vec<Vec<File>>,
-    pub ends: Vec<Vec<Socket>>,
+    pub ends: Vec<Vec<End>>,
     pub listeners: Vec<Vec<Listener>>,
     pub addresses: Vec<SocketAddr>,
     pub tokens: Vec<CancelToken>,
@@ -190,10 +240,7 @@ impl Run<'_> {
         };
         match records[index].op {
             // Without such operations it is inside what the file holds from the beginning.
-            Verb::File { op: FileOp::WriteAt { .. }, .. } => !self.program.has(|verb| match verb {
-                Verb::File { op, .. } => op.sets_length(),
-                _ => false,
-            }),
+            Verb::File { op: FileOp::WriteAt { .. }, .. } => !self.program.sets_lengths,
             // What it read is the next one's, unless that has gone on from behind it.
             Verb::File { file, op } if op.reads_on() => {
                 !later(&|verb| matches!(verb, Verb::File { file: other, op } if other == file && op.uses_cursor()))
@@ -240,7 +287,7 @@ impl Run<'_> {
         let begin = Begin { index, taking, stop, parts };
         match verb {
             Verb::File { file, op } => self.begin_on_file(begin, file, op, content),
-            Verb::Socket { end, op } => self.begin_on_socket(begin, end, op, content),
+            Verb::Socket { end, op } => self.begin_on_end(begin, end, op, content),
             Verb::Accept { listener } => {
                 let clones = &self.listeners[listener];
                 let accept = clones[index % clones.len()].accept();
@@ -256,16 +303,12 @@ impl Run<'_> {
                 };
                 self.start(begin, connect, of_connect);
             }
-            Verb::Close { place, now } => {
-                let close = match place {
-                    Place::File(file) if now => self.files[file][0].close_now(),
-                    Place::File(file) => self.files[file][0].close(),
-                    Place::End(end) if now => self.ends[end][0].close_now(),
-                    Place::End(end) => self.ends[end][0].close(),
-                    Place::Listener(listener) => self.listeners[listener][0].close(),
-                };
-                self.start(begin, close, of_plain);
-            }
+            Verb::Close { place, now } => match place {
+                Place::File(file) if now => self.start(begin, self.files[file][0].close_now(), of_plain),
+                Place::File(file) => self.start(begin, self.files[file][0].close(), of_plain),
+                Place::End(end) => self.start(begin, self.ends[end][0].close(now), of_plain),
+                Place::Listener(listener) => self.start(begin, self.listeners[listener][0].close(), of_plain),
+            },
         }
     }
 
@@ -315,9 +358,16 @@ impl Run<'_> {
         }
     }
 
-    fn begin_on_socket(&mut self, begin: Begin, end: usize, op: SocketOp, content: Vec<u8>) {
+    fn begin_on_end(&mut self, begin: Begin, end: usize, op: SocketOp, content: Vec<u8>) {
         let clones = &self.ends[end];
-        let socket = clones[begin.index % clones.len()].clone();
+        match clones[begin.index % clones.len()].clone() {
+            End::Socket(socket) => self.begin_on_socket(begin, &socket, op, content),
+            End::Pipe(file) => self.begin_on_pipe(begin, &file, op, content),
+            End::Datagrams(socket) => self.begin_on_datagrams(begin, &socket, op, content),
+        }
+    }
+
+    fn begin_on_socket(&mut self, begin: Begin, socket: &Socket, op: SocketOp, content: Vec<u8>) {
         match op {
             SocketOp::Send { .. } if begin.parts > 1 => {
                 self.start(begin, socket.send(pieces(content, begin.parts)), of_write);
@@ -331,6 +381,41 @@ impl Run<'_> {
             SocketOp::ReceiveToEnd => self.start(begin, socket.recv_to_end(Vec::new()), of_read),
             SocketOp::ShutDownWrites => self.start(begin, socket.shutdown(Shutdown::Write), of_plain),
             SocketOp::Barrier => self.start(begin, socket.barrier(), of_plain),
+        }
+    }
+
+    fn begin_on_pipe(&mut self, begin: Begin, file: &File, op: SocketOp, content: Vec<u8>) {
+        match op {
+            SocketOp::Send { .. } if begin.parts > 1 => {
+                self.start(begin, file.write(pieces(content, begin.parts)), of_write);
+            }
+            SocketOp::Send { .. } => self.start(begin, file.write(content), of_write),
+            SocketOp::Receive { length } if begin.parts > 1 => {
+                self.start(begin, file.read(pieces(vec![0; length], begin.parts)), of_list_read);
+            }
+            SocketOp::Receive { length } => self.start(begin, file.read(vec![0; length]), of_read),
+            SocketOp::ReceiveExact { length } => self.start(begin, file.read_exact(vec![0; length]), of_read),
+            SocketOp::ReceiveToEnd => self.start(begin, file.read_to_end(Vec::new()), of_read),
+            SocketOp::Barrier => self.start(begin, file.barrier(), of_plain),
+            SocketOp::ShutDownWrites => unreachable!("not drawn for pipes"),
+        }
+    }
+
+    fn begin_on_datagrams(&mut self, begin: Begin, socket: &DatagramSocket, op: SocketOp, content: Vec<u8>) {
+        match op {
+            SocketOp::Send { .. } if begin.parts > 1 => {
+                self.start(begin, socket.send(pieces(content, begin.parts)), of_write);
+            }
+            SocketOp::Send { .. } => self.start(begin, socket.send(content), of_write),
+            SocketOp::Receive { length } if begin.parts > 1 => {
+                let parts = pieces(vec![0; length], begin.parts);
+                self.start(begin, socket.recv_from(parts), of_list_datagram);
+            }
+            SocketOp::Receive { length } => self.start(begin, socket.recv_from(vec![0; length]), of_datagram),
+            SocketOp::Barrier => self.start(begin, socket.barrier(), of_plain),
+            SocketOp::ReceiveExact { .. } | SocketOp::ReceiveToEnd | SocketOp::ShutDownWrites => {
+                unreachable!("not drawn for datagrams")
+            }
         }
     }
 
@@ -399,14 +484,15 @@ impl Run<'_> {
         for (index, future) in std::mem::take(&mut self.futures) {
             self.io.spawn(future.into_task(Rc::clone(&self.diary), index)).unwrap();
         }
-        let bytes = self.drain_sockets()?;
+        let bytes = self.drain_streams()?;
+        let datagrams = self.drain_datagrams()?;
         let diary = Rc::clone(&self.diary);
         self.turn_until(|| diary.is_over(|verb| matches!(verb, Verb::Accept { .. })))?;
         let connections = self.drain_listeners()?;
         self.turn_until(|| diary.is_over(|_| false))?;
         self.tasks.clear();
         self.scheduler.run().map_err(|error| error.to_string())?;
-        Ok(Rests { bytes, connections })
+        Ok(Rests { bytes, datagrams, connections })
     }
 
     /// Turns until it is so; on a simulated machine there is always something to do, or it will never be.
@@ -423,21 +509,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Ends both directions of each connection and receives what is left; behind what has been submitted, tasks
+    /// Ends both directions of each stream and receives what is left; behind what has been submitted, tasks
     /// included.
-    fn drain_sockets(&mut self) -> Result<Vec<Vec<u8>>, String> {
+    fn drain_streams(&mut self) -> Result<Vec<Vec<u8>>, String> {
         let rests = Rc::new(RefCell::new(vec![None; self.ends.len()]));
-        let ends: Vec<Option<Socket>> = self.ends.iter().map(|clones| clones.first().cloned()).collect();
+        let ends: Vec<Option<End>> = self.ends.iter().map(|clones| clones.first().cloned()).collect();
         let is_shallow = self.program.is_shallow();
         let io = self.io.clone();
         let inside = Rc::clone(&rests);
-        let drain = async move |number: usize, end: Option<Socket>| {
+        let drain = async move |number: usize, end: Option<End>| {
             let left = match end {
-                Some(end) => match end.recv_to_end(Vec::new()).await {
-                    Ok((_, bytes)) => bytes,
-                    Err(failed) => failed.buffer,
-                },
-                None => Vec::new(),
+                Some(end) if !is_writer(&end, number) => end.receive_rest().await,
+                _ => Vec::new(),
             };
             inside.borrow_mut()[number] = Some(left);
         };
@@ -445,8 +528,10 @@ impl Run<'_> {
             io.yield_now().await;
             if is_shallow {
                 // One receive would take the place of all others.
-                for end in ends.iter().flatten() {
-                    let _ = end.shutdown(Shutdown::Write).await;
+                for (number, end) in ends.iter().enumerate() {
+                    if let Some(end) = end {
+                        end.end_sending(number.is_multiple_of(2)).await;
+                    }
                 }
                 for (number, end) in ends.into_iter().enumerate() {
                     drain(number, end).await;
@@ -457,7 +542,7 @@ impl Run<'_> {
                     let receives = end.clone();
                     io.spawn(async move { drain(number, receives).await }).unwrap();
                     if let Some(end) = end {
-                        io.spawn(async move { drop(end.shutdown(Shutdown::Write).await) }).unwrap();
+                        io.spawn(async move { end.end_sending(number.is_multiple_of(2)).await }).unwrap();
                     }
                 }
             }
@@ -467,6 +552,38 @@ impl Run<'_> {
         self.turn_until(move || seen.borrow().iter().all(Option::is_some))?;
         let rests = rests.take();
         Ok(rests.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    /// Receives what is left at each datagram socket, and closes it then: whoever still waits for one is told so.
+    fn drain_datagrams(&mut self) -> Result<Vec<Vec<Vec<u8>>>, String> {
+        let mut rests = vec![Vec::new(); self.ends.len()];
+        let is_datagrams = |number: &usize| self.program.link(*number) == Link::Datagrams;
+        let numbers: Vec<usize> = (0..self.ends.len()).filter(is_datagrams).collect();
+        let socket = |number: usize| match self.ends[number].first() {
+            Some(End::Datagrams(socket)) => Some(socket.clone()),
+            _ => None,
+        };
+        let is_simulated = self.simulation.is_some();
+        let sockets: Vec<_> = numbers.iter().map(|number| (socket(*number), socket(number ^ 1))).collect();
+        for (number, (receiver, sender)) in numbers.iter().zip(sockets) {
+            let Some(receiver) = receiver else { continue };
+            let rest = self.scheduler.block_on(async move {
+                match (is_simulated, sender) {
+                    // They overtake each other, and none is under way for so long.
+                    (true, _) => receive_until_quiet(&receiver, Duration::from_secs(10)).await,
+                    (false, Some(sender)) => receive_until_last(&receiver, &sender).await,
+                    (false, None) => receive_until_quiet(&receiver, Duration::from_millis(50)).await,
+                }
+            });
+            rests[*number] = rest.map_err(|error| error.to_string())?;
+        }
+        for number in numbers {
+            let Some(end) = self.ends[number].first().cloned() else { continue };
+            self.diary.dropped(Place::End(number));
+            // It may be closed already.
+            drop(self.scheduler.block_on(end.close(false)).map_err(|error| error.to_string())?);
+        }
+        Ok(rests)
     }
 
     /// Accepts what is left at each listener, until every client that is known to be connected has been.
@@ -504,6 +621,37 @@ impl Run<'_> {
             self.scheduler.block_on(drain.unwrap()).map_err(|error| error.to_string())?.unwrap();
         }
         Ok(rests.take())
+    }
+}
+
+/// Whether it is the end of a pipe that nothing comes out of.
+fn is_writer(end: &End, number: usize) -> bool {
+    matches!(end, End::Pipe(_)) && number.is_multiple_of(2)
+}
+
+/// Receives datagrams until none comes for so long.
+async fn receive_until_quiet(receiver: &DatagramSocket, quiet: Duration) -> Vec<Vec<u8>> {
+    let mut rest = Vec::new();
+    while let Ok(datagram) = receiver.recv_from(vec![0; LAST.len()]).deadline(quiet).await {
+        rest.push(datagram.buffer[..datagram.count].to_vec());
+    }
+    rest
+}
+
+/// Receives datagrams until one of the last has come; those that the program's own receives take are sent again.
+async fn receive_until_last(receiver: &DatagramSocket, sender: &DatagramSocket) -> Vec<Vec<u8>> {
+    const MOMENT: Duration = Duration::from_millis(20);
+    let mut rest: Vec<Vec<u8>> = Vec::new();
+    loop {
+        let sent = sender.send(LAST.to_vec()).deadline(MOMENT).await;
+        match receiver.recv_from(vec![0; LAST.len()]).deadline(MOMENT).await {
+            Ok(datagram) if datagram.buffer[..datagram.count] == LAST => return rest,
+            Ok(datagram) => rest.push(datagram.buffer[..datagram.count].to_vec()),
+            // One of the two is closed.
+            Err(failed) if failed.error.kind() != ErrorKind::TimedOut => return rest,
+            Err(_) if sent.is_err_and(|failed| failed.error.kind() != ErrorKind::TimedOut) => return rest,
+            Err(_) => {}
+        }
     }
 }
 
