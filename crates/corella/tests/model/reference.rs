@@ -2,11 +2,16 @@
 //!
 //! TESTING.md has the admissible outcomes as a table.
 
+mod datagrams;
+mod stream;
+
 use corella::{ErrorKind, Moved};
 
 use crate::diary::{Outcome, Record};
 use crate::program::{FileOp, SocketOp, Taking, Verb};
-use crate::run::LAST;
+
+pub use datagrams::{Datagrams, check_datagrams};
+pub use stream::{Stream, check_stream};
 
 pub type Verdict = Result<(), String>;
 
@@ -377,202 +382,6 @@ fn check_unordered_read(
         true => Ok(()),
         false => record.wrong("nothing like this was ever there"),
     }
-}
-
-/// One direction of a connection.
-pub struct Stream<'a> {
-    pub sends: &'a [Record<SocketOp>],
-    pub receives: &'a [Record<SocketOp>],
-    /// What was left in the end.
-    pub rest: &'a [u8],
-    pub sender: Circumstances,
-    pub receiver: Circumstances,
-    /// Not all that was sent need have arrived.
-    pub may_lose_the_end: bool,
-}
-
-/// Checks one direction of a connection: what its sends say that they sent, in order, is what the other end got.
-pub fn check_stream(stream: &Stream<'_>) -> Verdict {
-    let mut lane = Lane::default();
-    // Each message, and whether it is known how much of it went out.
-    let mut sent: Vec<(&[u8], bool)> = Vec::new();
-    for record in stream.sends {
-        let Some(outcome) = &record.outcome else { return record.wrong("it never settled") };
-        check_failure(record, outcome, &stream.sender)?;
-        if !matches!(record.op, SocketOp::Send { .. }) {
-            continue;
-        }
-        lane.check(record, outcome, true)?;
-        match outcome {
-            Outcome::Number(count) if *count != record.content.len() as u64 => return record.wrong("a send is whole"),
-            Outcome::Number(_) => sent.push((&record.content, true)),
-            Outcome::Failed { moved, .. } => sent.push((&record.content[..moved.bytes() as usize], true)),
-            Outcome::Unseen => sent.push((&record.content, false)),
-            Outcome::Refused(..) => {}
-            Outcome::Bytes(_) => return record.wrong("a send gives a number"),
-        }
-    }
-    let mut got = Vec::new();
-    let mut is_at_end = false;
-    for record in stream.receives {
-        let Some(outcome) = &record.outcome else { return record.wrong("it never settled") };
-        check_failure(record, outcome, &stream.receiver)?;
-        match (record.op, outcome) {
-            (SocketOp::ReceiveExact { length }, Outcome::Bytes(bytes)) if bytes.len() != length => {
-                return record.wrong("an exact receive is whole");
-            }
-            (SocketOp::Receive { length }, Outcome::Bytes(bytes)) if bytes.len() > length => {
-                return record.wrong("there was no room for so much");
-            }
-            (_, Outcome::Bytes(bytes) | Outcome::Failed { bytes, .. }) => {
-                if is_at_end && !bytes.is_empty() {
-                    return record.wrong("it came after the end");
-                }
-                let says_end = bytes.is_empty() || record.op == SocketOp::ReceiveToEnd;
-                is_at_end |= says_end && matches!(outcome, Outcome::Bytes(_));
-                got.extend_from_slice(bytes);
-            }
-            _ => {}
-        }
-    }
-    if is_at_end && !stream.rest.is_empty() {
-        return Err(format!("after the end there were {:?}", stream.rest));
-    }
-    got.extend_from_slice(stream.rest);
-    match is_made_of(&got, &sent, stream.may_lose_the_end) {
-        true => Ok(()),
-        false => Err(format!("received {got:?}, sent {sent:?}")),
-    }
-}
-
-/// Whether these bytes are the messages one after the other, those not known in any length.
-fn is_made_of(bytes: &[u8], messages: &[(&[u8], bool)], may_lose_the_end: bool) -> bool {
-    if bytes.is_empty() && may_lose_the_end {
-        return true;
-    }
-    let Some(((message, is_known), others)) = messages.split_first() else { return bytes.is_empty() };
-    let common = bytes.iter().zip(*message).take_while(|(one, other)| one == other).count();
-    if *is_known {
-        return match common == message.len() {
-            true => is_made_of(&bytes[common..], others, may_lose_the_end),
-            false => may_lose_the_end && common == bytes.len(),
-        };
-    }
-    (0..=common).rev().any(|length| is_made_of(&bytes[length..], others, may_lose_the_end))
-}
-
-/// One direction between two datagram sockets.
-pub struct Datagrams<'a> {
-    pub sends: &'a [Record<SocketOp>],
-    pub receives: &'a [Record<SocketOp>],
-    /// What was left in the end.
-    pub rest: &'a [Vec<u8>],
-    pub sender: Circumstances,
-    pub receiver: Circumstances,
-    /// Some that were sent need not have arrived.
-    pub may_be_lost: bool,
-    /// None overtakes another.
-    pub are_in_order: bool,
-}
-
-/// A datagram that was sent, as far as is known.
-struct Sent<'a> {
-    bytes: &'a [u8],
-    must_arrive: bool,
-}
-
-/// Checks that each datagram that came is one that was sent, whole or as much as there was room for, each once, and that
-/// none is missing.
-pub fn check_datagrams(datagrams: &Datagrams<'_>) -> Verdict {
-    let mut sent: Vec<Sent<'_>> = Vec::new();
-    for record in datagrams.sends {
-        let Some(outcome) = &record.outcome else { return record.wrong("it never settled") };
-        check_failure(record, outcome, &datagrams.sender)?;
-        if !matches!(record.op, SocketOp::Send { .. }) {
-            continue;
-        }
-        match outcome {
-            Outcome::Number(count) if *count != record.content.len() as u64 => return record.wrong("it is sent whole"),
-            Outcome::Number(_) => sent.push(Sent { bytes: &record.content, must_arrive: !datagrams.may_be_lost }),
-            Outcome::Failed { kind: ErrorKind::LaneBroken, .. } | Outcome::Refused(ErrorKind::LaneBroken, _) => {
-                return record.wrong("a datagram leaves no gap");
-            }
-            Outcome::Failed { moved, .. } if moved.bytes() > 0 => {
-                return record.wrong("it is sent whole or not at all");
-            }
-            Outcome::Unseen => sent.push(Sent { bytes: &record.content, must_arrive: false }),
-            Outcome::Failed { .. } | Outcome::Refused(..) => {}
-            Outcome::Bytes(_) => return record.wrong("a send gives a number"),
-        }
-    }
-    let mut rooms: Vec<usize> = Vec::new();
-    let mut got: Vec<(&[u8], Vec<usize>)> = Vec::new();
-    for record in datagrams.receives {
-        let Some(outcome) = &record.outcome else { return record.wrong("it never settled") };
-        check_failure(record, outcome, &datagrams.receiver)?;
-        let SocketOp::Receive { length } = record.op else { continue };
-        // What one that was given up had no room for is gone, and so it is if a receive has to let go of what it got,
-        // because something earlier has come back to the front.
-        rooms.push(length);
-        match outcome {
-            Outcome::Bytes(bytes) if bytes.len() > length => return record.wrong("there was no room for so much"),
-            Outcome::Bytes(bytes) => got.push((bytes, rooms.clone())),
-            Outcome::Failed { bytes, .. } if !bytes.is_empty() => return record.wrong("one that came is an outcome"),
-            _ => {}
-        }
-    }
-    got.extend(datagrams.rest.iter().map(|bytes| (&bytes[..], rooms.clone())));
-    // The drain sends as many as it takes.
-    sent.extend((0..got.len()).map(|_| Sent { bytes: &LAST, must_arrive: false }));
-    let is_so = match datagrams.are_in_order {
-        true => are_these_in_order(&got, &sent),
-        false => are_among_these(&got, &mut sent),
-    };
-    match is_so {
-        true => Ok(()),
-        false => {
-            let sent: Vec<_> = sent.iter().map(|sent| (sent.bytes, sent.must_arrive)).collect();
-            Err(format!("received {got:?}, sent {sent:?}"))
-        }
-    }
-}
-
-/// Whether what came is this datagram, or as much of it as one of these had room for.
-fn is_of(bytes: &[u8], rooms: &[usize], sent: &[u8]) -> bool {
-    bytes == sent || (sent.starts_with(bytes) && rooms.contains(&bytes.len()))
-}
-
-/// Whether these came of those in the same order, none left out that must arrive. What may not have been sent is tried
-/// first as the one that came.
-fn are_these_in_order(got: &[(&[u8], Vec<usize>)], sent: &[Sent<'_>]) -> bool {
-    let Some((first, others)) = sent.split_first() else { return got.is_empty() };
-    let came = got
-        .split_first()
-        .is_some_and(|((bytes, rooms), later)| is_of(bytes, rooms, first.bytes) && are_these_in_order(later, others));
-    came || (!first.must_arrive && are_these_in_order(got, others))
-}
-
-/// Whether these came of those in any order, each once; `sent` is then what did not come, or need not have.
-fn are_among_these(got: &[(&[u8], Vec<usize>)], sent: &mut Vec<Sent<'_>>) -> bool {
-    // Those that came whole first: they could have been no other.
-    let mut cut = Vec::new();
-    let place_of = |sent: &[Sent<'_>], is_it: &dyn Fn(&[u8]) -> bool| {
-        let must = sent.iter().position(|sent| sent.must_arrive && is_it(sent.bytes));
-        must.or_else(|| sent.iter().position(|sent| is_it(sent.bytes)))
-    };
-    for (bytes, rooms) in got {
-        match place_of(sent, &|other| other == *bytes) {
-            Some(place) => drop(sent.remove(place)),
-            None => cut.push((bytes, rooms)),
-        }
-    }
-    cut.into_iter().all(|(bytes, rooms)| match place_of(sent, &|other| is_of(bytes, rooms, other)) {
-        Some(place) => {
-            sent.remove(place);
-            true
-        }
-        None => false,
-    }) && !sent.iter().any(|sent| sent.must_arrive)
 }
 
 /// Outcomes of one lane of a stream that are delivered by one kind of callback come in the order of submission, but for
