@@ -5,15 +5,14 @@
 
 use std::ffi::OsString;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use corella::{Remote, Scheduler, SchedulerBuilder};
+use corella::{Scheduler, SchedulerBuilder};
 use mlua::chunk::ChunkMode;
 use mlua::state::{GcIncParams, GcMode};
 use mlua::{Lua, MultiValue, Table, Value};
 
+use crate::interruption::Interrupter;
 use crate::os_text::bytes_of;
 use crate::runtime::{Ready, Reporter, Runtime};
 use crate::tasks::{self, TaskHandle, TaskKind};
@@ -73,31 +72,6 @@ impl std::fmt::Debug for Host {
     }
 }
 
-/// Ends a host's program from another thread, as a signal's handler does.
-#[derive(Clone, Debug)]
-pub struct Interrupter {
-    remote: Option<Remote>,
-    code: Arc<AtomicI32>,
-    tells: Arc<AtomicBool>,
-}
-
-impl Interrupter {
-    /// The same, and says first what is outstanding: operation, target and age.
-    pub fn interrupt_and_tell(&self, code: i32) {
-        self.tells.store(true, Ordering::Release);
-        self.interrupt(code);
-    }
-
-    /// Ends the program with this exit code as `os.exit` would: tasks are killed, what waits is cancelled, and what
-    /// was printed or written goes out. A script that never waits goes on until it does.
-    pub fn interrupt(&self, code: i32) {
-        self.code.store(code, Ordering::Release);
-        if let Some(remote) = &self.remote {
-            remote.wake();
-        }
-    }
-}
-
 impl Host {
     /// What ends the program of this host from another thread.
     ///
@@ -109,8 +83,7 @@ impl Host {
     /// # Ok::<(), corella_lua::StartError>(())
     /// ```
     pub fn interrupter(&self) -> Interrupter {
-        let (code, tells) = (&self.runtime.interrupt_code, &self.runtime.interrupt_tells);
-        Interrupter { remote: self.runtime.remote(), code: Arc::clone(code), tells: Arc::clone(tells) }
+        Interrupter::new(self.runtime.remote(), &self.runtime.interruption)
     }
 
     /// The settings of a host's scheduler.
@@ -179,7 +152,7 @@ impl Host {
             is_cut_short = self.runtime.exit_code.get().is_some() || main.ending.has_failed() != Some(false);
         }
         drop(lua);
-        if self.runtime.interrupt_tells.load(Ordering::Acquire) {
+        if self.runtime.interruption.tells() {
             self.runtime.tell_outstanding();
         }
         if is_cut_short {

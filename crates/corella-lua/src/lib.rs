@@ -76,7 +76,9 @@ mod file_system;
 mod host;
 mod input;
 mod install;
+mod interruption;
 mod os_text;
+mod prompt;
 mod race;
 mod reading;
 mod request;
@@ -88,6 +90,7 @@ mod socket;
 mod status;
 mod steps;
 mod stream;
+mod sync;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -95,5 +98,6 @@ mod traceback;
 mod verb;
 mod work;
 
-pub use host::{Host, Interrupter, StartError};
-pub use session::{Answer, Prompt, Service};
+pub use host::{Host, StartError};
+pub use interruption::Interrupter;
+pub use prompt::{Answer, Prompt, Service};

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use corella::actions::Plain;
@@ -12,6 +11,7 @@ use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstand
 use mlua::{AnyUserData, Function, Lua, MultiValue, Thread};
 
 use crate::failure::Failure;
+use crate::interruption::Interruption;
 use crate::request::{Class, Outcome, Place, Request, Stop};
 use crate::stream::Stream;
 use crate::tasks::{TaskKey, Tasks};
@@ -32,8 +32,6 @@ const OUTSTANDING_TOLD_MAX: usize = 20;
 
 /// As a shell tells of a process that SIGPIPE ended.
 const CODE_OF_SIGPIPE: i32 = 128 + 13;
-/// Nobody has asked for the end from outside.
-const NOT_INTERRUPTED: i32 = i32::MIN;
 
 /// Something for the host to run.
 pub(crate) enum Ready {
@@ -85,10 +83,8 @@ pub(crate) struct Runtime {
     pub(crate) exit_code: Cell<Option<i32>>,
     /// Standard output is a pipe whose other end is gone.
     has_lost_readers: Cell<bool>,
-    /// What an `Interrupter` asked to end with, or `NOT_INTERRUPTED`.
-    pub(crate) interrupt_code: Arc<AtomicI32>,
-    /// It asked to be told what is outstanding, too.
-    pub(crate) interrupt_tells: Arc<AtomicBool>,
+    /// What an `Interrupter` asks for.
+    pub(crate) interruption: Arc<Interruption>,
     /// Standard output, buffered.
     pub(crate) output: RefCell<Option<Rc<Stream>>>,
 }
@@ -132,8 +128,7 @@ impl Runtime {
                 script: RefCell::new("".into()),
                 exit_code: Cell::new(None),
                 has_lost_readers: Cell::new(false),
-                interrupt_code: Arc::new(AtomicI32::new(NOT_INTERRUPTED)),
-                interrupt_tells: Arc::new(AtomicBool::new(false)),
+                interruption: Arc::new(Interruption::new()),
                 output: RefCell::new(None),
             }
         })
@@ -276,9 +271,8 @@ impl Runtime {
 
     /// Whether the program is to end now: by `os.exit`, or from outside.
     pub(crate) fn is_exiting(&self) -> bool {
-        let interrupt_code = self.interrupt_code.load(Ordering::Acquire);
-        if interrupt_code != NOT_INTERRUPTED && self.exit_code.get().is_none() {
-            self.exit_code.set(Some(interrupt_code));
+        if let (Some(code), None) = (self.interruption.code(), self.exit_code.get()) {
+            self.exit_code.set(Some(code));
         }
         self.exit_code.get().is_some()
     }

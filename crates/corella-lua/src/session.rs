@@ -1,18 +1,15 @@
 //! Sessions: a prompt on another thread whose lines run here, one after the other, while everything else goes on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-
-use corella::Remote;
 use mlua::chunk::ChunkMode;
 use mlua::{AnyUserData, Error, Function, Lua, MultiValue, Table, Value};
 
 use crate::failure::Failure;
 use crate::file_handle::FileHandle;
 use crate::host::Host;
+use crate::prompt::{self, Answer, Line, Lines, Prompt, Service};
 use crate::socket::Socket;
 use crate::status::Status;
+use crate::sync::Sender;
 use crate::tasks::{self, TaskHandle};
 
 /// What errors call a line that was entered.
@@ -23,90 +20,15 @@ const KEYWORDS: [&str; 22] = [
     "not", "or", "repeat", "return", "then", "true", "until", "while",
 ];
 
-/// What came of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It has run, and what it gave is printed or its error reported.
-    Done,
-    /// It is the beginning of something.
-    Incomplete,
-}
-
-enum Asked {
-    Run { text: String, is_whole: bool, reply: Sender<Answer> },
-    Complete { path: String, reply: Sender<Vec<String>> },
-    End,
-}
-
-/// The prompt's side of a session; for another thread than the host's.
-#[derive(Clone, Debug)]
-pub struct Prompt {
-    asked: Sender<Asked>,
-    remote: Option<Remote>,
-    interrupted: Arc<AtomicBool>,
-}
-
-/// The host's side of a session.
-#[derive(Debug)]
-pub struct Service {
-    asked: Receiver<Asked>,
-    interrupted: Arc<AtomicBool>,
-}
-
-impl Prompt {
-    /// Runs a line, and waits for its end; nothing once the session is over. Until it is a whole one, the prompt may add
-    /// to it and try again.
-    pub fn run(&self, text: &str) -> Option<Answer> {
-        self.ask_to_run(text, false)
-    }
-
-    /// Runs what there is, whole or not.
-    pub fn run_as_it_is(&self, text: &str) -> Option<Answer> {
-        self.ask_to_run(text, true)
-    }
-
-    fn ask_to_run(&self, text: &str, is_whole: bool) -> Option<Answer> {
-        let (reply, answer) = channel();
-        self.ask(Asked::Run { text: text.into(), is_whole, reply });
-        answer.recv().ok()
-    }
-
-    /// The names that the last part of `path`, as `Scheduler.sl` or `file:re`, may stand for.
-    pub fn complete(&self, path: &str) -> Vec<String> {
-        let (reply, names) = channel();
-        self.ask(Asked::Complete { path: path.into(), reply });
-        names.recv().unwrap_or_default()
-    }
-
-    /// Ends the task of the line that is running. When the last time had no effect yet, as with a line that never waits,
-    /// it ends the process.
-    pub fn interrupt(&self) {
-        if self.interrupted.swap(true, Ordering::AcqRel) {
-            std::process::exit(128 + 2);
-        }
-        self.wake();
-    }
-
-    /// Ends the session: what is in flight is cancelled, what was written goes out.
-    pub fn end(&self) {
-        self.ask(Asked::End);
-    }
-
-    fn ask(&self, asked: Asked) {
-        // A session that is over answers nobody.
-        let _ = self.asked.send(asked);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        self.remote.iter().for_each(|remote| {
-            remote.wake();
-        });
-    }
-}
-
 /// A line that is running, and who waits for its end.
 type Running = Option<(TaskHandle, Sender<Answer>)>;
+
+/// The lines of a host's session: at most one runs at a time.
+struct Session<'a> {
+    host: &'a mut Host,
+    lua: &'a Lua,
+    running: Running,
+}
 
 impl Host {
     /// The two sides of a session: a prompt for another thread, and what [`serve`](Host::serve) takes.
@@ -125,47 +47,41 @@ impl Host {
     /// # Ok::<(), corella_lua::StartError>(())
     /// ```
     pub fn prompt(&mut self) -> (Prompt, Service) {
-        let (sender, asked) = channel();
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let prompt = Prompt { asked: sender, remote: self.runtime.remote(), interrupted: Arc::clone(&interrupted) };
-        (prompt, Service { asked, interrupted })
+        prompt::session(self.runtime.remote())
     }
 
     /// Runs what the prompt asks for, and everything else meanwhile, until the prompt or `os.exit` ends it. Gives the exit
     /// code.
-    pub fn serve(&mut self, service: Service) -> i32 {
+    pub fn serve(&mut self, mut service: Service) -> i32 {
         let Some(lua) = self.lua.clone() else { return 1 };
-        let mut running: Running = None;
+        let mut session = Session { host: self, lua: &lua, running: None };
         loop {
-            self.run_some(&lua);
-            if self.runtime.is_exiting() {
+            session.host.run_some(&lua);
+            if session.host.runtime.is_exiting() {
                 break;
             }
-            if service.interrupted.swap(false, Ordering::AcqRel)
-                && let Some((task, _)) = &running
-            {
-                tasks::kill(&self.runtime, task.key);
-            }
-            self.answer_when_done(&mut running);
-            if running.is_none() && !self.take_in(&lua, &service, &mut running) {
+            session.answer_when_done();
+            if !service.attend(&mut session) {
                 break;
             }
-            if let Err(error) = self.turn_once(&lua) {
-                self.runtime.report(error.to_string());
+            if let Err(error) = session.host.turn_once(&lua) {
+                session.host.runtime.report(error.to_string());
                 break;
             }
         }
-        drop(running);
+        drop(session);
         drop(service);
         drop(lua);
         self.runtime.cut_short();
         self.end();
         self.runtime.exit_code.get().unwrap_or(0)
     }
+}
 
+impl Session<'_> {
     /// Answers the prompt once the line has ended and what it printed is out.
-    fn answer_when_done(&self, running: &mut Running) {
-        let Some((task, _)) = running else { return };
+    fn answer_when_done(&mut self) {
+        let Some((task, _)) = &self.running else { return };
         let Some(has_failed) = task.ending.has_failed() else { return };
         if has_failed && let Some(failure) = task.ending.failure() {
             task.ending.look();
@@ -173,46 +89,19 @@ impl Host {
                 Failure::Operation(error) if failure.is_unwanted() && error.is_of_task() => "interrupted".into(),
                 failure => failure.report(),
             };
-            self.runtime.report(text);
+            self.host.runtime.report(text);
         }
         // It is told once.
-        let Some((_, reply)) = running.take() else { return };
-        self.runtime.flush_output_and_then(move || {
+        let Some((_, reply)) = self.running.take() else { return };
+        self.host.runtime.flush_output_and_then(move || {
             // A prompt that is gone needs no answer.
             let _ = reply.send(Answer::Done);
         });
     }
 
-    /// Takes what the prompt has asked for; false at its end.
-    fn take_in(&self, lua: &Lua, service: &Service, running: &mut Running) -> bool {
-        loop {
-            match service.asked.try_recv() {
-                Ok(Asked::Run { text, is_whole, reply }) => match self.start_line(lua, &text, is_whole) {
-                    Ok(Some(task)) => {
-                        service.interrupted.store(false, Ordering::Release);
-                        *running = Some((task, reply));
-                        return true;
-                    }
-                    Ok(None) => {
-                        let _ = reply.send(Answer::Incomplete);
-                    }
-                    Err(problem) => {
-                        self.runtime.report(problem);
-                        self.runtime.write_reports();
-                        let _ = reply.send(Answer::Done);
-                    }
-                },
-                Ok(Asked::Complete { path, reply }) => {
-                    let _ = reply.send(completions(lua, &path).unwrap_or_default());
-                }
-                Ok(Asked::End) | Err(TryRecvError::Disconnected) => return false,
-                Err(TryRecvError::Empty) => return true,
-            }
-        }
-    }
-
     /// Starts a line as a task; nothing if it is not whole.
-    fn start_line(&self, lua: &Lua, text: &str, is_whole: bool) -> Result<Option<TaskHandle>, String> {
+    fn start(&self, text: &str, is_whole: bool) -> Result<Option<TaskHandle>, String> {
+        let lua = self.lua;
         let load = |text: String| lua.load(text).set_name(CHUNK_NAME).set_mode(ChunkMode::Text).into_function();
         let function = match load(format!("return {text}")).or_else(|_| load(text.into())) {
             Ok(function) => function,
@@ -222,10 +111,40 @@ impl Host {
         };
         let start = |evaluate: Function| {
             let arguments = MultiValue::from_vec(vec![Value::Function(function)]);
-            tasks::spawn(lua, &self.runtime, evaluate, arguments)
+            tasks::spawn(lua, &self.host.runtime, evaluate, arguments)
         };
         let task = lua.named_registry_value("corella.evaluate").and_then(start);
         task.map(Some).map_err(|error| error.to_string())
+    }
+}
+
+impl Lines for Session<'_> {
+    fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    fn begin(&mut self, line: Line) {
+        let Line { text, is_whole, reply } = line;
+        match self.start(&text, is_whole) {
+            Ok(Some(task)) => self.running = Some((task, reply)),
+            Ok(None) => drop(reply.send(Answer::Incomplete)),
+            Err(problem) => {
+                self.host.runtime.report(problem);
+                self.host.runtime.write_reports();
+                // A prompt that is gone needs no answer.
+                let _ = reply.send(Answer::Done);
+            }
+        }
+    }
+
+    fn complete(&mut self, path: &str) -> Vec<String> {
+        completions(self.lua, path).unwrap_or_default()
+    }
+
+    fn kill(&mut self) {
+        if let Some((task, _)) = &self.running {
+            tasks::kill(&self.host.runtime, task.key);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod directories;
 mod endings;
 mod files;
 mod reading;
+mod sessions;
 mod simulated;
 mod sockets;
 mod status;
