@@ -40,6 +40,11 @@ const fn step(counts: Counts, command: &'static [&'static str]) -> Step {
     Step { counts, environment: &[], command }
 }
 
+/// A step whose locks and atomics are those of a scheduler that tries the orders of threads.
+const fn under_shuttle(command: &'static [&'static str]) -> Step {
+    Step { counts: Counts::Reported, environment: &[("RUSTFLAGS", "--cfg corella_shuttle")], command }
+}
+
 pub const LEGS: &[Leg] = &[
     Leg {
         name: "format",
@@ -115,14 +120,11 @@ pub const LEGS: &[Leg] = &[
     },
     Leg {
         name: "threads",
-        budget_seconds: 240,
+        budget_seconds: 300,
         purpose: "what two threads touch, in thousands of the orders in which they may come",
         needs: &[],
-        steps: &[Step {
-            counts: Counts::Reported,
-            // The engine's locks and atomics become those of a scheduler that tries such orders.
-            environment: &[("RUSTFLAGS", "--cfg corella_shuttle")],
-            command: &[
+        steps: &[
+            under_shuttle(&[
                 "cargo",
                 "test",
                 "-p",
@@ -135,8 +137,22 @@ pub const LEGS: &[Leg] = &[
                 "target/shuttle",
                 "--",
                 "sync::",
-            ],
-        }],
+            ]),
+            under_shuttle(&[
+                "cargo",
+                "test",
+                "-p",
+                "corella-c",
+                "-p",
+                "corella-lua",
+                "--lib",
+                "--release",
+                "--target-dir",
+                "target/shuttle",
+                "--",
+                "sync::",
+            ]),
+        ],
     },
     Leg {
         name: "torture",

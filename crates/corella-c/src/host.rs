@@ -13,11 +13,11 @@ use crate::codes::{
     CORELLA_ERROR_DEFECT, CORELLA_ERROR_SCHEDULER_GONE, CORELLA_ERROR_WRONG_PROCESS, CORELLA_OK, code_of,
 };
 use crate::ids::{Key, Named};
+use crate::inbox::Inbox;
 use crate::outcome::{Moved, Object, Settled};
 use crate::registry::panic_text;
 use crate::request::{DIRECT, ENQUEUED, Ending, Function, Record, Remains, Requests, SCHEDULED, Stage, Verb};
 use crate::table::Table;
-use crate::threads::Shared;
 use crate::valgrind;
 
 /// Whoever is told of failures that nobody took.
@@ -43,7 +43,7 @@ pub(crate) struct Host {
     pub(crate) handles: RefCell<Table<Object>>,
     pub(crate) buffers: RefCell<Table<OwnBuffer>>,
     pub(crate) pools: RefCell<Table<BufferPool>>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) inbox: Arc<Inbox>,
     /// `corella_run` is to return.
     pub(crate) stopping: Cell<bool>,
     /// Callbacks that are not direct, delivered since the last turn.
@@ -80,7 +80,7 @@ impl Host {
             fork_generation,
             outcomes: engine.hosted_outcomes(),
             io: engine.io(),
-            shared: Arc::new(Shared::new(engine.remote(), posts_max)),
+            inbox: Arc::new(Inbox::new(engine.remote(), posts_max)),
             engine: RefCell::new(Some(engine)),
             requests: RefCell::new(Requests::new(number, objects)),
             handles: RefCell::new(Table::new(number, objects)),

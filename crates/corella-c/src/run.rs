@@ -202,7 +202,7 @@ fn has_callbacks(host: &Host) -> bool {
 
 /// Whether another turn would find something to do at once.
 fn has_more(host: &Host) -> bool {
-    has_callbacks(host) || host.shared.has_arrived()
+    has_callbacks(host) || host.inbox.has_arrived()
 }
 
 enum Next {
@@ -391,7 +391,7 @@ pub extern "C" fn corella_stop(scheduler: Scheduler) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_has_work(scheduler: Scheduler) -> c_int {
     on_host("corella_has_work", scheduler, |host, _| {
-        if host.requests.borrow().has_undelivered() || host.shared.has_arrived() {
+        if host.requests.borrow().has_undelivered() || host.inbox.has_arrived() {
             return Ok(1);
         }
         Ok(host.engine.borrow().as_ref().map_or(0, |engine| c_int::from(engine.has_work())))
@@ -413,7 +413,7 @@ pub extern "C" fn corella_os_handle(scheduler: Scheduler, os_handle: Option<&mut
 fn may_wait(host: &Host) -> Result<Option<Duration>, Fault> {
     host.take_inbox();
     let wait = host.with_engine(|engine| engine.prepare_wait())?;
-    match host.requests.borrow().has_undelivered() || host.shared.has_arrived() {
+    match host.requests.borrow().has_undelivered() || host.inbox.has_arrived() {
         true => Ok(Some(Duration::ZERO)),
         false => Ok(wait),
     }

@@ -151,7 +151,7 @@ pub extern "C" fn corella_shutdown(
 ) -> c_int {
     on_host("corella_shutdown", scheduler, |host, _| {
         let Some(engine) = host.engine.borrow_mut().take() else { return Err(CORELLA_ERROR_SCHEDULER_GONE.into()) };
-        host.shared.end();
+        host.inbox.end();
         let limit = u64::try_from(limit_ns).map_or(Duration::MAX, Duration::from_nanos);
         let result = engine.shutdown(limit);
         host.fetch_outcomes();
@@ -189,7 +189,7 @@ pub extern "C" fn corella_scheduler_free(scheduler: Scheduler) -> c_int {
         let (unused, is_spoiled) = {
             // SAFETY: just taken out of the list, alive, and nobody's else.
             let host = unsafe { &*pointer };
-            host.shared.end();
+            host.inbox.end();
             if host.is_spoiled() {
                 // Its tables may be half changed; numbers this large have not been used.
                 (key.generation.wrapping_add(1 << 20) & crate::ids::GENERATION_MASK | 1, true)

@@ -1,25 +1,21 @@
 //! What is bound to no thread: tokens, remotes, connections between schedulers, settings.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use corella::CancelToken;
 
-use crate::codes::{
-    CORELLA_ERROR_BUSY, CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_REJECTED, CORELLA_ERROR_SCHEDULER_GONE,
-    CORELLA_ERROR_WRONG_KIND, CORELLA_OK,
-};
+use crate::codes::{CORELLA_ERROR_BUSY, CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_WRONG_KIND, CORELLA_OK};
 use crate::faults::{Fault, put};
 use crate::files::put_back;
 use crate::host::Host;
 use crate::ids::{Detached, Handle, Key, Named, Remote, Request, Scheduler, Token};
+use crate::inbox::{Arrived, Inbox, Post};
 use crate::os::owned_socket;
 use crate::outcome::Object;
 use crate::registry::{guarded, on_host};
-use crate::request::{Callback, ENQUEUED, Ending, Function, SCHEDULED, Stage, Verb};
+use crate::request::{Callback, ENQUEUED, Ending, SCHEDULED, Stage, Verb};
 use crate::scheduler::Chosen;
 use crate::table::Table;
 
@@ -27,7 +23,7 @@ use crate::table::Table;
 enum Global {
     Settings(Chosen),
     Token(CancelToken),
-    Remote(Arc<Shared>),
+    Remote(Arc<Inbox>),
     Detached { connection: corella::Detached, listens: bool },
 }
 
@@ -111,72 +107,10 @@ pub extern "C" fn corella_token_free(token: Token) -> c_int {
     remove("corella_token_free", token)
 }
 
-/// Work sent in by another thread.
-struct Post {
-    callback: Option<Function>,
-    user_data: *mut c_void,
-    tag: c_int,
-}
-
-// SAFETY: the user data is a number to the library; whoever sends it vouches that its receiver may use it.
-unsafe impl Send for Post {}
-
-#[derive(Default)]
-struct Inbox {
-    /// At most one for each request.
-    cancels: BTreeSet<(u32, u32)>,
-    posts: VecDeque<Post>,
-    stops: bool,
-    ended: bool,
-}
-
-/// A scheduler seen from other threads.
-pub(crate) struct Shared {
-    remote: corella::Remote,
-    inbox: Mutex<Inbox>,
-    pending: AtomicBool,
-    posts_max: usize,
-}
-
-impl Shared {
-    pub(crate) fn new(remote: corella::Remote, posts_max: usize) -> Shared {
-        Shared { remote, inbox: Mutex::default(), pending: AtomicBool::new(false), posts_max }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Something is inside: the scheduler looks at it when its wait has ended, which this sees to.
-    fn notify(&self) {
-        self.pending.store(true, Ordering::Release);
-        self.remote.wake();
-    }
-
-    pub(crate) fn end(&self) {
-        let left = {
-            let mut inbox = self.lock();
-            inbox.ended = true;
-            std::mem::take(&mut inbox.posts)
-        };
-        drop(left);
-    }
-
-    pub(crate) fn has_arrived(&self) -> bool {
-        self.pending.load(Ordering::Relaxed)
-    }
-}
-
 impl Host {
     /// Deals with what other threads sent.
     pub(crate) fn take_inbox(&self) {
-        if !self.shared.has_arrived() || !self.shared.pending.swap(false, Ordering::Acquire) {
-            return;
-        }
-        let (cancels, posts, stops) = {
-            let mut inbox = self.shared.lock();
-            (std::mem::take(&mut inbox.cancels), std::mem::take(&mut inbox.posts), std::mem::take(&mut inbox.stops))
-        };
+        let Some(Arrived { cancels, posts, stops }) = self.inbox.take() else { return };
         if stops {
             self.stopping.set(true);
         }
@@ -189,12 +123,7 @@ impl Host {
         while let Some(post) = posts.next() {
             if self.take_post(&post).is_err() {
                 // No record is left: once more when there are, in the same order.
-                let mut inbox = self.shared.lock();
-                let later = std::mem::take(&mut inbox.posts);
-                inbox.posts.push_back(post);
-                inbox.posts.extend(posts);
-                inbox.posts.extend(later);
-                self.shared.pending.store(true, Ordering::Release);
+                self.inbox.put_back(std::iter::once(post).chain(posts));
                 break;
             }
         }
@@ -221,28 +150,17 @@ impl Host {
 /// scheduler's end and then answers CORELLA_ERROR_SCHEDULER_GONE.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_remote_new(scheduler: Scheduler, remote: Option<&mut MaybeUninit<Remote>>) -> c_int {
-    on_host("corella_remote_new", scheduler, |host, _| add(Global::Remote(Arc::clone(&host.shared)), remote))
+    on_host("corella_remote_new", scheduler, |host, _| add(Global::Remote(Arc::clone(&host.inbox)), remote))
 }
 
-fn on_remote(
-    name: &'static str,
-    remote: Remote,
-    call: impl FnOnce(&Shared, &mut Inbox) -> Result<c_int, Fault>,
-) -> c_int {
+fn on_remote(name: &'static str, remote: Remote, call: impl FnOnce(&Inbox) -> Result<(), Fault>) -> c_int {
     guarded(name, || {
-        let shared = match globals().get(key(remote)?)? {
-            Global::Remote(shared) => Arc::clone(shared),
+        let inbox = match globals().get(key(remote)?)? {
+            Global::Remote(inbox) => Arc::clone(inbox),
             _ => return Err(CORELLA_ERROR_INVALID_ID.into()),
         };
-        let answer = {
-            let mut inbox = shared.lock();
-            if inbox.ended {
-                return Err(CORELLA_ERROR_SCHEDULER_GONE.into());
-            }
-            call(&shared, &mut inbox)?
-        };
-        shared.notify();
-        Ok(answer)
+        call(&inbox)?;
+        Ok(CORELLA_OK)
     })
 }
 
@@ -251,39 +169,29 @@ fn on_remote(
 /// CORELLA_SETTING_INBOX_JOBS allows.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_remote_post(remote: Remote, callback: Callback, user_data: *mut c_void, tag: c_int) -> c_int {
-    on_remote("corella_remote_post", remote, |shared, inbox| {
-        if inbox.posts.len() >= shared.posts_max {
-            return Err(CORELLA_ERROR_REJECTED.into());
-        }
-        inbox.posts.push_back(Post { callback, user_data, tag });
-        Ok(CORELLA_OK)
-    })
+    on_remote("corella_remote_post", remote, |inbox| inbox.post(Post { callback, user_data, tag }))
 }
 
 /// Cancels a request of the scheduler, from any thread. Never needs room; after the request's end it does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_remote_cancel(remote: Remote, request: Request) -> c_int {
     let request = Key::of(request);
-    on_remote("corella_remote_cancel", remote, |_, inbox| {
+    on_remote("corella_remote_cancel", remote, |inbox| {
         let request = request.ok_or(CORELLA_ERROR_INVALID_ID)?;
-        inbox.cancels.insert((request.index, request.generation));
-        Ok(CORELLA_OK)
+        inbox.cancel((request.index, request.generation))
     })
 }
 
 /// Makes the scheduler's current or next wait return, from any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_remote_wake(remote: Remote) -> c_int {
-    on_remote("corella_remote_wake", remote, |_, _| Ok(CORELLA_OK))
+    on_remote("corella_remote_wake", remote, Inbox::wake)
 }
 
 /// Makes `corella_run` return, from any thread, as `corella_stop` does from the scheduler's.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_remote_stop(remote: Remote) -> c_int {
-    on_remote("corella_remote_stop", remote, |_, inbox| {
-        inbox.stops = true;
-        Ok(CORELLA_OK)
-    })
+    on_remote("corella_remote_stop", remote, |inbox| inbox.stop())
 }
 
 /// Frees a remote's id, from any thread.

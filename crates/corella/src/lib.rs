@@ -63,6 +63,9 @@ pub mod planted;
 #[cfg(not(feature = "planted"))]
 mod planted;
 mod queue;
+#[cfg(corella_shuttle)]
+#[doc(hidden)]
+pub mod rehearsal;
 mod scheduler;
 mod status;
 mod sync;

@@ -3,77 +3,27 @@
 //!
 //! What is handed from one thread to the next and never touched by two at once (a child to be started, a directory that is
 //! read) needs no order of its own: one lock, taken by whoever has it.
-//!
-//! Whoever waits here waits for the flag of a wake alone, and the scheduler underneath ends a run in which nobody gets on:
-//! a wake that is lost is found.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
-
 use super::{AtomicBool, AtomicU64, Mutex, thread};
-use crate::backend::fork;
 #[cfg(feature = "fake-port")]
 use crate::backend::iocp::{self, port};
 use crate::backend::pool::Pool;
 use crate::backend::portable::{Bell, Notify};
 use crate::backend::reaper::{Reaper, Watch};
-use crate::backend::{Completions, Submission, Token, WaitsBy, Wakeup};
+use crate::backend::{Completions, Submission, Token, WaitsBy};
 use crate::op::{Class, Op, OpenOptions};
 use crate::queue::slots::RequestId;
+use crate::rehearsal::{Sleeper, in_any_order};
 use crate::scheduler::remote::{Arrived, Inbox};
 use crate::scheduler::tasks::{ROOT, TaskWaker};
 use crate::scheduler::token::CancelToken;
 
-/// Orders that are tried of each kind.
-const ORDERS: usize = 20_000;
-
-/// Runs a program under many orders of its threads: random ones, and those with few changes between them.
-fn in_any_order(program: impl Fn() + Send + Sync + 'static) {
-    fork::watch();
-    let program = Arc::new(program);
-    let mut config = Config::new();
-    config.max_steps = MaxSteps::FailAfter(20_000);
-    config.failure_persistence = FailurePersistence::Print;
-    let run = Arc::clone(&program);
-    Runner::new(RandomScheduler::new(ORDERS), config.clone()).run(move || run());
-    Runner::new(PctScheduler::new(3, ORDERS), config).run(move || program());
-}
-
 fn id(index: u32) -> RequestId {
     RequestId { index, generation: 1 }
-}
-
-/// Sleeps as a backend does: until somebody rings.
-struct Sleeper(Arc<AtomicBool>);
-
-impl Sleeper {
-    fn new() -> (Sleeper, Wakeup) {
-        let flag = Arc::new(AtomicBool::new(false));
-        (Sleeper(Arc::clone(&flag)), Wakeup::Flag(flag))
-    }
-
-    fn sleep(&self) {
-        while !self.0.swap(false, Ordering::AcqRel) {
-            thread::yield_now();
-        }
-    }
-
-    /// A turn of a scheduler as far as its inbox goes: takes what is there, and sleeps if there is nothing.
-    fn turn(&self, inbox: &Inbox, arrived: &mut Arrived) -> bool {
-        if inbox.has_arrived() {
-            inbox.take(arrived);
-            return true;
-        }
-        if inbox.may_sleep() {
-            self.sleep();
-        }
-        inbox.is_awake();
-        false
-    }
 }
 
 #[test]
