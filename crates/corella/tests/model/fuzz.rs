@@ -5,6 +5,8 @@
 //! the stable compiler wherever the model does. `CORELLA_KEEP=1` writes what was found to the corpus.
 
 #[allow(dead_code, reason = "shared with the model itself")]
+mod codes;
+#[allow(dead_code, reason = "shared with the model itself")]
 mod diary;
 #[allow(dead_code, reason = "shared with the model itself")]
 mod draw;

@@ -12,6 +12,7 @@ use corella::{
     Socket,
 };
 
+use crate::codes;
 use crate::diary::{Diary, Record, drop_kept};
 use crate::program::{FileOp, Link, Place, Program, SocketOp, Step, TOKENS, Verb};
 use crate::reference::{
@@ -156,6 +157,10 @@ fn link(scheduler: &mut Scheduler, program: &Program, address: SocketAddr, is_si
     for link in &program.links {
         match link {
             Link::Tcp => ends.extend(connect(scheduler, address, program.window).map(End::Socket)),
+            // Windows has no pairs.
+            Link::Pair if cfg!(windows) && !is_simulated => {
+                ends.extend(connect(scheduler, address, program.window).map(End::Socket));
+            }
             Link::Pair => {
                 let (one, other) = io.socket_pair().unwrap();
                 ends.extend([one, other].map(End::Socket));
@@ -164,7 +169,7 @@ fn link(scheduler: &mut Scheduler, program: &Program, address: SocketAddr, is_si
                 let (reader, writer) = io.pipe().unwrap();
                 ends.extend([writer, reader].map(End::Pipe));
             }
-            Link::Datagrams if is_simulated => {
+            Link::Datagrams if is_simulated || cfg!(windows) => {
                 ends.extend(connect_datagrams(scheduler, address).map(End::Datagrams));
             }
             Link::Datagrams => {
@@ -274,10 +279,10 @@ impl Judge<'_> {
 
     fn circumstances_of_file(&self, number: usize) -> Circumstances {
         // A place before the beginning is wrong on every machine.
-        let mut errors = vec![libc::EINVAL];
+        let mut errors = vec![codes::EINVAL];
         if self.machine.is_simulated() {
-            errors.extend((self.program.disk_errors > 0).then_some(libc::EIO));
-            errors.extend(self.program.disk_is_small.then_some(libc::ENOSPC));
+            errors.extend((self.program.disk_errors > 0).then_some(codes::EIO));
+            errors.extend(self.program.disk_is_small.then_some(codes::ENOSPC));
         }
         Circumstances { errors, closed_at: self.diary.closed_at(Place::File(number)) }
     }
@@ -302,11 +307,11 @@ impl Judge<'_> {
         let mut sender = Circumstances { errors: Vec::new(), closed_at: closed_at(end) };
         let mut receiver = Circumstances { errors: Vec::new(), closed_at: closed_at(end ^ 1) };
         if is_lossy || closed_at(end ^ 1).is_some() || closed_at(end).is_some() {
-            sender.errors.extend([libc::ECONNRESET, libc::EPIPE, libc::ENOTCONN]);
-            receiver.errors.push(libc::ECONNRESET);
+            sender.errors.extend([codes::ECONNRESET, codes::EPIPE, codes::ENOTCONN]);
+            receiver.errors.push(codes::ECONNRESET);
         }
         if sends.iter().any(|record| record.op == SocketOp::ShutDownWrites) {
-            sender.errors.extend([libc::EPIPE, libc::ENOTCONN]);
+            sender.errors.extend([codes::EPIPE, codes::ENOTCONN]);
         }
         // A real machine throws away what is on its way when a connection is closed with something unread.
         let may_lose_the_end =
@@ -325,7 +330,7 @@ impl Judge<'_> {
         };
         // Who sends to nobody is told so, at the next call of either kind.
         let errors = match was_closed(end) || was_closed(end ^ 1) {
-            true => vec![libc::ECONNREFUSED, libc::ECONNRESET, libc::ENOTCONN],
+            true => vec![codes::ECONNREFUSED, codes::ECONNRESET, codes::ENOTCONN],
             false => Vec::new(),
         };
         let circumstances =
@@ -349,7 +354,7 @@ impl Judge<'_> {
         let accepts = of(&|verb| verb == Verb::Accept { listener: number });
         let connects = of(&|verb| matches!(verb, Verb::Connect { listener, .. } if listener == number));
         let has_few = self.program.descriptors < 1000 && self.machine.is_simulated();
-        let few = || has_few.then_some(libc::EMFILE).into_iter();
+        let few = || has_few.then_some(codes::EMFILE).into_iter();
         // Until the end it was open, if the program did not close it.
         let was_closed =
             self.program.has(|verb| matches!(verb, Verb::Close { place, .. } if place == Place::Listener(number)))
@@ -357,7 +362,7 @@ impl Judge<'_> {
         let mut connect_errors: Vec<i32> = few().collect();
         if was_closed {
             // One that had come and was not accepted is reset, which a real machine may tell as the connect's end.
-            connect_errors.extend([libc::ECONNREFUSED, libc::ECONNRESET]);
+            connect_errors.extend([codes::ECONNREFUSED, codes::ECONNRESET]);
         }
         check_listener(&Door {
             accepts: &accepts,

@@ -1,10 +1,11 @@
 //! Random programs against a sequential reference, on every backend.
 //!
 //! `CORELLA_SEED=N` runs one program and shows it; `CORELLA_SEEDS=N` runs so many; `CORELLA_BACKEND` narrows the run to
-//! `simulated`, `uring`, `portable` or, with feature `fake-port`, `iocp`: a double of a completion port, whose packets are
-//! delayed, reordered and racing by the same seed. `CORELLA_MARKS=1` shows how often each rare moment was met. A failing
+//! `simulated`, `uring`, `portable` or `iocp`: Windows' completion port or, with feature `fake-port`, a double of one, whose
+//! packets are delayed, reordered and racing by the same seed. `CORELLA_MARKS=1` shows how often each rare moment was met. A failing
 //! program is shown in a short form that fails as well.
 
+mod codes;
 mod diary;
 mod draw;
 mod held;
@@ -104,7 +105,7 @@ fn every_program_on_a_real_backend_is_as_if_one_at_a_time(kind: BackendKind) -> 
     std::fs::create_dir_all(&folder)?;
     let result = for_each_seed(300, |seed, steps| {
         let builder = Scheduler::builder().backend(kind);
-        #[cfg(feature = "fake-port")]
+        #[cfg(all(unix, feature = "fake-port"))]
         let builder = builder.packet_seed(seed);
         check(seed, steps, &Machine::Real(builder, folder.clone())).map(drop)
     });
@@ -127,9 +128,11 @@ fn main() {
         trials.push(Trial::test("simulated::every_program_has_one_history", every_program_has_one_history));
     }
     let kinds = [
+        #[cfg(target_os = "linux")]
         BackendKind::Uring,
+        #[cfg(unix)]
         BackendKind::Portable,
-        #[cfg(feature = "fake-port")]
+        #[cfg(any(windows, feature = "fake-port"))]
         BackendKind::Iocp,
     ];
     for kind in kinds {

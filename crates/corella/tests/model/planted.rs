@@ -1,6 +1,8 @@
 //! Tests of the model: deliberate defects in the engine, each found within a stated number of programs.
 
 #[allow(dead_code, reason = "shared with the model itself")]
+mod codes;
+#[allow(dead_code, reason = "shared with the model itself")]
 mod diary;
 #[allow(dead_code, reason = "shared with the model itself")]
 mod draw;

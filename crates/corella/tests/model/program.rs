@@ -78,11 +78,12 @@ impl SocketOp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     Tcp,
-    /// A pair of connected sockets, of the Unix domain.
+    /// A pair of connected sockets, of the Unix domain; where that has none, on Windows, a connection.
     Pair,
     /// From its first end to its second.
     Pipe,
-    /// A pair of datagram sockets: of the Unix domain on a real machine, where nothing is lost, and UDP on a simulated one.
+    /// A pair of datagram sockets: of the Unix domain on a real machine, where nothing is lost, and UDP on a simulated one
+    /// and on Windows, by its loopback device.
     Datagrams,
 }
 
