@@ -415,8 +415,8 @@ impl ReadToEnd {
         const LEAST: usize = 32;
         const MOST: usize = 64 << 20;
         if self.bytes.capacity() - self.bytes.len() < LEAST {
-            // One byte more than expected, so that the read that finds the end needs no more room.
-            let expected = usize::try_from(expected).unwrap_or(MOST).min(MOST) + 1;
+            // So much more than expected that the read that finds the end needs no more room.
+            let expected = usize::try_from(expected).unwrap_or(MOST).min(MOST) + LEAST;
             let doubled = self.bytes.len().min(MOST);
             self.bytes.try_reserve(expected.max(doubled).max(8 << 10)).ok()?;
         }
