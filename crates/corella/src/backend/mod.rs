@@ -92,6 +92,9 @@ pub use simulated::{Faults, InjectedFault, Simulation};
 #[cfg(target_os = "linux")]
 pub(crate) use uring::{MaskedOpcodes, Uring};
 
+/// What stands for no descriptor; the OS refuses it.
+pub(crate) const NO_DESCRIPTOR: RawDescriptor = -1;
+
 /// A descriptor that closes itself.
 #[derive(Debug)]
 pub(crate) enum Descriptor {

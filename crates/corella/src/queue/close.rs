@@ -4,7 +4,7 @@ use super::handles::{Handle, HandleKey, Life, Target};
 use super::outcome::State;
 use super::slots::{Cause, Ending, Payload, RequestId, Slot};
 use super::{FOREIGN_TOKEN, Refusal, RequestQueue, lanes};
-use crate::backend::{Descriptor, OsDescriptor, RawDescriptor, raw_descriptor};
+use crate::backend::{Descriptor, NO_DESCRIPTOR, OsDescriptor, RawDescriptor, raw_descriptor};
 use crate::error::{Error, ErrorKind};
 use crate::marks::{self, Mark};
 use crate::op::Op;
@@ -115,7 +115,7 @@ impl RequestQueue {
                 self.backend.forget_descriptor(raw);
                 raw
             }
-            None => -1,
+            None => NO_DESCRIPTOR,
         }
     }
 

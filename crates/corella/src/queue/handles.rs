@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::rc::Rc;
 
 use super::slots::{NONE, RequestId};
-use crate::backend::{Arrival, Backend, Descriptor, RawDescriptor, SocketAnswer, SocketCall, WaitsBy};
+use crate::backend::{Arrival, Backend, Descriptor, NO_DESCRIPTOR, RawDescriptor, SocketAnswer, SocketCall, WaitsBy};
 use crate::op::{Class, Lanes};
 use crate::planted::{self, Defect};
 
@@ -217,7 +217,7 @@ impl Handle {
     }
 
     pub(crate) fn raw(&self) -> RawDescriptor {
-        self.descriptor.as_ref().map_or(-1, Descriptor::raw)
+        self.descriptor.as_ref().map_or(NO_DESCRIPTOR, Descriptor::raw)
     }
 
     /// Whether no request is in its lanes.

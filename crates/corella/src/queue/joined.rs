@@ -15,7 +15,7 @@ use crate::planted::{self, Defect};
 /// The send lane of a stream.
 const SEND: usize = 1;
 /// Bytes of one joined call at most: beyond it, joining saves nothing and holds the outcomes back.
-const JOINED_BYTES_MAX: u64 = 1 << 20;
+pub(super) const JOINED_BYTES_MAX: u64 = 1 << 20;
 
 impl RequestQueue {
     /// Takes writes along that wait directly behind `leader`, whose parts are already listed.
@@ -30,8 +30,9 @@ impl RequestQueue {
             if slot.state != State::Held || slot.cause.is_some() || parts.total() == 0 {
                 break;
             }
-            parts.append_remaining(slot.moved, TRANSFER_PARTS_MAX, &mut self.parts);
-            bytes += parts.total() - slot.moved;
+            debug_assert_eq!(slot.moved, 0, "what has gone out in part is the head of its lane");
+            parts.append_remaining(0, TRANSFER_PARTS_MAX, &mut self.parts);
+            bytes += parts.total();
             let slot = &mut self.slots[next];
             slot.state = State::AtOs;
             next = slot.links[SEND].next;
@@ -60,14 +61,13 @@ impl RequestQueue {
             let share = left.min(self.remaining(follower));
             left -= share;
             let slot = &mut self.slots[follower];
-            let is_cut = slot.op.parts().is_some_and(|parts| slot.moved + share < parts.total());
-            if !(is_cut && planted::is(Defect::RiderBeginsAnew)) {
+            if !planted::is(Defect::RiderBeginsAnew) {
                 slot.moved += share;
             }
             slot.begun |= share > 0;
             slot.state = State::Held;
-            if slot.blocker == NONE && self.remaining(follower) > 0 && self.slots[follower].cause.is_none() {
-                // Its predecessor has settled meanwhile: nobody else would look at it again.
+            if slot.blocker == NONE {
+                // Its predecessor has settled meanwhile: nobody else would look at it again, if it is to go on.
                 self.rechecks.push_back(*id);
             }
         }

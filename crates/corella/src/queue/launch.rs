@@ -5,8 +5,8 @@ use super::handles::{ChildState, Handle, Returned};
 use super::outcome::State;
 use super::slots::RequestId;
 use crate::backend::{
-    Backend, Completion, Fault, Orphan, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value, WaitsBy, codes,
-    raw_descriptor,
+    Backend, Completion, Fault, NO_DESCRIPTOR, Orphan, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value,
+    WaitsBy, codes, raw_descriptor,
 };
 use crate::buffer::{ReadToEnd, fill_from};
 use crate::marks::{self, Mark};
@@ -53,7 +53,8 @@ impl RequestQueue {
                 Some(Ok(Value::Count(0)))
             }
             Op::AwaitExit { .. } => handle.child?.status.map(|status| Ok(Value::Exit(status))),
-            Op::Close if handle.class == Class::Child => {
+            // Of a child process; what else is closed is the OS's to close.
+            Op::Close => {
                 let ChildState { pid, status } = handle.child?;
                 let descriptor = handle.descriptor.take().and_then(|descriptor| descriptor.into_os().ok())?;
                 self.backend.forget_descriptor(raw_descriptor(&descriptor));
@@ -79,8 +80,8 @@ impl RequestQueue {
             Op::Recv { parts, .. } | Op::Read { at: At::Cursor, parts, .. } => {
                 let (payload, moved) = (&mut slot.payload, slot.moved);
                 let (place, count) = handle.pushback.as_mut()?.take(|bytes| match payload.get_mut::<ReadToEnd>() {
-                    Some(target) if to_end => target.take_all(bytes),
-                    _ => fill_from(parts, moved, bytes),
+                    Some(target) => target.take_all(bytes),
+                    None => fill_from(parts, moved, bytes),
                 })?;
                 if moved == 0 {
                     slot.origin = place;
@@ -171,7 +172,7 @@ impl RequestQueue {
                 class: Class::Stream,
                 offset: None,
                 known_end: 0,
-                descriptor: -1,
+                descriptor: NO_DESCRIPTOR,
                 waits_by,
                 lingers: false,
             };

@@ -378,8 +378,7 @@ impl RequestQueue {
             slot.blocker = NONE;
             waiter = std::mem::replace(&mut slot.waiting, Link::UNLINKED).next;
         }
-        let was_given_up = self.slots[index].abandoned && !self.slots[index].begun;
-        if was_given_up && planted::is(Defect::GivenUpReleasesNobody) {
+        if self.slots[index].abandoned && planted::is(Defect::GivenUpReleasesNobody) {
             self.released.clear();
         }
         // They were found last come first.

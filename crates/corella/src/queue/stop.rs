@@ -5,7 +5,7 @@ use super::deadlines::Nanoseconds;
 use super::outcome::{Event, State, Step, decide};
 use super::settle::push_back;
 use super::slots::{Cause, Ending, Payload, RequestId};
-use crate::backend::{RawDescriptor, Value};
+use crate::backend::{NO_DESCRIPTOR, RawDescriptor, Value};
 use crate::marks::{self, Mark};
 use crate::op::{Lanes, Op};
 use crate::planted::{self, Defect};
@@ -66,7 +66,7 @@ impl RequestQueue {
                     self.at_os -= 1;
                     let token = self.slots.id(index).token();
                     if !self.all_are_asked {
-                        self.backend.cancel(token, &self.slots[index].op, -1, &mut self.completions);
+                        self.backend.cancel(token, &self.slots[index].op, NO_DESCRIPTOR, &mut self.completions);
                     }
                 }
                 let error = self.stop_error(index);
@@ -128,7 +128,7 @@ impl RequestQueue {
     }
 
     fn raw_descriptor(&self, index: u32) -> RawDescriptor {
-        self.slots[index].handle.map_or(-1, |key| self.handles[key.index].raw())
+        self.slots[index].handle.map_or(NO_DESCRIPTOR, |key| self.handles[key.index].raw())
     }
 
     /// What comes due at `now`: sleeps end, deadlines cancel.

@@ -143,11 +143,13 @@ impl Core {
     }
 
     pub(super) fn rethrow_at_last(&self) {
-        if !std::thread::panicking() && self.has_panicked() {
-            let panic = self.panic.take();
-            if let Some(panic) = panic {
-                resume_unwind(panic);
-            }
+        if std::thread::panicking() {
+            return;
+        }
+        if self.has_panicked()
+            && let Some(panic) = self.panic.take()
+        {
+            resume_unwind(panic);
         }
     }
 
