@@ -492,3 +492,99 @@ fn a_simulated_socket_is_ready_when_it_is() {
         })
         .unwrap();
 }
+
+#[test]
+fn a_run_for_a_while_ends_when_that_is_over_to_the_nanosecond() {
+    let machine = Simulation::new(1);
+    let mut scheduler = Scheduler::simulated(&machine).unwrap();
+    for duration in [1, 999, 1000, 123_456_789].map(Duration::from_nanos) {
+        let begun = machine.now();
+        scheduler.run_for(duration).unwrap();
+        // A look at the machine takes a microsecond.
+        assert_eq!(machine.now() - begun, duration.max(Duration::from_micros(1)));
+    }
+}
+
+/// How many operations a piece of program asks the machine for.
+fn operations<R>(machine: &Simulation, program: impl FnOnce() -> R) -> (u64, R) {
+    let before = machine.operations();
+    let result = program();
+    (machine.operations() - before, result)
+}
+
+#[test]
+fn a_read_to_the_end_is_two_calls_where_the_end_is_known_and_takes_no_more_memory_than_that() {
+    const LENGTH: usize = 1 << 20;
+    let machine = Simulation::new(1);
+    machine.add_file("/data", vec![3; LENGTH]).unwrap();
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    let file = scheduler.io().open("/data", Mode::Read).wait().unwrap();
+    for offset in [0, 1, LENGTH / 2, LENGTH - 1] {
+        let (calls, (count, bytes)) =
+            operations(&machine, || file.read_to_end_at(Vec::new(), offset as u64).wait().unwrap());
+        let left = LENGTH - offset;
+        assert_eq!((calls, count, bytes.len()), (2, left, left), "all that is left, and that this is the end");
+        assert!(bytes.capacity() <= left + (64 << 10), "{} bytes for {left}", bytes.capacity());
+    }
+    let (calls, _) = operations(&machine, || file.read_to_end(Vec::new()).wait().unwrap());
+    assert_eq!(calls, 2);
+}
+
+#[test]
+fn a_read_of_many_parts_is_as_many_calls_as_it_takes_and_ends_at_the_end() {
+    let machine = Simulation::new(1);
+    machine.add_file("/data", vec![3; 100]).unwrap();
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    let file = scheduler.io().open("/data", Mode::Read).wait().unwrap();
+    let read =
+        |parts: usize, offset| operations(&machine, || file.read_at(vec![vec![0; 2]; parts], offset).wait().unwrap().0);
+    // Reads without end find one here.
+    machine.crash_at(machine.now() + Duration::from_secs(1));
+    // One call takes 64 parts, and that it was short says that the end is there.
+    assert_eq!(read(64, 0), (1, 100));
+    assert_eq!(read(64, 100), (1, 0));
+    // What one call cannot take may be short for that.
+    assert_eq!(read(65, 0), (2, 100));
+    assert_eq!(read(65, 100), (1, 0));
+}
+
+#[test]
+fn the_last_place_that_a_file_can_have_can_be_asked_for_and_the_one_behind_it_cannot() {
+    let machine = Simulation::new(1);
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    machine.add_file("/data", vec![3; 100]).unwrap();
+    let file = scheduler.io().open("/data", Mode::Read).wait().unwrap();
+    assert_eq!(file.read_at(vec![0; 1], i64::MAX as u64).wait().unwrap().0, 0);
+    let refused = file.read_at(vec![0; 1], i64::MAX as u64 + 1).wait().unwrap_err();
+    assert_eq!(refused.error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn that_a_simulated_machine_runs_no_programs_is_said_where_that_is_the_reason() {
+    let machine = Simulation::new(1);
+    let scheduler = Scheduler::simulated(&machine).unwrap();
+    let start = || scheduler.io().start(std::process::Command::new("program")).wait().unwrap_err().to_string();
+    const REASON: &str = "a simulated machine runs no programs";
+    assert!(start().ends_with(REASON));
+    const EIO: i32 = 5;
+    machine.script(|_, _| Some(InjectedFault::Error(EIO)));
+    assert!(!start().contains(REASON));
+}
+
+#[test]
+fn a_close_that_has_begun_goes_on_whatever_comes_back_meanwhile() {
+    for seed in 0..50 {
+        let machine = Simulation::new(seed);
+        let mut scheduler = Scheduler::simulated(&machine).unwrap();
+        let (reader, writer) = scheduler.io().pipe().unwrap();
+        writer.write("bytes").wait().unwrap();
+        let read = reader.read(vec![0; 5]).submit().unwrap();
+        while !read.is_settled() {
+            scheduler.poll().unwrap();
+        }
+        let close = reader.close().submit().unwrap();
+        drop(read);
+        close.wait().unwrap();
+        assert_eq!(machine.open_descriptors(), 1, "seed {seed}");
+    }
+}

@@ -24,7 +24,7 @@ impl Deadlines {
         self.heap.first().map(|(due, _)| *due)
     }
 
-    #[cfg(feature = "marks")]
+    #[cfg(any(test, feature = "marks"))]
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
@@ -137,23 +137,46 @@ mod tests {
                 assert_eq!(slots[index].timer, NO_TIMER);
             }
             check(&deadlines, &slots);
-            assert_eq!(deadlines.heap.len(), inside.len());
+            assert_eq!(deadlines.len(), inside.len());
+        }
+    }
+
+    /// A heap with so many places, all taken, and its requests.
+    fn full(places: usize) -> (Slots, Deadlines, Vec<u32>) {
+        let (mut slots, mut deadlines) = (Slots::default(), Deadlines { heap: Vec::with_capacity(places) });
+        let indices: Vec<u32> = (0..places).map(|_| slots.insert(Slot::new(Op::Sleep))).collect();
+        indices.iter().for_each(|index| deadlines.insert(7, *index, &mut slots));
+        assert_eq!(deadlines.heap.capacity(), places, "the places are as many as were asked for");
+        (slots, deadlines, indices)
+    }
+
+    #[test]
+    fn a_burst_of_timers_keeps_no_memory_and_gives_it_back_in_few_steps() {
+        // Also where a quarter of the places is no whole number.
+        for places in [1 << 12, (1 << 12) + 2, 20_001] {
+            let (mut slots, mut deadlines, indices) = full(places);
+            let mut steps = 0;
+            for index in indices {
+                let before = deadlines.heap.capacity();
+                deadlines.remove(index, &mut slots);
+                let (used, kept) = (deadlines.len(), deadlines.heap.capacity());
+                if kept < before {
+                    steps += 1;
+                    assert!(used * 4 < before, "given back with {used} of {before} places in use");
+                    assert!(kept >= used * 2, "{kept} places for {used}: what is about to be needed stays");
+                }
+                assert!(kept <= 1024 || kept <= used * 4, "{kept} places for {used}");
+            }
+            assert!(deadlines.heap.capacity() <= 1024);
+            assert!(steps <= places.ilog2(), "{steps} steps");
         }
     }
 
     #[test]
-    fn a_burst_of_timers_keeps_no_memory() {
-        let mut slots = Slots::default();
-        let mut deadlines = Deadlines::default();
-        let indices: Vec<u32> = (0..20_000).map(|_| slots.insert(Slot::new(Op::Sleep))).collect();
-        indices.iter().for_each(|index| deadlines.insert(7, *index, &mut slots));
-        for index in indices {
-            deadlines.remove(index, &mut slots);
-            // Nor does it give memory back that it is about to need.
-            let (used, kept) = (deadlines.heap.len(), deadlines.heap.capacity());
-            assert!(kept >= used && (kept <= 1024 || kept <= used * 4 + 4), "{kept} places for {used}");
-        }
-        assert!(deadlines.heap.capacity() <= 1024);
+    fn timers_as_many_as_is_usual_keep_their_memory() {
+        let (mut slots, mut deadlines, indices) = full(1024);
+        indices.iter().for_each(|index| deadlines.remove(*index, &mut slots));
+        assert_eq!((deadlines.len(), deadlines.heap.capacity()), (0, 1024));
     }
 
     #[test]

@@ -12,9 +12,13 @@ mod joined;
 mod lanes;
 mod launch;
 pub(crate) mod outcome;
+#[cfg(all(test, unix, feature = "fake-port"))]
+mod races;
 mod settle;
 pub(crate) mod slots;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;

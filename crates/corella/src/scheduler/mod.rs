@@ -8,6 +8,8 @@ pub(crate) mod hosted;
 pub(crate) mod remote;
 mod shutdown;
 pub(crate) mod tasks;
+#[cfg(all(test, unix))]
+mod tests;
 pub(crate) mod token;
 mod turn;
 

@@ -317,3 +317,35 @@ impl<T> fmt::Debug for JoinHandle<T> {
         write!(formatter, "JoinHandle({:?}, finished: {})", self.key, self.state.is_done.get())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Wakeup;
+
+    #[test]
+    fn a_wake_of_the_schedulers_own_thread_is_a_push_and_any_other_goes_through_the_inbox() {
+        let one = Rc::new(ReadyQueue::default());
+        let other = Rc::new(ReadyQueue::default());
+        // Numbers that no scheduler of this process gets.
+        let inboxes =
+            [u64::MAX, u64::MAX - 1].map(|number| Arc::new(Inbox::new(number, Wakeup::Flag(Arc::default()), 1)));
+        let wake = |place: usize| TaskWaker::new(ROOT, Arc::clone(&inboxes[place])).wake();
+        let lengths = || (one.len(), other.len(), inboxes.each_ref().map(|inbox| inbox.has_arrived()));
+        enter_thread(u64::MAX, &one);
+        enter_thread(u64::MAX - 1, &other);
+        wake(0);
+        assert_eq!(lengths(), (1, 0, [false, false]));
+        wake(1);
+        assert_eq!(lengths(), (1, 1, [false, false]));
+        // One has gone, and the other is as it was.
+        leave_thread(u64::MAX);
+        wake(1);
+        assert_eq!(lengths(), (1, 2, [false, false]));
+        wake(0);
+        assert_eq!(lengths(), (1, 2, [true, false]));
+        leave_thread(u64::MAX - 1);
+        wake(1);
+        assert_eq!(lengths(), (1, 2, [true, true]));
+    }
+}

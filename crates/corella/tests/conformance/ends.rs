@@ -23,6 +23,7 @@ promises![
     a_close_that_may_wait_no_longer_closes_all_the_same_when_a_token_says_so,
     a_close_now_cancels_writes_too,
     a_close_whose_future_is_dropped_goes_on,
+    a_close_that_has_begun_is_stopped_by_nothing,
     a_dropped_handle_closes_in_the_background_and_loses_no_write,
     a_failure_after_a_drop_goes_to_the_hook,
     a_second_close_is_an_error_and_nothing_else,
@@ -193,6 +194,14 @@ fn a_close_now_cancels_writes_too(setup: &Setup) {
     socket.close_now().wait().unwrap();
     assert_eq!(at_os.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
     assert!(matches!(held.wait().unwrap_err().error.kind(), ErrorKind::Cancelled | ErrorKind::LaneBroken));
+}
+
+fn a_close_that_has_begun_is_stopped_by_nothing(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let file = scheduler.io().open(setup.file("data", b"x"), Mode::Read).wait().unwrap();
+    let close = file.close().submit().unwrap();
+    close.cancel();
+    close.wait().unwrap();
 }
 
 fn a_close_whose_future_is_dropped_goes_on(setup: &Setup) {

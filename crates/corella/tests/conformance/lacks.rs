@@ -5,6 +5,10 @@
 const OF_WINE: &[(&str, &str)] = &[
     ("surface::names_are_made_moved_linked_and_removed", "symbolic links (symbolic_links.c)"),
     ("surface::allocate_and_truncate_change_the_length", "room that is taken with the length (reserved_room.c)"),
+    (
+        "extents::inside_what_was_allocated_writes_hold_back_nobody",
+        "room that is taken with the length (reserved_room.c)",
+    ),
     ("limits::a_task_that_always_yields_starves_nobody", "times of threads by less than 10 ms (thread_times.c)"),
     (
         "limits::a_task_that_reads_only_what_is_there_starves_nobody",

@@ -439,6 +439,11 @@ fn unordered_requests_pass_all_but_barriers(setup: &Setup) {
     assert_eq!(at_os(&scheduler), (2, 5));
     scheduler.block_on(after).unwrap().unwrap();
     assert!(first.is_settled() && beside.is_settled() && held.is_settled() && barrier.is_settled());
+    // Beside a write at the cursor nothing else runs.
+    let write = file.write(vec![3; 10]).submit().unwrap();
+    let beside = file.read_at(vec![0; 100], 0).unordered().submit().unwrap();
+    assert_eq!(at_os(&scheduler), (2, 2));
+    assert!(write.wait().is_ok() && beside.wait().is_ok());
 }
 
 fn a_barrier_that_is_cancelled_lets_nobody_past_those_before_it(setup: &Setup) {

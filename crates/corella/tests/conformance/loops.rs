@@ -33,6 +33,10 @@ promises![
     a_turn_without_a_limit_waits_until_something_happens,
     a_poll_says_whether_there_is_more_to_do_at_once,
     a_safe_point_is_told_of_work_and_of_nothing_else,
+    a_task_is_woken_from_another_thread,
+    a_turn_runs_all_that_is_ready,
+    jobs_that_come_while_others_wait_their_turn_are_all_done,
+    a_sleep_with_an_earlier_deadline_is_told_that_it_was_too_late,
     #[cfg(unix)]
     a_foreign_loop_that_watches_the_handle_is_told_of_each_completion,
 ];
@@ -401,6 +405,98 @@ fn a_safe_point_is_told_of_work_and_of_nothing_else(setup: &Setup) {
     std::thread::sleep(Duration::from_millis(2));
     assert!((0..64).any(|_| scheduler.has_work()), "a sleep is over");
     soon.wait().unwrap();
+}
+
+fn a_task_is_woken_from_another_thread(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    for _ in 0..20 {
+        let (sender, receiver) = std::sync::mpsc::channel::<Waker>();
+        let is_set = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = Arc::clone(&is_set);
+        let task = scheduler.spawn(std::future::poll_fn(move |context| match seen.load(Ordering::SeqCst) {
+            true => Poll::Ready(()),
+            false => {
+                sender.send(context.waker().clone()).unwrap();
+                Poll::Pending
+            }
+        }));
+        let thread = std::thread::spawn(move || {
+            let waker = receiver.recv().unwrap();
+            is_set.store(true, Ordering::SeqCst);
+            waker.wake();
+        });
+        let task = task.unwrap();
+        let start = Instant::now();
+        while !task.is_finished() {
+            scheduler.turn(Duration::from_secs(1)).unwrap();
+            assert!(start.elapsed() < Duration::from_secs(30), "nobody has woken it");
+        }
+        thread.join().unwrap();
+    }
+}
+
+fn a_turn_runs_all_that_is_ready(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let count = Rc::new(Cell::new(0));
+    let add = || {
+        let count = Rc::clone(&count);
+        move || count.set(count.get() + 1)
+    };
+    for _ in 0..50 {
+        let task = add();
+        drop(scheduler.spawn(async move { task() }).unwrap());
+    }
+    scheduler.poll().unwrap();
+    assert_eq!(count.get(), 50);
+    let file = io.open(setup.file("data", b"x"), Mode::Read).wait().unwrap();
+    for _ in 0..50 {
+        let callback = add();
+        file.barrier().direct().then(move |_| callback()).unwrap();
+    }
+    scheduler.poll().unwrap();
+    assert_eq!(count.get(), 100);
+}
+
+fn jobs_that_come_while_others_wait_their_turn_are_all_done(setup: &Setup) {
+    let mut scheduler = setup.builder().tasks_per_turn(1).build().unwrap();
+    let (remote, done) = (scheduler.remote(), Arc::new(AtomicU64::new(0)));
+    let send = |count: u64| {
+        for _ in 0..count {
+            let done = Arc::clone(&done);
+            remote
+                .send(move |_| {
+                    done.fetch_add(1, Ordering::SeqCst);
+                })
+                .unwrap();
+        }
+    };
+    send(3);
+    assert!(scheduler.poll().unwrap(), "two are left");
+    assert!(scheduler.has_work());
+    send(2);
+    scheduler.run().unwrap();
+    assert_eq!(done.load(Ordering::SeqCst), 5);
+    // What runs may send in more, and then there is more to do.
+    let (again, counted) = (scheduler.remote(), Arc::clone(&done));
+    let task = scheduler.spawn(async move {
+        let add = move |_: &corella::Io| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
+        again.send(add).unwrap()
+    });
+    assert!(scheduler.poll().unwrap(), "a job has come");
+    scheduler.run().unwrap();
+    assert_eq!(done.load(Ordering::SeqCst), 6);
+    assert!(task.unwrap().is_finished());
+}
+
+fn a_sleep_with_an_earlier_deadline_is_told_that_it_was_too_late(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let sleep = scheduler.io().sleep(Duration::from_secs(3600)).deadline(Duration::from_millis(1));
+    assert_eq!(sleep.wait().unwrap_err().kind(), ErrorKind::TimedOut);
+    let sleep = scheduler.io().sleep(Duration::from_millis(1)).deadline(Duration::from_secs(3600));
+    sleep.wait().unwrap();
 }
 
 fn a_turn_without_a_limit_waits_until_something_happens(setup: &Setup) {

@@ -14,6 +14,7 @@ mod children;
 mod datagrams;
 mod delivery;
 mod ends;
+mod extents;
 mod lanes;
 mod lifetimes;
 mod limits;
@@ -24,6 +25,7 @@ mod once;
 mod panics;
 mod random;
 mod readiness;
+mod remains;
 mod shortages;
 mod signals;
 mod stalled;
@@ -39,9 +41,11 @@ pub use runner::Promise;
 const POINTS: &[runner::Point] = &[
     ("once", once::PROMISES),
     ("lanes", lanes::PROMISES),
+    ("extents", extents::PROMISES),
     ("ends", ends::PROMISES),
     ("stops", stops::PROMISES),
     ("lifetimes", lifetimes::PROMISES),
+    ("remains", remains::PROMISES),
     ("delivery", delivery::PROMISES),
     ("panics", panics::PROMISES),
     ("limits", limits::PROMISES),

@@ -1,7 +1,7 @@
 //! Waiting until a socket is ready, without taking anything.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -19,6 +19,7 @@ promises![
     waiting_to_be_ready_ends_by_cancel_deadline_and_close,
     what_came_back_to_the_front_is_there_to_be_read,
     a_receive_behind_one_who_waits_comes_after_it,
+    a_socket_that_another_has_made_non_blocking_is_waited_for_all_the_same,
 ];
 
 /// Polls a future once, with the scheduler's own waker.
@@ -117,6 +118,8 @@ fn what_came_back_to_the_front_is_there_to_be_read(setup: &Setup) {
     waiting.wait().unwrap();
     socket.readable().wait().unwrap();
     assert_eq!(socket.recv(vec![0; 9]).wait().unwrap().0, 4);
+    // All of it is taken, and nothing has come since.
+    assert_eq!(socket.readable().deadline(Duration::from_millis(2)).wait().unwrap_err().kind(), ErrorKind::TimedOut);
 }
 
 fn a_receive_behind_one_who_waits_comes_after_it(setup: &Setup) {
@@ -132,4 +135,24 @@ fn a_receive_behind_one_who_waits_comes_after_it(setup: &Setup) {
     assert!(!last.is_settled());
     peer.write_all(b"more").unwrap();
     last.wait().unwrap();
+}
+
+fn a_socket_that_another_has_made_non_blocking_is_waited_for_all_the_same(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    let another = ours.try_clone().unwrap();
+    let socket = io.adopt_socket(ours).unwrap();
+    another.set_nonblocking(true).unwrap();
+    for _ in 0..2 {
+        let receive = socket.recv_exact(vec![0; 4]).submit().unwrap();
+        for _ in 0..3 {
+            io.sleep(Duration::from_millis(1)).wait().unwrap();
+        }
+        assert!(!receive.is_settled(), "nothing has come: {:?}", receive.take());
+        peer.write_all(b"late").unwrap();
+        assert_eq!(receive.wait().unwrap().1, b"late");
+    }
 }

@@ -505,6 +505,11 @@ fn a_port_closed_under_the_scheduler_is_a_clear_error_and_every_request_settles_
     let failed = socket.send("x").submit().unwrap();
     let _ = scheduler.turn(Duration::from_millis(5));
     assert_eq!(failed.wait().unwrap_err().error.os_code(), Some(libc::EBADFD));
+    // One who waits for what cannot come is told why.
+    let waits = std::panic::AssertUnwindSafe(|| io.sleep(Duration::from_secs(3600)).wait());
+    let panic = std::panic::catch_unwind(waits).unwrap_err();
+    let told = panic.downcast_ref::<String>().unwrap();
+    assert!(told.contains("the scheduler's backend"), "{told}");
     drop((socket, other));
     scheduler.shutdown(Duration::from_secs(5)).unwrap();
     assert_eq!(outcomes.get(), 1);
