@@ -331,7 +331,7 @@ impl<A: Positioned> Operation<A> {
     }
 }
 
-pub(crate) fn run_callback<A, F>(mut function: CallbackStorage, mut payload: Payload, report: Report, io: &Io)
+pub(crate) fn run_callback<A, F>(function: &mut CallbackStorage, payload: &mut Payload, report: Report, io: &Io)
 where
     A: Action,
     F: FnOnce(Result<A::Output, A::Error>) + 'static,

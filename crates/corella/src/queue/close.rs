@@ -2,7 +2,7 @@
 
 use super::handles::{Handle, HandleKey, Life, Target};
 use super::outcome::State;
-use super::slots::{Cause, Ending, Payload, RequestId, Slot};
+use super::slots::{Cause, Ending, Payload, RequestId};
 use super::{FOREIGN_TOKEN, Refusal, RequestQueue, lanes};
 use crate::backend::{Descriptor, NO_DESCRIPTOR, OsDescriptor, RawDescriptor, raw_descriptor};
 use crate::error::{Error, ErrorKind};
@@ -66,12 +66,12 @@ impl RequestQueue {
                 self.interrupt(index, Cause::Close);
             }
         }
-        let mut slot = Slot::new(Op::Close);
+        let index = self.insert(Op::Close);
+        let slot = &mut self.slots[index];
         slot.handle = Some(key);
         slot.submitted_at = self.now;
         slot.payload = payload;
         slot.ending = ending;
-        let index = self.insert(slot);
         let id = self.slots.id(index);
         if let Some(deadline) = deadline {
             self.deadlines.insert(deadline, index, &mut self.slots);

@@ -104,7 +104,6 @@ impl Deadlines {
 mod tests {
     use super::*;
     use crate::op::Op;
-    use crate::queue::slots::Slot;
 
     /// Nothing is due before what stands above it, and each request knows its place.
     fn check(deadlines: &Deadlines, slots: &Slots) {
@@ -127,7 +126,7 @@ mod tests {
         for round in 0..3000 {
             // Grows at first, and shrinks in the end.
             if inside.is_empty() || draw(3000) > round {
-                let index = slots.insert(Slot::new(Op::Sleep));
+                let index = slots.insert(Op::Sleep);
                 deadlines.insert(draw(1000), index, &mut slots);
                 inside.push(index);
             } else {
@@ -144,7 +143,7 @@ mod tests {
     /// A heap with so many places, all taken, and its requests.
     fn full(places: usize) -> (Slots, Deadlines, Vec<u32>) {
         let (mut slots, mut deadlines) = (Slots::default(), Deadlines { heap: Vec::with_capacity(places) });
-        let indices: Vec<u32> = (0..places).map(|_| slots.insert(Slot::new(Op::Sleep))).collect();
+        let indices: Vec<u32> = (0..places).map(|_| slots.insert(Op::Sleep)).collect();
         indices.iter().for_each(|index| deadlines.insert(7, *index, &mut slots));
         assert_eq!(deadlines.heap.capacity(), places, "the places are as many as were asked for");
         (slots, deadlines, indices)
@@ -185,7 +184,7 @@ mod tests {
         let mut deadlines = Deadlines::default();
         let mut random = 12345u64;
         let mut expected = Vec::new();
-        let indices: Vec<u32> = (0..1000).map(|_| slots.insert(Slot::new(Op::Sleep))).collect();
+        let indices: Vec<u32> = (0..1000).map(|_| slots.insert(Op::Sleep)).collect();
         for index in &indices {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let due = random >> 40;

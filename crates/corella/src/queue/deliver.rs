@@ -71,14 +71,14 @@ impl RequestQueue {
     /// Hands a settled request's outcome over and frees its slot.
     pub(crate) fn take(&mut self, id: RequestId) -> Option<(Payload, Report, Ending)> {
         let index = self.slots.find(id).filter(|index| self.slots[*index].is_over())?;
-        let mut slot = self.slots.remove(index);
+        let slot = &mut self.slots[index];
         match slot.op {
             Op::Sleep => self.sleeps -= 1,
             Op::Close => {}
             _ => self.live -= 1,
         }
         if let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key)) {
-            is_taken(&mut slot, handle);
+            is_taken(slot, handle);
             if handle.broken == Some(Broken::UntilHanded(id)) {
                 handle.broken = None;
             }
@@ -89,8 +89,11 @@ impl RequestQueue {
         {
             self.spare_lists.push(std::mem::take(&mut parts.rest));
         }
-        let report = slot.report.take()?;
-        Some((slot.payload.replace_with_empty(), report, slot.ending))
+        let ending = std::mem::replace(&mut slot.ending, Ending::Kept);
+        let taken = (slot.payload.replace_with_empty(), slot.report.take(), ending);
+        self.slots.remove(index);
+        let (payload, report, ending) = taken;
+        Some((payload, report?, ending))
     }
 
     /// Settled requests with a callback that has not run, or that nobody owns.

@@ -11,7 +11,7 @@
 
 use super::handles::{Handle, Handles};
 use super::outcome::State;
-use super::slots::{Link, NONE, Slots};
+use super::slots::{Link, NONE, RequestId, Slots};
 use crate::marks::{self, Mark};
 use crate::op::{Access, Lanes, conflicts};
 
@@ -20,33 +20,38 @@ const LOOK_BACK_MAX: usize = 512;
 
 /// Puts a request at the end of its lanes.
 pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
-    let lanes = slots[index].lanes;
-    for lane in (0..Lanes::COUNT).filter(|lane| lanes.contains(*lane)) {
+    let slot = &mut slots[index];
+    slot.lanes = slot.op.lanes(handle.class);
+    let access = slot.op.access(handle.class, slot.unordered);
+    slot.wall = if access == Access::Unordered { None } else { handle.last_wall };
+    if matches!(access, Access::Barrier | Access::Append | Access::CursorWrite) {
+        handle.last_wall = Some(RequestId { index, generation: slot.generation });
+    }
+    handle.not_only_reads += u32::from(!access.only_reads());
+    handle.barriers += u32::from(access == Access::Barrier);
+    let mut tails = [NONE; Lanes::COUNT];
+    for lane in (0..Lanes::COUNT).filter(|lane| slot.lanes.contains(*lane)) {
         let tail = std::mem::replace(&mut handle.lanes[lane].tail, index);
+        slot.links[lane] = Link { previous: tail, next: NONE };
         match tail {
             NONE => handle.lanes[lane].head = index,
-            _ => slots[tail].links[lane].next = index,
+            _ => tails[lane] = tail,
         }
-        slots[index].links[lane] = Link { previous: tail, next: NONE };
     }
-    let access = slots[index].op.access(handle.class, slots[index].unordered);
-    if !access.only_reads() {
-        handle.not_only_reads += 1;
-    }
-    slots[index].wall = if access == Access::Unordered { None } else { handle.last_wall };
-    if matches!(access, Access::Barrier | Access::Append | Access::CursorWrite) {
-        handle.last_wall = Some(slots.id(index));
-    }
-    if access == Access::Barrier {
-        handle.barriers += 1;
+    for (lane, tail) in tails.into_iter().enumerate().filter(|(_, tail)| *tail != NONE) {
+        slots[tail].links[lane].next = index;
     }
 }
 
 /// Takes a request out of its lanes.
 pub(crate) fn unlink(index: u32, slots: &mut Slots, handle: &mut Handle) {
-    let lanes = slots[index].lanes;
-    for lane in (0..Lanes::COUNT).filter(|lane| lanes.contains(*lane)) {
-        let Link { previous, next } = std::mem::replace(&mut slots[index].links[lane], Link::UNLINKED);
+    let slot = &mut slots[index];
+    let access = slot.op.access(handle.class, slot.unordered);
+    handle.not_only_reads -= u32::from(!access.only_reads());
+    handle.barriers -= u32::from(access == Access::Barrier);
+    let lanes = std::mem::replace(&mut slot.lanes, Lanes::NONE);
+    let links = std::mem::replace(&mut slot.links, [Link::UNLINKED; Lanes::COUNT]);
+    for (lane, Link { previous, next }) in links.into_iter().enumerate().filter(|(lane, _)| lanes.contains(*lane)) {
         match previous {
             NONE => handle.lanes[lane].head = next,
             _ => slots[previous].links[lane].next = next,
@@ -56,15 +61,15 @@ pub(crate) fn unlink(index: u32, slots: &mut Slots, handle: &mut Handle) {
             _ => slots[next].links[lane].previous = previous,
         }
     }
-    let access = slots[index].op.access(handle.class, slots[index].unordered);
-    handle.not_only_reads -= u32::from(!access.only_reads());
-    handle.barriers -= u32::from(access == Access::Barrier);
-    slots[index].lanes = Lanes::NONE;
 }
 
 /// A request before this one that it must not run beside, if any.
 pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &Handle) -> Option<u32> {
     let slot = &slots[index];
+    if slot.links.iter().all(|link| link.previous == NONE) {
+        // It is the first in its lanes: all that could hold it back, walls too, stay there until they have settled.
+        return None;
+    }
     let access = slot.op.access(handle.class, slot.unordered);
     if access.only_reads() && handle.not_only_reads == 0 {
         return None;

@@ -16,8 +16,9 @@ use crate::planted::{self, Defect};
 impl RequestQueue {
     /// Carries a request out: here, by a bare call, or through the backend.
     pub(super) fn launch(&mut self, index: u32) {
-        self.slots[index].state = State::AtOs;
-        if matches!(self.slots[index].op, Op::Sleep) {
+        let slot = &mut self.slots[index];
+        slot.state = State::AtOs;
+        if matches!(slot.op, Op::Sleep) {
             return;
         }
         self.at_os += 1;
@@ -121,7 +122,9 @@ impl RequestQueue {
     fn hand_to_backend(&mut self, index: u32) {
         self.parts.clear();
         let Place { class, offset, known_end, descriptor, waits_by, lingers } = self.place(index);
-        let slot = &self.slots[index];
+        let slot = &mut self.slots[index];
+        slot.begun = true;
+        let slot = &*slot;
         if let Some(parts) = slot.op.parts() {
             let begins_again = slot.op.extent() == Some(Extent::ToEnd)
                 || (slot.op.extent().is_some() && planted::is(Defect::ReadGoesOnAtItsBeginning));
@@ -138,16 +141,14 @@ impl RequestQueue {
                 self.join_followers(index);
             }
         }
-        let slot = &mut self.slots[index];
-        slot.begun = true;
-        let bare = slot.bare;
+        let slot = &self.slots[index];
         let token = RequestId { index, generation: slot.generation }.token();
         let end =
             offset.map(|offset| self.parts.iter().fold(offset, |end, part| end.saturating_add(part.length as u64)));
-        let extends = matches!(self.slots[index].op, Op::Write { .. }) && end.is_some_and(|end| end > known_end);
+        let extends = matches!(slot.op, Op::Write { .. }) && end.is_some_and(|end| end > known_end);
         let submission = Submission {
             token,
-            op: &self.slots[index].op,
+            op: &slot.op,
             descriptor,
             class,
             parts: &self.parts,
@@ -156,7 +157,7 @@ impl RequestQueue {
             waits_by,
             lingers,
         };
-        let outcome = if bare { self.backend.perform(&submission) } else { None };
+        let outcome = if slot.bare { self.backend.perform(&submission) } else { None };
         match outcome {
             Some(outcome) => self.completions.push_back(Completion { token, outcome }),
             None => self.backend.submit(&submission, &mut self.completions),
@@ -193,13 +194,10 @@ impl RequestQueue {
             _ if positioned => Some(slot.origin + slot.moved),
             _ => None,
         };
-        let descriptor = match slot.op {
-            Op::Close => self.surrender_descriptor(key.index),
-            _ => self.handles[key.index].raw(),
-        };
-        let handle = &self.handles[key.index];
-        let lingers = handle.lingers && matches!(self.slots[index].op, Op::Close);
+        let is_close = matches!(slot.op, Op::Close);
+        let lingers = handle.lingers && is_close;
         let Handle { class, known_end, waits_by, .. } = *handle;
+        let descriptor = if is_close { self.surrender_descriptor(key.index) } else { handle.raw() };
         Place { class, offset, known_end, descriptor, waits_by, lingers }
     }
 }

@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use self::deadlines::{Deadlines, Nanoseconds};
 use self::handles::{HandleKey, Handles, Life};
-use self::outcome::{Event, Sort, State, Step, decide};
-use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
+use self::outcome::{Event, State, Step, decide};
+use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slots};
 use crate::backend::fork::OfThisProcess;
 use crate::backend::{Backend, BackendKind, Completions, Ended, Outcome, TRANSFER_PARTS_MAX, Value, codes};
 use crate::buffer::Part;
@@ -177,22 +177,23 @@ impl RequestQueue {
         if let Err(error) = self.admit(&request) {
             return Err(Box::new(Refusal { error, payload: request.payload, ending: request.ending }));
         }
-        let mut slot = Slot::new(request.op);
-        slot.handle = request.handle;
-        slot.unordered = request.unordered;
-        slot.bare = request.bare;
-        slot.chain = request.chain;
+        let Request { op, handle, unordered, bare, deadline, due, token, chain, payload, ending, .. } = request;
+        let index = self.insert(op);
+        let slot = &mut self.slots[index];
+        slot.handle = handle;
+        slot.unordered = unordered;
+        slot.bare = bare;
+        slot.chain = chain;
         slot.submitted_at = self.now;
-        slot.payload = request.payload;
-        slot.ending = request.ending;
-        slot.origin = request.due.unwrap_or(0);
-        let index = self.insert(slot);
-        let id = self.slots.id(index);
-        if let Some(due) = [request.deadline, request.due].into_iter().flatten().min() {
+        slot.payload = payload;
+        slot.ending = ending;
+        slot.origin = due.unwrap_or(0);
+        let id = RequestId { index, generation: slot.generation };
+        if let Some(due) = [deadline, due].into_iter().flatten().min() {
             self.deadlines.insert(due, index, &mut self.slots);
         }
         self.enter_lanes(index);
-        match request.token.is_some_and(|token| self.register(index, &token)) {
+        match token.is_some_and(|token| self.register(index, &token)) {
             true => self.interrupt(index, Cause::Cancel),
             false => self.start_or_wait(index),
         }
@@ -265,21 +266,19 @@ impl RequestQueue {
         }
     }
 
-    pub(super) fn insert(&mut self, slot: Slot) -> u32 {
-        match slot.op {
+    pub(super) fn insert(&mut self, op: Op) -> u32 {
+        match op {
             Op::Sleep => self.sleeps += 1,
             Op::Close => {}
             _ => self.live += 1,
         }
         self.unsettled += 1;
-        self.slots.insert(slot)
+        self.slots.insert(op)
     }
 
     pub(super) fn enter_lanes(&mut self, index: u32) {
         if let Some(key) = self.slots[index].handle {
-            let handle = &mut self.handles[key.index];
-            self.slots[index].lanes = self.slots[index].op.lanes(handle.class);
-            lanes::link(index, &mut self.slots, handle);
+            lanes::link(index, &mut self.slots, &mut self.handles[key.index]);
         }
     }
 
@@ -326,7 +325,7 @@ impl RequestQueue {
         if let Some(key) = slot.handle {
             let handle = &self.handles[key.index];
             if handle.broken.is_some() && slot.op.is_stream_write() {
-                let step = decide(slot.state, self.sort(index), Event::LaneBroken);
+                let step = decide(slot.state, slot.sort(), Event::LaneBroken);
                 debug_assert_eq!(step, Step::Break);
                 marks::hit(Mark::FailedForAnother);
                 let error = self.error(index, ErrorKind::LaneBroken);
@@ -414,15 +413,6 @@ impl RequestQueue {
     }
 
     // Naming.
-
-    pub(super) fn sort(&self, index: u32) -> Sort {
-        let slot = &self.slots[index];
-        match slot.op {
-            Op::Close => Sort::Close,
-            _ if slot.handle.is_none() => Sort::Free,
-            _ => Sort::Laned,
-        }
-    }
 
     pub(super) fn name(&self, index: u32) -> String {
         let slot = &self.slots[index];

@@ -1,5 +1,6 @@
 //! From a backend's completion to a settled request, and what that changes of its handle.
 
+use super::deadlines::NO_TIMER;
 use super::handles::{Broken, Handle, HandleKey, Returned};
 use super::outcome::{Event, State, Step, decide};
 use super::slots::{Cause, Ending, Link, NONE, Report, RequestId, Slot};
@@ -104,7 +105,9 @@ impl RequestQueue {
     /// A call that was to wait and did not: somebody who shares the description has made it non-blocking, and from now
     /// on only readiness waits for it.
     fn see_mode(&mut self, index: u32, outcome: Outcome) -> Outcome {
-        if let (Err(Fault::Os(codes::EAGAIN)), Some(key)) = (&outcome, self.slots[index].handle) {
+        if let Err(Fault::Os(codes::EAGAIN)) = &outcome
+            && let Some(key) = self.slots[index].handle
+        {
             let handle = &mut self.handles[key.index];
             let is_stream = !matches!(handle.class, Class::File { .. } | Class::SharedFile);
             if is_stream && std::mem::replace(&mut handle.waits_by, WaitsBy::Readiness) != WaitsBy::Readiness {
@@ -126,28 +129,27 @@ impl RequestQueue {
 
     /// One request's share of what the OS reported.
     pub(super) fn apply(&mut self, index: u32, outcome: Outcome) {
-        let event = self.classify(index, &outcome);
-        let step = decide(self.slots[index].state, self.sort(index), event);
-        let moved = self.slots[index].moved;
-        mark_step(&self.slots[index], step, event);
+        let slot = &mut self.slots[index];
+        let handle = slot.handle.map(|key| &mut self.handles[key.index]);
+        let event = classify(slot, handle, &outcome);
+        let step = decide(slot.state, slot.sort(), event);
+        let moved = slot.moved;
+        mark_step(slot, step, event);
         match (step, outcome) {
-            (Step::Succeed, _) if matches!(self.slots[index].op, Op::Close) && self.slots[index].cause.is_some() => {
+            (Step::Succeed, _) if matches!(slot.op, Op::Close) && slot.cause.is_some() => {
                 // It is closed, but not all that was before it has been done.
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
             }
             (Step::Succeed, Ok(Value::Count(_)))
-                if self.slots[index].cause.is_some() && planted::is(Defect::RacedCancelDeniesSuccess) =>
+                if slot.cause.is_some() && planted::is(Defect::RacedCancelDeniesSuccess) =>
             {
-                self.slots[index].moved = 0;
+                slot.moved = 0;
                 let error = self.stop_error(index);
                 self.settle(index, Err(error));
             }
             (Step::Succeed, Ok(Value::Count(_))) => {
-                let count = match &self.slots[index].op {
-                    Op::Seek { .. } => self.slots[index].origin,
-                    _ => moved,
-                };
+                let count = if matches!(slot.op, Op::Seek { .. }) { slot.origin } else { moved };
                 self.settle(index, Ok(Value::Count(count)));
             }
             (Step::Succeed, Ok(value)) => self.settle(index, Ok(value)),
@@ -157,9 +159,9 @@ impl RequestQueue {
                 self.settle(index, Err(error));
             }
             (Step::Fail, outcome) => {
-                self.slots[index].stopped_somewhere = matches!(outcome, Err(Fault::StoppedSomewhere(_)));
+                slot.stopped_somewhere = matches!(outcome, Err(Fault::StoppedSomewhere(_)));
                 let error = match outcome {
-                    Err(Fault::StoppedSomewhere(None)) if self.slots[index].cause.is_some() => self.stop_error(index),
+                    Err(Fault::StoppedSomewhere(None)) if slot.cause.is_some() => self.stop_error(index),
                     // Somebody else who has the handle has stopped it.
                     Err(Fault::StoppedSomewhere(None)) => self.os_error(index, codes::ECANCELED),
                     Err(Fault::Os(code) | Fault::StoppedSomewhere(Some(code))) => self.os_error(index, code),
@@ -173,80 +175,19 @@ impl RequestQueue {
         }
     }
 
-    /// What an outcome means for its request; counts the bytes.
-    fn classify(&mut self, index: u32, outcome: &Outcome) -> Event {
-        let is_stream_read = self.slots[index]
-            .handle
-            .is_some_and(|key| self.slots[index].op.is_stream_read(self.handles[key.index].class));
-        let is_file = self.slots[index]
-            .handle
-            .is_some_and(|key| matches!(self.handles[key.index].class, Class::File { .. } | Class::SharedFile));
-        let slot = &mut self.slots[index];
-        let count = match outcome {
-            Err(Fault::Interrupted) => return Event::Interrupted,
-            Err(_) => return Event::Error,
-            Ok(Value::Count(count)) => *count,
-            Ok(Value::Datagram(arrival)) => {
-                slot.moved = arrival.count.into();
-                #[cfg(corella_valgrind)]
-                if let Some(parts) = slot.op.parts() {
-                    parts.tell_valgrind(0, slot.moved);
-                }
-                return Event::Done;
-            }
-            Ok(Value::Exit(status)) => {
-                let handle = slot.handle.and_then(|key| self.handles.get_mut(key));
-                if let Some(child) = handle.and_then(|handle| handle.child.as_mut()) {
-                    child.status = Some(*status);
-                }
-                return Event::Done;
-            }
-            Ok(_) => return Event::Done,
-        };
-        let extent = slot.op.extent();
-        let Some(parts) = slot.op.parts() else {
-            if matches!(slot.op, Op::Seek { .. }) {
-                slot.origin = count;
-            }
-            return Event::Done;
-        };
-        if let (true, Some(key)) = (is_stream_read, slot.handle) {
-            self.handles[key.index].received += count;
-        }
-        #[cfg(corella_valgrind)]
-        if let Some(extent) = extent {
-            let skip = if extent == Extent::ToEnd { 0 } else { slot.moved };
-            parts.tell_valgrind(skip, count);
-        }
-        slot.moved += count;
-        let whole = slot.moved >= parts.total();
-        let was_cut = count >= TRANSFER_BYTES_MAX || parts.len() > TRANSFER_PARTS_MAX;
-        match extent {
-            Some(Extent::ToEnd) => {
-                if let Some(target) = slot.payload.get_mut::<ReadToEnd>() {
-                    target.arrived(count as usize);
-                }
-                if count == 0 { Event::Done } else { Event::Short }
-            }
-            // One call takes so many bytes and parts and no more; on a file, which has an end, the program is not to
-            // notice. A stream's next bytes may be long in coming.
-            Some(Extent::Some) if is_file && was_cut && count > 0 && !whole => Event::Short,
-            Some(Extent::Some) => Event::Done,
-            _ if whole || slot.op.is_datagram() => Event::Done,
-            None if planted::is(Defect::ShortWriteIsWhole) => Event::Done,
-            _ if count == 0 => Event::Error,
-            _ => Event::Short,
-        }
-    }
-
     /// Settles a request: its outcome is final, its lane goes on.
     pub(super) fn settle(&mut self, index: u32, result: Result<Value, Error>) {
-        debug_assert_ne!(self.slots[index].state, State::Settled, "a request settles once");
-        if self.slots[index].chain.is_none() {
-            self.deadlines.remove(index, &mut self.slots);
-            self.slots[index].registration = None;
+        let slot = &mut self.slots[index];
+        debug_assert_ne!(slot.state, State::Settled, "a request settles once");
+        if slot.chain.is_none() {
+            slot.registration = None;
+            if slot.timer != NO_TIMER {
+                self.deadlines.remove(index, &mut self.slots);
+            }
         }
-        lanes::stop_waiting(index, &mut self.slots);
+        if self.slots[index].blocker != NONE {
+            lanes::stop_waiting(index, &mut self.slots);
+        }
         let slot = &mut self.slots[index];
         let moved = match slot.begun {
             false => Moved::NotStarted,
@@ -256,14 +197,19 @@ impl RequestQueue {
         slot.state = State::Settled;
         self.unsettled -= 1;
         slot.report = Some(Report { result, moved });
-        if let Some(key) = self.slots[index].handle {
-            let breaks = self.tell_handle(index, key.index);
-            lanes::unlink(index, &mut self.slots, &mut self.handles[key.index]);
-            self.release_waiters(index);
+        if let Some(key) = slot.handle {
+            let handle = &mut self.handles[key.index];
+            let id = RequestId { index, generation: slot.generation };
+            let breaks = tell_handle(id, slot, handle);
+            let (has_waiters, is_close) = (slot.waiters != NONE, matches!(slot.op, Op::Close));
+            lanes::unlink(index, &mut self.slots, handle);
+            if has_waiters {
+                self.release_waiters(index);
+            }
             if breaks {
                 self.break_lane(key.index);
             }
-            if matches!(self.slots[index].op, Op::Close) {
+            if is_close {
                 // What is left of the handle is the queue's own: pushed back bytes and connections.
                 drop(self.handles.remove(key.index));
             }
@@ -275,7 +221,7 @@ impl RequestQueue {
     /// given up is nobody's: it is gone after this.
     pub(super) fn hand_on(&mut self, index: u32) {
         let slot = &self.slots[index];
-        let id = self.slots.id(index);
+        let id = RequestId { index, generation: slot.generation };
         let is_over = slot.chain.is_none();
         if is_over && slot.cause == Some(Cause::Abandon) && !slot.begun {
             let taken = self.take(id).map(|(payload, _, ending)| (payload, ending));
@@ -285,67 +231,13 @@ impl RequestQueue {
         }
     }
 
-    /// What a settled request changes of its handle: cursor, known end, broken lane, what comes back to the front.
-    /// Says whether the lane breaks.
-    fn tell_handle(&mut self, index: u32, handle: u32) -> bool {
-        let id = self.slots.id(index);
-        let slot = &mut self.slots[index];
-        let handle = &mut self.handles[handle];
-        let Some(report) = &slot.report else { return false };
-        let end = slot.origin.saturating_add(slot.moved);
-        let is_file = matches!(handle.class, Class::File { .. });
-        // What it read goes to the next.
-        let is_nobodys_read = slot.abandoned || matches!(slot.ending, Ending::Detached);
-        match (&slot.op, &report.result) {
-            (Op::Read { at: At::Cursor, .. }, _) if is_nobodys_read => {}
-            (Op::Read { at: At::Cursor, .. }, _) if is_file && slot.begun => handle.cursor = end,
-            (Op::Write { at: At::Cursor, .. }, _) if handle.class == (Class::File { append: true }) => {}
-            (Op::Write { .. }, Err(_)) if planted::is(Defect::CursorStaysAtFailure) => {}
-            (Op::Write { at, .. }, _) if is_file && slot.moved > 0 => {
-                handle.known_end = handle.known_end.max(end);
-                if *at == At::Cursor {
-                    handle.cursor = end;
-                }
-            }
-            (Op::Seek { .. }, Ok(Value::Count(to))) => handle.cursor = *to,
-            (Op::Truncate { .. }, Ok(_)) if planted::is(Defect::TruncateNotLearned) => {}
-            (Op::Truncate { length }, Ok(_)) => handle.known_end = *length,
-            (Op::Allocate { offset, length }, Ok(_)) => {
-                handle.known_end = handle.known_end.max(offset.saturating_add(*length));
-            }
-            (Op::StatHandle, Ok(Value::Metadata(metadata))) if is_file => handle.known_end = metadata.size,
-            _ => {}
-        }
-        let breaks = match &report.result {
-            Err(error) => slot.op.is_stream_write() && breaks_lane(error.kind(), slot),
-            Ok(_) => false,
-        };
-        if breaks {
-            marks::hit(Mark::BrokenLane);
-            handle.broken = Some(match handle.class {
-                Class::File { .. } | Class::SharedFile => Broken::UntilHanded(id),
-                _ => Broken::ForGood,
-            });
-        }
-        // What was received for nobody is not lost.
-        if is_nobodys_read {
-            if !is_file {
-                push_back(slot, handle);
-            }
-        } else if matches!(slot.op, Op::Accept | Op::RecvFrom { .. }) || slot.op.is_stream_read(handle.class) {
-            slot.untaken = true;
-            handle.untaken += 1;
-        }
-        breaks
-    }
-
     /// Every write that was submitted before the failure is known fails with it, however many there are.
     fn break_lane(&mut self, handle: u32) {
         for index in lanes::members(handle, &self.handles, &self.slots) {
             let slot = &self.slots[index];
             let is_held = matches!(slot.state, State::Held | State::Queued);
             if is_held && slot.op.is_stream_write() {
-                debug_assert_eq!(decide(slot.state, self.sort(index), Event::LaneBroken), Step::Break);
+                debug_assert_eq!(decide(slot.state, slot.sort(), Event::LaneBroken), Step::Break);
                 marks::hit(Mark::FailedForAnother);
                 let error = self.error(index, ErrorKind::LaneBroken);
                 self.settle(index, Err(error));
@@ -396,6 +288,119 @@ fn mark_step(slot: &Slot, step: Step, event: Event) {
         Step::Continue => marks::hit(Mark::ShortWrite),
         _ => {}
     }
+}
+
+/// What an outcome means for its request; counts the bytes.
+fn classify(slot: &mut Slot, mut handle: Option<&mut Handle>, outcome: &Outcome) -> Event {
+    let count = match outcome {
+        Err(Fault::Interrupted) => return Event::Interrupted,
+        Err(_) => return Event::Error,
+        Ok(Value::Count(count)) => *count,
+        Ok(Value::Datagram(arrival)) => {
+            slot.moved = arrival.count.into();
+            #[cfg(corella_valgrind)]
+            if let Some(parts) = slot.op.parts() {
+                parts.tell_valgrind(0, slot.moved);
+            }
+            return Event::Done;
+        }
+        Ok(Value::Exit(status)) => {
+            if let Some(child) = handle.and_then(|handle| handle.child.as_mut()) {
+                child.status = Some(*status);
+            }
+            return Event::Done;
+        }
+        Ok(_) => return Event::Done,
+    };
+    let extent = slot.op.extent();
+    let Some(parts) = slot.op.parts() else {
+        if matches!(slot.op, Op::Seek { .. }) {
+            slot.origin = count;
+        }
+        return Event::Done;
+    };
+    if let Some(handle) = &mut handle
+        && slot.op.is_stream_read(handle.class)
+    {
+        handle.received += count;
+    }
+    #[cfg(corella_valgrind)]
+    if let Some(extent) = extent {
+        let skip = if extent == Extent::ToEnd { 0 } else { slot.moved };
+        parts.tell_valgrind(skip, count);
+    }
+    slot.moved += count;
+    let whole = slot.moved >= parts.total();
+    match extent {
+        Some(Extent::ToEnd) => {
+            if let Some(target) = slot.payload.get_mut::<ReadToEnd>() {
+                target.arrived(count as usize);
+            }
+            if count == 0 { Event::Done } else { Event::Short }
+        }
+        Some(Extent::Some) => {
+            // One call takes so many bytes and parts and no more; on a file, which has an end, the program is not to
+            // notice. A stream's next bytes may be long in coming.
+            let is_file = handle.is_some_and(|handle| matches!(handle.class, Class::File { .. } | Class::SharedFile));
+            let was_cut = count >= TRANSFER_BYTES_MAX || parts.len() > TRANSFER_PARTS_MAX;
+            if is_file && was_cut && count > 0 && !whole { Event::Short } else { Event::Done }
+        }
+        _ if whole || slot.op.is_datagram() => Event::Done,
+        None if planted::is(Defect::ShortWriteIsWhole) => Event::Done,
+        _ if count == 0 => Event::Error,
+        _ => Event::Short,
+    }
+}
+
+/// What a settled request changes of its handle: cursor, known end, broken lane, what comes back to the front.
+/// Says whether the lane breaks.
+fn tell_handle(id: RequestId, slot: &mut Slot, handle: &mut Handle) -> bool {
+    let Some(report) = &slot.report else { return false };
+    let end = slot.origin.saturating_add(slot.moved);
+    let is_file = matches!(handle.class, Class::File { .. });
+    // What it read goes to the next.
+    let is_nobodys_read = slot.abandoned || matches!(slot.ending, Ending::Detached);
+    match (&slot.op, &report.result) {
+        (Op::Read { at: At::Cursor, .. }, _) if is_nobodys_read => {}
+        (Op::Read { at: At::Cursor, .. }, _) if is_file && slot.begun => handle.cursor = end,
+        (Op::Write { at: At::Cursor, .. }, _) if handle.class == (Class::File { append: true }) => {}
+        (Op::Write { .. }, Err(_)) if planted::is(Defect::CursorStaysAtFailure) => {}
+        (Op::Write { at, .. }, _) if is_file && slot.moved > 0 => {
+            handle.known_end = handle.known_end.max(end);
+            if *at == At::Cursor {
+                handle.cursor = end;
+            }
+        }
+        (Op::Seek { .. }, Ok(Value::Count(to))) => handle.cursor = *to,
+        (Op::Truncate { .. }, Ok(_)) if planted::is(Defect::TruncateNotLearned) => {}
+        (Op::Truncate { length }, Ok(_)) => handle.known_end = *length,
+        (Op::Allocate { offset, length }, Ok(_)) => {
+            handle.known_end = handle.known_end.max(offset.saturating_add(*length));
+        }
+        (Op::StatHandle, Ok(Value::Metadata(metadata))) if is_file => handle.known_end = metadata.size,
+        _ => {}
+    }
+    let breaks = match &report.result {
+        Err(error) => slot.op.is_stream_write() && breaks_lane(error.kind(), slot),
+        Ok(_) => false,
+    };
+    if breaks {
+        marks::hit(Mark::BrokenLane);
+        handle.broken = Some(match handle.class {
+            Class::File { .. } | Class::SharedFile => Broken::UntilHanded(id),
+            _ => Broken::ForGood,
+        });
+    }
+    // What was received for nobody is not lost.
+    if is_nobodys_read {
+        if !is_file {
+            push_back(slot, handle);
+        }
+    } else if matches!(slot.op, Op::Accept | Op::RecvFrom { .. }) || slot.op.is_stream_read(handle.class) {
+        slot.untaken = true;
+        handle.untaken += 1;
+    }
+    breaks
 }
 
 /// Whether a request at the OS would rather have what came back to the front.

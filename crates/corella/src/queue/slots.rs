@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::deadlines::{NO_TIMER, Nanoseconds};
 use super::handles::HandleKey;
-use super::outcome::State;
+use super::outcome::{Sort, State};
 use crate::backend::{Token, Value};
 use crate::erased::Erased;
 use crate::error::{Error, Moved};
@@ -70,7 +70,7 @@ pub(crate) type Chain = fn(&mut Payload, &Io, Report) -> ChainStep;
 pub(crate) struct Callback {
     pub(crate) function: CallbackStorage,
     /// Knows the types: takes function and payload out, makes the outcome, and calls.
-    pub(crate) run: fn(CallbackStorage, Payload, Report, &Io),
+    pub(crate) run: fn(&mut CallbackStorage, &mut Payload, Report, &Io),
     /// Delivered right after the reaping, instead of as a task.
     pub(crate) direct: bool,
 }
@@ -99,8 +99,12 @@ impl Link {
     pub(crate) const UNLINKED: Link = Link { previous: NONE, next: NONE };
 }
 
+/// A request's place, which stays where it is and is used again: nothing of it is copied when a request comes or goes.
 pub(crate) struct Slot {
     pub(crate) generation: u32,
+    is_used: bool,
+    /// The next free one, while this is free.
+    next_free: u32,
     pub(crate) state: State,
     pub(crate) op: Op,
     /// The handle it is on, if any.
@@ -147,11 +151,14 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(op: Op) -> Slot {
+    /// One that no request has.
+    fn free(next_free: u32) -> Slot {
         Slot {
-            generation: 0,
+            generation: 1,
+            is_used: false,
+            next_free,
             state: State::Held,
-            op,
+            op: Op::Sleep,
             handle: None,
             lanes: Lanes::NONE,
             links: [Link::UNLINKED; Lanes::COUNT],
@@ -179,9 +186,63 @@ impl Slot {
         }
     }
 
+    /// Has it as it was before its request came, with another generation. Named field by field, so that none is
+    /// forgotten.
+    fn clear(&mut self) {
+        let Slot {
+            generation,
+            is_used: _,
+            next_free: _,
+            state,
+            op,
+            handle,
+            lanes,
+            links,
+            wall,
+            blocker,
+            waiting,
+            waiters,
+            timer,
+            moved,
+            origin,
+            submitted_at,
+            cause,
+            begun,
+            stopped_somewhere,
+            joined,
+            unordered,
+            bare,
+            abandoned,
+            untaken,
+            chain,
+            registration,
+            ending,
+            payload,
+            report,
+        } = self;
+        // Never zero, so that a token is never zero; 30 bits, so that a backend has two for itself.
+        *generation = ((*generation + 1) & 0x3fff_ffff).max(1);
+        (*state, *op, *handle, *lanes) = (State::Held, Op::Sleep, None, Lanes::NONE);
+        (*links, *wall) = ([Link::UNLINKED; Lanes::COUNT], None);
+        (*blocker, *waiting, *waiters, *timer) = (NONE, Link::UNLINKED, NONE, NO_TIMER);
+        (*moved, *origin, *submitted_at) = (0, 0, 0);
+        (*cause, *begun, *stopped_somewhere, *joined) = (None, false, false, 0);
+        (*unordered, *bare, *abandoned, *untaken) = (false, false, false, false);
+        (*chain, *registration) = (None, None);
+        (*ending, *payload, *report) = (Ending::Kept, Payload::empty(), None);
+    }
+
     /// Whether its outcome is there to be taken.
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Settled && self.chain.is_none()
+    }
+
+    pub(crate) fn sort(&self) -> Sort {
+        match self.op {
+            Op::Close => Sort::Close,
+            _ if self.handle.is_none() => Sort::Free,
+            _ => Sort::Laned,
+        }
     }
 
     pub(crate) fn is_at_os(&self) -> bool {
@@ -189,71 +250,57 @@ impl Slot {
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "a used slot is the ordinary case, and its place is allocated once")]
-enum Entry {
-    Used(Slot),
-    Free { generation: u32, next: u32 },
-}
-
 const CHUNK: usize = 64;
 
 /// All slots. They grow in chunks and never move, and a freed one is used again first.
 #[derive(Default)]
 pub(crate) struct Slots {
-    chunks: Vec<Box<[Entry]>>,
+    chunks: Vec<Box<[Slot; CHUNK]>>,
     first_free: Option<u32>,
 }
 
 impl Slots {
-    fn entry(&self, index: u32) -> Option<&Entry> {
-        self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
+    fn get(&self, index: u32) -> Option<&Slot> {
+        let chunk = self.chunks.get(index as usize / CHUNK)?;
+        Some(&chunk[index as usize % CHUNK]).filter(|slot| slot.is_used)
     }
 
-    fn entry_mut(&mut self, index: u32) -> &mut Entry {
-        &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+    fn grow(&mut self) -> u32 {
+        let start = (self.chunks.len() * CHUNK) as u32;
+        let next = |place: u32| if (place as usize + 1) < CHUNK { start + place + 1 } else { NONE };
+        let chunk: Box<[Slot]> = (0..CHUNK as u32).map(|place| Slot::free(next(place))).collect();
+        let Ok(chunk) = chunk.try_into() else { unreachable!("a chunk has so many slots") };
+        self.chunks.push(chunk);
+        start
     }
 
-    pub(crate) fn insert(&mut self, mut slot: Slot) -> u32 {
+    /// A slot for a request of this operation, and nothing else in it.
+    pub(crate) fn insert(&mut self, op: Op) -> u32 {
         let index = match self.first_free {
             Some(index) => index,
-            None => {
-                let start = (self.chunks.len() * CHUNK) as u32;
-                let chunk = (0..CHUNK as u32).map(|place| Entry::Free {
-                    generation: 1,
-                    next: if place as usize + 1 < CHUNK { start + place + 1 } else { NONE },
-                });
-                self.chunks.push(chunk.collect());
-                start
-            }
+            None => self.grow(),
         };
-        let entry = self.entry_mut(index);
-        let Entry::Free { generation, next } = *entry else { unreachable!("the free list holds free slots") };
-        slot.generation = generation;
-        *entry = Entry::Used(slot);
-        self.first_free = (next != NONE).then_some(next);
+        let slot = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
+        assert!(!slot.is_used, "the free list holds free slots");
+        slot.is_used = true;
+        slot.op = op;
+        self.first_free = (slot.next_free != NONE).then_some(slot.next_free);
         index
     }
 
-    pub(crate) fn remove(&mut self, index: u32) -> Slot {
-        let next = self.first_free.unwrap_or(NONE);
-        let entry = self.entry_mut(index);
-        let Entry::Used(slot) = entry else { unreachable!("only used slots are freed") };
-        // Never zero, so that a token is never zero; 30 bits, so that a backend has two for itself.
-        let generation = (slot.generation + 1) & 0x3fff_ffff;
-        let free = Entry::Free { generation: generation.max(1), next };
-        let Entry::Used(slot) = std::mem::replace(entry, free) else { unreachable!() };
-        self.first_free = Some(index);
-        slot
+    /// Frees a slot; what is left in it is dropped.
+    pub(crate) fn remove(&mut self, index: u32) {
+        let next = self.first_free.replace(index).unwrap_or(NONE);
+        let slot = &mut self[index];
+        slot.clear();
+        slot.is_used = false;
+        slot.next_free = next;
     }
 
     /// The index of a request that still exists.
     pub(crate) fn find(&self, id: RequestId) -> Option<u32> {
-        match self.entry(id.index)? {
-            Entry::Used(slot) if slot.generation == id.generation || planted::is(Defect::StaleNameMeetsTheNext) => {
-                Some(id.index)
-            }
-            _ => None,
-        }
+        let slot = self.get(id.index)?;
+        (slot.generation == id.generation || planted::is(Defect::StaleNameMeetsTheNext)).then_some(id.index)
     }
 
     pub(crate) fn id(&self, index: u32) -> RequestId {
@@ -261,11 +308,8 @@ impl Slots {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        let entries = self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate();
-        entries.filter_map(|(index, entry)| match entry {
-            Entry::Used(slot) => Some((index as u32, slot)),
-            Entry::Free { .. } => None,
-        })
+        let slots = (0..).zip(self.chunks.iter().flat_map(|chunk| chunk.iter()));
+        slots.filter(|(_, slot)| slot.is_used)
     }
 }
 
@@ -273,18 +317,18 @@ impl Index<u32> for Slots {
     type Output = Slot;
 
     fn index(&self, index: u32) -> &Slot {
-        match self.entry(index) {
-            Some(Entry::Used(slot)) => slot,
-            _ => unreachable!("slot {index} is not in use"),
+        match self.get(index) {
+            Some(slot) => slot,
+            None => unreachable!("slot {index} is not in use"),
         }
     }
 }
 
 impl IndexMut<u32> for Slots {
     fn index_mut(&mut self, index: u32) -> &mut Slot {
-        match self.entry_mut(index) {
-            Entry::Used(slot) => slot,
-            Entry::Free { .. } => unreachable!("slot {index} is not in use"),
+        match self.chunks.get_mut(index as usize / CHUNK) {
+            Some(chunk) if chunk[index as usize % CHUNK].is_used => &mut chunk[index as usize % CHUNK],
+            _ => unreachable!("slot {index} is not in use"),
         }
     }
 }

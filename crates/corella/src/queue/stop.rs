@@ -33,8 +33,7 @@ impl RequestQueue {
             let ending = std::mem::replace(&mut slot.ending, Ending::Detached);
             self.leftovers.push((Payload::empty(), ending));
         }
-        let step = decide(self.slots[index].state, self.sort(index), event);
-        let slot = &mut self.slots[index];
+        let step = decide(slot.state, slot.sort(), event);
         match step {
             Step::StopUnstarted => {
                 marks::hit(Mark::StoppedUnstarted);

@@ -86,7 +86,7 @@ fn what_the_os_still_does_for_nobody_is_waited_for_before_memory_is_freed() {
 fn an_error_is_explained_where_its_code_alone_does_not_say_and_nowhere_else() {
     let (_machine, _scheduler, _io, core) = simulated(64);
     let mut queue = core.queue.borrow_mut();
-    let index = queue.slots.insert(Slot::new(Op::AwaitExit { pid: 1 }));
+    let index = queue.slots.insert(Op::AwaitExit { pid: 1 });
     let [lost, other] = [codes::ECHILD, codes::EINVAL].map(|code| queue.os_error(index, code).to_string());
     drop(queue.slots.remove(index));
     drop(queue);

@@ -411,9 +411,10 @@ impl Core {
 
     pub(super) fn run_callback(&self, request: RequestId) {
         let taken = self.queue.borrow_mut().take(request);
-        let Some((payload, report, Ending::Callback(callback))) = taken else { return };
+        let Some((mut payload, report, Ending::Callback(mut callback))) = taken else { return };
         self.refill_budget();
-        self.call(|| (callback.run)(callback.function, payload, report, &self.io()));
+        // It takes function and payload out, so that nothing of the program's is left here to be dropped.
+        self.call(|| (callback.run)(&mut callback.function, &mut payload, report, &self.io()));
     }
 
     pub(crate) fn cancel(&self, request: RequestId) {
