@@ -132,9 +132,11 @@ impl Clone for HandleRef {
 impl Drop for HandleRef {
     fn drop(&mut self) {
         if let Ok(core) = self.io.try_core() {
-            core.queue.borrow_mut().drop_handle(self.key);
-            core.drop_leftovers();
-            core.rethrow();
+            let closes = core.queue.borrow_mut().drop_handle(self.key);
+            if closes {
+                core.drop_leftovers();
+                core.rethrow();
+            }
         }
     }
 }

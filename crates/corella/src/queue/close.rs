@@ -26,13 +26,15 @@ impl RequestQueue {
     }
 
     /// Counts one clone less. The last closes the handle in the background; its failure is nobody's, so it goes to
-    /// the hook.
-    pub(crate) fn drop_handle(&mut self, key: HandleKey) {
-        let Some(handle) = self.handles.get_mut(key) else { return };
+    /// the hook. Says whether it did.
+    pub(crate) fn drop_handle(&mut self, key: HandleKey) -> bool {
+        let Some(handle) = self.handles.get_mut(key) else { return false };
         handle.clones -= 1;
-        if handle.clones == 0 && handle.life == Life::Open {
+        let is_last = handle.clones == 0 && handle.life == Life::Open;
+        if is_last {
             let _ = self.close(key, false, None, None, Payload::empty(), Ending::Detached);
         }
+        is_last
     }
 
     /// Closes a handle: queued writes go out first (with `now`: nothing does), reads are cancelled, and what comes

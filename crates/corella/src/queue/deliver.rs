@@ -89,10 +89,7 @@ impl RequestQueue {
         {
             self.spare_lists.push(std::mem::take(&mut parts.rest));
         }
-        let ending = std::mem::replace(&mut slot.ending, Ending::Kept);
-        let taken = (slot.payload.replace_with_empty(), slot.report.take(), ending);
-        self.slots.remove(index);
-        let (payload, report, ending) = taken;
+        let (payload, report, ending) = self.slots.remove(index);
         Some((payload, report?, ending))
     }
 

@@ -143,9 +143,8 @@ impl RequestQueue {
         }
         let slot = &self.slots[index];
         let token = RequestId { index, generation: slot.generation }.token();
-        let end =
-            offset.map(|offset| self.parts.iter().fold(offset, |end, part| end.saturating_add(part.length as u64)));
-        let extends = matches!(slot.op, Op::Write { .. }) && end.is_some_and(|end| end > known_end);
+        let end = |offset| self.parts.iter().fold(offset, |end: u64, part| end.saturating_add(part.length as u64));
+        let extends = matches!(slot.op, Op::Write { .. }) && offset.is_some_and(|offset| end(offset) > known_end);
         let submission = Submission {
             token,
             op: &slot.op,

@@ -454,6 +454,8 @@ impl RequestQueue {
         let slot = &self.slots[index];
         let kind = match slot.cause {
             Some(Cause::Deadline) if !planted::is(Defect::LateToldAsCancelled) => ErrorKind::TimedOut,
+            // Nobody will read it: it is dropped with the outcome.
+            Some(Cause::Abandon) => return Error::new(ErrorKind::Cancelled, "", ""),
             _ => ErrorKind::Cancelled,
         };
         let error = self.error(index, kind);

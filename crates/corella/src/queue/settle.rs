@@ -38,12 +38,19 @@ impl RequestQueue {
         };
         self.at_os -= 1;
         let outcome = self.see_mode(index, completion.outcome);
-        let outcome = self.keep_in_order(index, outcome);
+        let outcome = if self.has_a_place(index) { self.keep_in_order(index, outcome) } else { outcome };
         match std::mem::take(&mut self.slots[index].joined) {
             0 => self.apply(index, outcome),
             joined => self.complete_joined(index, joined, outcome),
         }
         self.fill_os();
+    }
+
+    /// Whether it matters in what order requests like this one come back: they take from the front of something.
+    fn has_a_place(&self, index: u32) -> bool {
+        let slot = &self.slots[index];
+        let keeps_its_place = matches!(slot.op, Op::Accept | Op::RecvFrom { .. } | Op::Read { at: At::Cursor, .. });
+        keeps_its_place || slot.handle.is_some_and(|key| self.handles[key.index].pushback.is_some())
     }
 
     /// What was received while something earlier came back to the front of the lane goes behind that, and the request

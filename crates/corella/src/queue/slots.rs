@@ -186,9 +186,9 @@ impl Slot {
         }
     }
 
-    /// Has it as it was before its request came, with another generation. Named field by field, so that none is
-    /// forgotten.
-    fn clear(&mut self) {
+    /// Has it as it was before its request came, with another generation, and gives what is not the queue's. Named field
+    /// by field, so that none is forgotten.
+    fn clear(&mut self) -> (Payload, Option<Report>, Ending) {
         let Slot {
             generation,
             is_used: _,
@@ -229,7 +229,7 @@ impl Slot {
         (*cause, *begun, *stopped_somewhere, *joined) = (None, false, false, 0);
         (*unordered, *bare, *abandoned, *untaken) = (false, false, false, false);
         (*chain, *registration) = (None, None);
-        (*ending, *payload, *report) = (Ending::Kept, Payload::empty(), None);
+        (payload.replace_with_empty(), report.take(), std::mem::replace(ending, Ending::Kept))
     }
 
     /// Whether its outcome is there to be taken.
@@ -288,13 +288,13 @@ impl Slots {
         index
     }
 
-    /// Frees a slot; what is left in it is dropped.
-    pub(crate) fn remove(&mut self, index: u32) {
+    /// Frees a slot and gives what is the program's in it.
+    pub(crate) fn remove(&mut self, index: u32) -> (Payload, Option<Report>, Ending) {
         let next = self.first_free.replace(index).unwrap_or(NONE);
         let slot = &mut self[index];
-        slot.clear();
         slot.is_used = false;
         slot.next_free = next;
+        slot.clear()
     }
 
     /// The index of a request that still exists.

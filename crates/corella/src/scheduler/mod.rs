@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use self::remote::Remote;
-use self::tasks::{JoinHandle, JoinState, ROOT, TaskKey, TaskWaker};
+use self::tasks::{JoinHandle, JoinState, ROOT, Ready, TaskKey, TaskWaker};
 #[cfg(target_os = "linux")]
 use crate::backend::Backend;
 use crate::backend::KernelFeatures;
@@ -332,9 +332,7 @@ impl Io {
         let result = Rc::clone(&state);
         let future = Box::pin(async move { result.set(Ok(future.await)) });
         let key = core.tasks.borrow_mut().insert(future, Rc::clone(&state) as _, &core.inbox);
-        // Its waker is told that it is in the queue, so that a wake before its first poll does not list it twice.
-        let waker = core.tasks.borrow_mut().waker(key);
-        waker.into_iter().for_each(|waker| waker.wake_by_ref());
+        core.ready.push(Ready::Task(key));
         Ok(JoinHandle { state, key, io: self.clone() })
     }
 

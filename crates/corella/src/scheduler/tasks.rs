@@ -156,6 +156,7 @@ impl Tasks {
         self.count
     }
 
+    /// Adds a task, which whoever adds it puts into the ready queue.
     pub(crate) fn insert(&mut self, future: TaskFuture, join: Rc<dyn EndsTask>, inbox: &Arc<Inbox>) -> TaskKey {
         let index = self.first_free.unwrap_or_else(|| {
             self.entries.push(Entry::Free { generation: 0, next: None });
@@ -167,14 +168,11 @@ impl Tasks {
         self.count += 1;
         let key = TaskKey { index, generation };
         let state = TaskWaker::new(key, Arc::clone(inbox));
+        // So that a wake before its first poll does not list it twice.
+        state.is_ready.store(true, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(&state));
         *entry = Entry::Used(Task { generation, future: Some(future), waker, state, join, killed: false });
         key
-    }
-
-    /// A task's waker.
-    pub(crate) fn waker(&mut self, key: TaskKey) -> Option<Waker> {
-        self.get_mut(key).map(|task| task.waker.clone())
     }
 
     fn get_mut(&mut self, key: TaskKey) -> Option<&mut Task> {
