@@ -4,7 +4,7 @@ use std::ffi::{OsStr, c_int, c_void};
 use std::path::Path;
 use std::time::Duration;
 
-use corella::{HostedOptions, HostedRead, RequestId as EngineId};
+use corella::{HostedOptions, HostedTransfer, RequestId as EngineId, submit_hosted};
 
 use crate::codes::{CORELLA_ERROR_BUSY, CORELLA_ERROR_WRONG_KIND, CORELLA_OK};
 use crate::faults::Fault;
@@ -40,6 +40,7 @@ pub(crate) fn path(bytes: &[u8]) -> Result<&Path, Fault> {
 }
 
 /// Hands a ready request to the engine with this ending.
+#[inline(always)]
 pub(crate) fn submit(
     host: &Host,
     key: Key,
@@ -54,6 +55,7 @@ pub(crate) fn begin_wait(host: &Host, key: Key) -> Result<c_int, Fault> {
     begin(host, key, Ending::Asked, None, true)
 }
 
+#[inline(always)]
 fn begin(
     host: &Host,
     key: Key,
@@ -136,6 +138,7 @@ fn take_back(host: &Host, lent: Option<Key>) {
 }
 
 /// Hands a transfer of one run of bytes to the engine, which will tell its index and outcome after a turn.
+#[inline(always)]
 fn hand_over(host: &Host, index: u32, record: &Record, in_turn: bool) -> Result<EngineId, Fault> {
     let handles = host.handles.borrow();
     let run = LentRun { data: record.data, length: record.length };
@@ -143,18 +146,18 @@ fn hand_over(host: &Host, index: u32, record: &Record, in_turn: bool) -> Result<
     let deadline = u64::try_from(record.deadline_ns).ok().map(Duration::from_nanos);
     let options =
         HostedOptions { name: index, deadline, token: record.token.as_ref(), unordered: record.unordered, in_turn };
-    let read = |offset, exact| HostedRead { offset, exact };
-    let begun = match (handles.get(record.handle)?, record.verb) {
-        (Object::Socket(socket), Verb::Receive) => socket.hosted_receive(false, run, options),
-        (Object::Socket(socket), Verb::ReceiveExact) => socket.hosted_receive(true, run, options),
-        (Object::Socket(socket), Verb::Send) => socket.hosted_send(run, options),
-        (Object::File(file), Verb::Read) => file.hosted_read(read(None, false), run, options),
-        (Object::File(file), Verb::ReadAt) => file.hosted_read(read(Some(offset), false), run, options),
-        (Object::File(file), Verb::ReadExact) => file.hosted_read(read(None, true), run, options),
-        (Object::File(file), Verb::ReadExactAt) => file.hosted_read(read(Some(offset), true), run, options),
-        (Object::File(file), Verb::Write) => file.hosted_write(None, run, options),
-        (Object::File(file), Verb::WriteAt) => file.hosted_write(Some(offset), run, options),
+    let read = |file, offset, exact| HostedTransfer::Read { file, offset, exact };
+    let transfer = match (handles.get(record.handle)?, record.verb) {
+        (Object::Socket(socket), Verb::Receive) => HostedTransfer::Receive { socket, exact: false },
+        (Object::Socket(socket), Verb::ReceiveExact) => HostedTransfer::Receive { socket, exact: true },
+        (Object::Socket(socket), Verb::Send) => HostedTransfer::Send { socket },
+        (Object::File(file), Verb::Read) => read(file, None, false),
+        (Object::File(file), Verb::ReadAt) => read(file, Some(offset), false),
+        (Object::File(file), Verb::ReadExact) => read(file, None, true),
+        (Object::File(file), Verb::ReadExactAt) => read(file, Some(offset), true),
+        (Object::File(file), Verb::Write) => HostedTransfer::Write { file, offset: None },
+        (Object::File(file), Verb::WriteAt) => HostedTransfer::Write { file, offset: Some(offset) },
         _ => return Err(CORELLA_ERROR_WRONG_KIND.into()),
     };
-    begun.map_err(Fault::from)
+    submit_hosted(transfer, run, options).map_err(Fault::from)
 }

@@ -38,6 +38,8 @@ pub(crate) struct Host {
     pub(crate) engine: RefCell<Option<Engine>>,
     /// What became of plain transfers, until it is in their records.
     outcomes: Rc<HostedOutcomes>,
+    /// Kept for its memory.
+    fetched: RefCell<Vec<HostedOutcome>>,
     pub(crate) io: Io,
     pub(crate) requests: RefCell<Requests>,
     pub(crate) handles: RefCell<Table<Object>>,
@@ -79,6 +81,7 @@ impl Host {
             usable: Cell::new(fork_generation),
             fork_generation,
             outcomes: engine.hosted_outcomes(),
+            fetched: RefCell::default(),
             io: engine.io(),
             inbox: Arc::new(Inbox::new(engine.remote(), posts_max)),
             engine: RefCell::new(Some(engine)),
@@ -143,25 +146,29 @@ impl Host {
 
     /// Writes what the engine has to tell of plain transfers into their records.
     pub(crate) fn fetch_outcomes(&self) {
-        while let Some(outcome) = self.outcomes.fetch() {
+        let mut fetched = self.fetched.take();
+        self.outcomes.fetch(&mut fetched);
+        for outcome in fetched.drain(..) {
             self.settle_plain(outcome);
         }
+        self.fetched.replace(fetched);
     }
 
     /// The same as `settle` for a request that leaves nothing but numbers.
+    #[inline(always)]
     fn settle_plain(&self, outcome: HostedOutcome) {
         let mut requests = self.requests.borrow_mut();
         let record = requests.at(outcome.name);
-        record.code = CORELLA_OK;
-        if let Some(error) = outcome.error {
-            record.code = code_of(error.kind());
-            record.error = Some(error);
-        }
         (record.count, record.moved) = match outcome.moved {
             EngineMoved::Bytes(count) => (count as i64, Moved::Exactly),
             EngineMoved::NotStarted => (0, Moved::NotStarted),
             EngineMoved::Unknown => (0, Moved::Unknown),
         };
+        record.code = CORELLA_OK;
+        if let Some(error) = outcome.error {
+            record.code = code_of(error.kind());
+            record.error = Some(error);
+        }
         if self.under_valgrind && record.verb.fills() {
             mark_written(record, record.count as usize, &[]);
         }
@@ -186,13 +193,14 @@ impl Host {
     }
 
     /// An outcome is in its record: puts it where its ending wants it.
+    #[inline(always)]
     fn is_settled(&self, index: u32, mut requests: RefMut<'_, Requests>) {
         let record = requests.at(index);
         debug_assert_eq!(record.stage, Stage::Running);
         record.stage = Stage::Settled;
         record.engine = None;
-        let (ending, direct, detached) = (record.ending, record.direct, record.detached);
-        let lent = if record.verb == Verb::ReceivePooled { None } else { record.buffer };
+        let (ending, direct) = (record.ending, record.direct);
+        let is_simple = !record.detached && record.buffer.is_none();
         requests.running -= 1;
         match ending {
             Ending::Asked => {}
@@ -202,13 +210,22 @@ impl Host {
                 requests.enlist(index, ENQUEUED);
             }
         }
+        if !is_simple {
+            self.give_up(index, requests);
+        }
+    }
+
+    /// Gives up the library's buffer of a settled request, and the request itself if it is nobody's.
+    #[cold]
+    fn give_up(&self, index: u32, mut requests: RefMut<'_, Requests>) {
+        let record = requests.at(index);
+        let lent = if record.verb == Verb::ReceivePooled { None } else { record.buffer };
         if let Some(buffer) = lent
             && let Ok(buffer) = self.buffers.borrow_mut().get_mut(buffer)
         {
             buffer.lent -= 1;
         }
-        if detached {
-            let record = requests.at(index);
+        if record.detached {
             let error = record.error.take();
             let remains = requests.free(index);
             drop(requests);

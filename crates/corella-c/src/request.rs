@@ -224,8 +224,11 @@ struct List {
     last: u32,
 }
 
-/// What a freed record leaves to be dropped, outside the borrow of the table: its code may call the engine.
-pub(crate) struct Remains {
+/// What a freed record leaves to be dropped, outside the borrow of the table: its code may call the engine. A box, as most
+/// leave nothing.
+pub(crate) type Remains = Box<Content>;
+
+pub(crate) struct Content {
     _value: Value,
     _token: Option<CancelToken>,
     _extra: Option<Box<Extra>>,
@@ -261,6 +264,7 @@ impl Requests {
     }
 
     /// A new record, ready for its options. `CORELLA_ERROR_REJECTED` when there are as many as ids can tell apart.
+    #[inline(always)]
     pub(crate) fn insert(&mut self, verb: Verb) -> Result<(Key, &mut Record), c_int> {
         let index = match self.first_free {
             NONE => {
@@ -416,11 +420,11 @@ impl Requests {
         if matches!(record.value, Value::Nothing) && record.token.is_none() && record.extra.is_none() {
             return None;
         }
-        Some(Remains {
+        Some(Box::new(Content {
             _value: std::mem::replace(&mut record.value, Value::Nothing),
             _token: record.token.take(),
             _extra: record.extra.take(),
-        })
+        }))
     }
 
     /// Everything that ids of this table may have named is stale from here on.

@@ -94,6 +94,13 @@ fn fetch(drive: &mut Drive) -> c_int {
     let was_begun = drive.function.is_some();
     let code = on_host("corella_run", drive.scheduler, |host, _| {
         host.free_delivered();
+        // The way of most calls: nothing but the next callback.
+        if matches!(drive.goal, Goal::Idle | Goal::Turn)
+            && !host.stopping.get()
+            && let Next::Call = next_callback(host, drive)
+        {
+            return Ok(CALL);
+        }
         fetch_from(host, drive)
     });
     match code {
@@ -103,27 +110,33 @@ fn fetch(drive: &mut Drive) -> c_int {
     }
 }
 
+/// What there is to do until then, from turn to turn.
+#[inline(never)]
 fn fetch_from(host: &Host, drive: &mut Drive) -> Result<c_int, Fault> {
     loop {
-        if drive.goal == Goal::Settled
-            && let Some(code) = settled_code(host, drive.request)?
-        {
-            return Ok(code);
-        }
         let mut is_over_budget = false;
-        if drive.goal == Goal::Enqueued {
-            if let Some(key) = host.requests.borrow_mut().pop(ENQUEUED) {
-                drive.found = key.id();
-                return Ok(1);
+        match drive.goal {
+            Goal::Idle if host.stopping.get() => {
+                host.stopping.set(false);
+                return Ok(CORELLA_OK);
             }
-        } else if host.stopping.get() && drive.goal == Goal::Idle {
-            host.stopping.set(false);
-            return Ok(CORELLA_OK);
-        } else {
-            match next_callback(host, drive) {
-                Next::Call => return Ok(CALL),
-                Next::Nothing => {}
-                Next::OverBudget => is_over_budget = true,
+            Goal::Enqueued => {
+                if let Some(key) = host.requests.borrow_mut().pop(ENQUEUED) {
+                    drive.found = key.id();
+                    return Ok(1);
+                }
+            }
+            goal => {
+                if goal == Goal::Settled
+                    && let Some(code) = settled_code(host, drive.request)?
+                {
+                    return Ok(code);
+                }
+                match next_callback(host, drive) {
+                    Next::Call => return Ok(CALL),
+                    Next::Nothing => {}
+                    Next::OverBudget => is_over_budget = true,
+                }
             }
         }
         if drive.has_turned && drive.goal == Goal::Turn {
@@ -213,6 +226,7 @@ enum Next {
 }
 
 /// Takes the next callback off its list: direct ones first, the others within their budget.
+#[inline(always)]
 fn next_callback(host: &Host, drive: &mut Drive) -> Next {
     let mut requests = host.requests.borrow_mut();
     let key = match requests.pop(DIRECT) {

@@ -111,6 +111,17 @@ impl<const WORDS: usize> Erased<WORDS> {
         }
     }
 
+    /// Whether there is a value inside.
+    pub(crate) fn is_some(&self) -> bool {
+        self.kind.is_some()
+    }
+
+    /// Takes over what is in another; this one must have nothing in it, or that is dropped.
+    #[inline]
+    pub(crate) fn take_over(&mut self, other: &mut Self) {
+        *self = other.replace_with_empty();
+    }
+
     /// Takes whatever is inside, leaving nothing.
     pub(crate) fn replace_with_empty(&mut self) -> Self {
         std::mem::replace(self, Self::empty())

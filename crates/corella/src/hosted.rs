@@ -13,7 +13,7 @@ use crate::net::Socket;
 use crate::op::{At, Extent, Op};
 use crate::plain::HandleRef;
 use crate::queue::Request;
-use crate::queue::slots::{Ending, Payload, RequestId};
+use crate::queue::slots::{Ending, RequestId};
 use crate::scheduler::token::CancelToken;
 
 /// What a request is begun with, beside its operation.
@@ -29,120 +29,91 @@ pub struct HostedOptions<'a> {
     pub in_turn: bool,
 }
 
-/// A read, by where it begins and whether less than all is a success.
+/// A transfer of a host's bytes.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub struct HostedRead {
-    /// `None`: at the cursor.
-    pub offset: Option<u64>,
-    pub exact: bool,
-}
-
-impl File {
-    /// Reads into a host's bytes. A `Copy` buffer has nothing to drop, so it needs no way back.
-    #[doc(hidden)]
-    pub fn hosted_read<B: BufferMut + Copy>(
-        &self,
-        read: HostedRead,
-        buffer: B,
-        options: HostedOptions<'_>,
-    ) -> Result<RequestId, Error> {
-        let at = read.offset.map_or(At::Cursor, At::Offset);
-        let (payload, parts) = filled_by(buffer);
-        submit(&self.handle, Op::Read { at, extent: extent(read), parts }, payload, options)
-    }
-
-    /// Writes a host's bytes, at the cursor without an offset.
-    #[doc(hidden)]
-    pub fn hosted_write<B: Buffer + Copy>(
-        &self,
+pub enum HostedTransfer<'a> {
+    /// At the cursor without an offset. `exact`: less than all is a failure.
+    Read {
+        file: &'a File,
         offset: Option<u64>,
-        buffer: B,
-        options: HostedOptions<'_>,
-    ) -> Result<RequestId, Error> {
-        let at = offset.map_or(At::Cursor, At::Offset);
-        let (payload, parts) = taken_from(buffer);
-        submit(&self.handle, Op::Write { at, parts }, payload, options)
-    }
-}
-
-impl Socket {
-    /// Receives into a host's bytes.
-    #[doc(hidden)]
-    pub fn hosted_receive<B: BufferMut + Copy>(
-        &self,
         exact: bool,
-        buffer: B,
-        options: HostedOptions<'_>,
-    ) -> Result<RequestId, Error> {
-        let (payload, parts) = filled_by(buffer);
-        let extent = extent(HostedRead { offset: None, exact });
-        submit(&self.handle, Op::Recv { extent, parts }, payload, options)
-    }
-
-    /// Sends a host's bytes.
-    #[doc(hidden)]
-    pub fn hosted_send<B: Buffer + Copy>(&self, buffer: B, options: HostedOptions<'_>) -> Result<RequestId, Error> {
-        let (payload, parts) = taken_from(buffer);
-        submit(&self.handle, Op::Send { parts }, payload, options)
-    }
+    },
+    /// At the cursor without an offset.
+    Write {
+        file: &'a File,
+        offset: Option<u64>,
+    },
+    Receive {
+        socket: &'a Socket,
+        exact: bool,
+    },
+    Send {
+        socket: &'a Socket,
+    },
 }
 
-fn extent(read: HostedRead) -> Extent {
-    if read.exact { Extent::Exact } else { Extent::Some }
-}
-
-/// A buffer in its slot's storage, and its addresses as they are there.
+/// Hands a transfer to the queue. A `Copy` buffer has nothing to drop, so it needs no way back: its addresses suffice.
+#[doc(hidden)]
 #[inline]
-fn filled_by<B: BufferMut + Copy>(buffer: B) -> (Payload, Parts) {
-    let (mut payload, mut parts) = (Payload::new(buffer), Parts::default());
-    if let Some(buffer) = payload.get_mut::<B>() {
-        buffer.target_parts(&mut parts);
+pub fn submit_hosted<B: Buffer + BufferMut + Copy>(
+    transfer: HostedTransfer<'_>,
+    mut buffer: B,
+    options: HostedOptions<'_>,
+) -> Result<RequestId, Error> {
+    let mut parts = Parts::default();
+    match transfer {
+        HostedTransfer::Read { .. } | HostedTransfer::Receive { .. } => buffer.target_parts(&mut parts),
+        HostedTransfer::Write { .. } | HostedTransfer::Send { .. } => buffer.source_parts(&mut parts),
     }
-    (payload, parts)
-}
-
-#[inline]
-fn taken_from<B: Buffer + Copy>(buffer: B) -> (Payload, Parts) {
-    let (mut payload, mut parts) = (Payload::new(buffer), Parts::default());
-    if let Some(buffer) = payload.get_mut::<B>() {
-        buffer.source_parts(&mut parts);
-    }
-    (payload, parts)
-}
-
-fn submit(handle: &HandleRef, op: Op, payload: Payload, options: HostedOptions<'_>) -> Result<RequestId, Error> {
+    let handle = match transfer {
+        HostedTransfer::Read { file, .. } | HostedTransfer::Write { file, .. } => &file.handle,
+        HostedTransfer::Receive { socket, .. } | HostedTransfer::Send { socket } => &socket.handle,
+    };
     let core = match handle.io.try_core() {
         Ok(core) => core,
-        Err(kind) => return Err(Error::new(kind, op.to_string(), handle.closed_name())),
+        Err(kind) => return Err(Error::new(kind, op(transfer, parts).to_string(), handle.closed_name())),
     };
-    let deadline = options.deadline.map(|duration| core.after(duration));
     let request = Request {
-        op,
+        op: op(transfer, parts),
         handle: Some(handle.key),
         unordered: options.unordered,
         bare: false,
         waits_its_turn: false,
-        deadline,
+        deadline: options.deadline.map(|duration| core.after(duration)),
         due: None,
         token: options.token.cloned(),
         chain: None,
-        payload,
-        ending: Ending::Hosted(options.name),
     };
     let result = {
         let mut queue = core.queue.borrow_mut();
         if !options.in_turn {
             queue.set_now(core.now());
         }
-        queue.submit(request)
+        queue.submit(request, &mut |slot| slot.ending = Ending::Hosted(options.name))
     };
     core.drop_leftovers();
     core.rethrow();
-    result.map_err(|refusal| match refusal.error {
-        error if error.kind() == ErrorKind::Closed && error.target().is_empty() => {
-            error.with_target(handle.closed_name())
-        }
-        error => error,
-    })
+    result.map_err(|error| named(error, handle))
+}
+
+#[inline(always)]
+fn op(transfer: HostedTransfer<'_>, parts: Parts) -> Op {
+    let at = |offset: Option<u64>| offset.map_or(At::Cursor, At::Offset);
+    let extent = |exact| if exact { Extent::Exact } else { Extent::Some };
+    match transfer {
+        HostedTransfer::Read { offset, exact, .. } => Op::Read { at: at(offset), extent: extent(exact), parts },
+        HostedTransfer::Write { offset, .. } => Op::Write { at: at(offset), parts },
+        HostedTransfer::Receive { exact, .. } => Op::Recv { extent: extent(exact), parts },
+        HostedTransfer::Send { .. } => Op::Send { parts },
+    }
+}
+
+/// A closed handle is in no table any more, but its name is known here.
+#[cold]
+fn named(error: Error, handle: &HandleRef) -> Error {
+    match error.kind() == ErrorKind::Closed && error.target().is_empty() {
+        true => error.with_target(handle.closed_name()),
+        false => error,
+    }
 }

@@ -15,12 +15,12 @@ use crate::address::Address;
 use crate::buffer::Parts;
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::Op;
+use crate::queue::Request;
 use crate::queue::handles::{CLOSED_SOCKET, HandleKey};
 use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Payload, Report, RequestId};
-use crate::queue::{Refusal, Request};
 use crate::scheduler::token::CancelToken;
 use crate::scheduler::{Core, Io};
-use crate::status::Status;
+use crate::status::{Status, TAKEN};
 
 mod sealed {
     pub trait Sealed {}
@@ -115,8 +115,29 @@ struct Lazy<A> {
 
 enum State<A> {
     Lazy(Lazy<A>),
-    Submitted { core: Rc<Core>, id: RequestId },
+    Submitted(Awaited),
     Finished,
+}
+
+/// A request that an operation awaits. Dropped before its end it is cancelled, and what it received goes back.
+struct Awaited {
+    core: Rc<Core>,
+    id: RequestId,
+}
+
+impl Awaited {
+    /// Its name, to be taken or given another ending; nothing is cancelled then.
+    fn give_up(&mut self) -> RequestId {
+        std::mem::replace(&mut self.id, TAKEN)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if self.id != TAKEN {
+            self.core.abandon(self.id, Cause::Abandon);
+        }
+    }
 }
 
 /// An operation that has not begun: choose its ending.
@@ -184,9 +205,9 @@ impl<A: Action> Operation<A> {
     ///
     /// # Panics
     /// If it was polled to its end before.
-    pub fn wait(mut self) -> Result<A::Output, A::Error> {
-        let (core, id) = match self.take_state() {
-            State::Submitted { core, id } => (core, id),
+    pub fn wait(self) -> Result<A::Output, A::Error> {
+        let (core, id) = match self.state {
+            State::Submitted(mut awaited) => (Rc::clone(&awaited.core), awaited.give_up()),
             State::Lazy(mut lazy) => {
                 let core = match lazy.io.try_core() {
                     Ok(core) => core,
@@ -199,7 +220,7 @@ impl<A: Action> Operation<A> {
                     return lazy.refuse(kind);
                 }
                 let bare = lazy.deadline.is_none() && lazy.token.is_none();
-                let id = lazy.submit(&core, Ending::Kept, bare, true)?;
+                let id = lazy.submit(&core, || Ending::Kept, bare, true)?;
                 (core, id)
             }
             State::Finished => panic!("an operation was waited for after its end"),
@@ -213,7 +234,7 @@ impl<A: Action> Operation<A> {
     ///
     /// # Panics
     /// If it was polled to its end before.
-    pub fn submit(mut self) -> Result<Status<A>, A::Error> {
+    pub fn submit(self) -> Result<Status<A>, A::Error> {
         let (core, id) = self.begin(|_| Ending::Kept)?;
         Ok(Status { core, id, action: std::marker::PhantomData })
     }
@@ -225,12 +246,14 @@ impl<A: Action> Operation<A> {
     ///
     /// # Panics
     /// If it was polled to its end before.
-    pub fn then<F>(mut self, callback: F) -> Result<RequestId, A::Error>
+    pub fn then<F>(self, callback: F) -> Result<RequestId, A::Error>
     where
         F: FnOnce(Result<A::Output, A::Error>) + 'static,
     {
-        let function = CallbackStorage::new(callback);
-        let ending = |direct| Ending::Callback(Callback { function, run: run_callback::<A, F>, direct });
+        let ending = |direct| {
+            let function = CallbackStorage::new(callback);
+            Ending::Callback(Callback { function, run: run_callback::<A, F>, direct })
+        };
         Ok(self.begin(ending)?.1)
     }
 
@@ -241,11 +264,11 @@ impl<A: Action> Operation<A> {
     /// # Panics
     /// If it was polled to its end before.
     #[doc(hidden)]
-    pub fn finish_or_then<F>(mut self, callback: F) -> Result<Begun<A>, A::Error>
+    pub fn finish_or_then<F>(self, callback: F) -> Result<Begun<A>, A::Error>
     where
         F: FnOnce(Result<A::Output, A::Error>) + 'static,
     {
-        let State::Lazy(mut lazy) = self.take_state() else { panic!("an operation was begun twice") };
+        let State::Lazy(mut lazy) = self.state else { panic!("an operation was begun twice") };
         let core = match lazy.io.try_core() {
             Ok(core) => core,
             Err(kind) => return Err(lazy.refuse_error(kind)),
@@ -255,7 +278,7 @@ impl<A: Action> Operation<A> {
         }
         let bare = lazy.deadline.is_none() && lazy.token.is_none();
         let direct = lazy.direct;
-        let id = lazy.submit(&core, Ending::Kept, bare, true)?;
+        let id = lazy.submit(&core, || Ending::Kept, bare, true)?;
         let is_settled = core.queue.borrow().settled_bytes(id).is_some();
         if is_settled {
             return Ok(Begun::Finished(take::<A>(&core, id)));
@@ -268,8 +291,9 @@ impl<A: Action> Operation<A> {
     }
 
     /// Submits with the ending that `ending` makes, knowing whether it is to be direct.
-    fn begin(&mut self, ending: impl FnOnce(bool) -> Ending) -> Result<(Rc<Core>, RequestId), A::Error> {
-        match self.take_state() {
+    #[inline]
+    fn begin(self, ending: impl FnOnce(bool) -> Ending) -> Result<(Rc<Core>, RequestId), A::Error> {
+        match self.state {
             State::Lazy(mut lazy) => {
                 let core = match lazy.io.try_core() {
                     Ok(core) => core,
@@ -278,12 +302,13 @@ impl<A: Action> Operation<A> {
                 if !lazy.action.prepare(None) {
                     return Err(lazy.refuse_error(ErrorKind::Rejected));
                 }
-                let ending = ending(lazy.direct);
-                let id = lazy.submit(&core, ending, false, false)?;
+                let direct = lazy.direct;
+                let id = lazy.submit(&core, || ending(direct), false, false)?;
                 Ok((core, id))
             }
             // Polled before, and now given another ending.
-            State::Submitted { core, id } => {
+            State::Submitted(mut awaited) => {
+                let (core, id) = (Rc::clone(&awaited.core), awaited.give_up());
                 if core.is_foreign() {
                     return Err(take_in_child::<A>(&core, id));
                 }
@@ -301,10 +326,6 @@ impl<A: Action> Operation<A> {
             }
             State::Finished => panic!("an operation was submitted after its end"),
         }
-    }
-
-    fn take_state(&mut self) -> State<A> {
-        std::mem::replace(&mut self.state, State::Finished)
     }
 }
 
@@ -331,21 +352,28 @@ impl<A: Positioned> Operation<A> {
     }
 }
 
-pub(crate) fn run_callback<A, F>(function: &mut CallbackStorage, payload: &mut Payload, report: Report, io: &Io)
+/// Takes callback and outcome out of a settled request's slot, each as what it is, and calls.
+pub(crate) fn run_callback<A, F>(core: &Core, id: RequestId)
 where
     A: Action,
     F: FnOnce(Result<A::Output, A::Error>) + 'static,
 {
-    if let (Some(function), Some(action)) = (function.take::<F>(), payload.take::<A>()) {
-        function(action.finish(io, ActionReport(report)));
+    let taken = core.queue.borrow_mut().take_with(id, |slot| match &mut slot.ending {
+        Ending::Callback(Callback { function, .. }) => {
+            let function = function.take::<F>()?;
+            Some((function, slot.payload.take::<A>()?, slot.report.take()?))
+        }
+        _ => None,
+    });
+    if let Some(Some((function, action, report))) = taken {
+        core.call(|| function(action.finish(&core.io(), ActionReport(report))));
     }
 }
 
 /// Takes a settled request's outcome.
 pub(crate) fn take<A: Action>(core: &Core, id: RequestId) -> Result<A::Output, A::Error> {
-    let taken = core.queue.borrow_mut().take(id);
-    let taken = taken.and_then(|(mut payload, report, _)| Some((payload.take::<A>()?, report)));
-    let Some((action, report)) = taken else { unreachable!("only its owner takes a request's outcome") };
+    let taken = core.queue.borrow_mut().take_with(id, |slot| Some((slot.payload.take::<A>()?, slot.report.take()?)));
+    let Some(Some((action, report))) = taken else { unreachable!("only its owner takes a request's outcome") };
     action.finish(&core.io(), ActionReport(report))
 }
 
@@ -414,8 +442,15 @@ impl<A: Action> Lazy<A> {
         }
     }
 
-    /// Hands the request to the queue.
-    fn submit(mut self, core: &Core, ending: Ending, bare: bool, waits_its_turn: bool) -> Result<RequestId, A::Error> {
+    /// Hands the request to the queue. Its ending is made in its slot, once it is taken.
+    #[inline]
+    fn submit(
+        mut self,
+        core: &Core,
+        ending: impl FnOnce() -> Ending,
+        bare: bool,
+        waits_its_turn: bool,
+    ) -> Result<RequestId, A::Error> {
         let name = self.name.take();
         let now_and = |duration| core.after(duration);
         if !core.is_inside() {
@@ -432,9 +467,11 @@ impl<A: Action> Lazy<A> {
             }
             Plan::Close { now } => {
                 let Some(key) = self.handle else { unreachable!("a close has a handle") };
-                let payload = Payload::new(self.action);
-                let result = core.queue.borrow_mut().close(key, now, deadline, self.token, payload, ending);
-                return give_back::<A>(core, result, name);
+                let (mut payload, mut ending) = (Payload::new(self.action), ending());
+                let carried = (&mut payload, &mut ending);
+                let result = core.queue.borrow_mut().close(key, now, deadline, self.token, carried);
+                drop(ending);
+                return give_back(core, result, || payload.take::<A>(), name);
             }
             Plan::Connect(address) => match self.action.open(&self.io, &address) {
                 Ok(OpenedHandle(key)) => {
@@ -449,8 +486,10 @@ impl<A: Action> Lazy<A> {
         // would claim its bytes for itself, and the addresses taken here would be void.
         let mut payload = Payload::new(self.action);
         if let Some(parts) = op.parts_mut() {
-            if parts.rest.capacity() == 0 {
-                parts.rest = core.queue.borrow_mut().spare_list();
+            if parts.rest.capacity() == 0
+                && let Some(list) = core.queue.borrow_mut().spare_lists.pop()
+            {
+                parts.rest = list;
             }
             let Some(action) = payload.get_mut::<A>() else { unreachable!("it has just been put there") };
             action.parts(parts);
@@ -465,11 +504,14 @@ impl<A: Action> Lazy<A> {
             due,
             token: self.token,
             chain: A::CHAIN.map(|hook| hook.0),
-            payload,
-            ending,
         };
-        let result = core.queue.borrow_mut().submit(request);
-        give_back::<A>(core, result, name)
+        let mut ending = Some(ending);
+        let result = core.queue.borrow_mut().submit(request, &mut |slot| {
+            slot.payload.take_over(&mut payload);
+            slot.ending = ending.take().map_or(Ending::Kept, |ending| ending());
+        });
+        drop(ending);
+        give_back(core, result, || payload.take::<A>(), name)
     }
 }
 
@@ -481,27 +523,24 @@ fn refused<A: Action>(action: A, io: &Io, error: Error) -> A::Error {
 }
 
 /// A refusal gives the caller's buffer back.
+#[inline]
 fn give_back<A: Action>(
     core: &Core,
-    result: Result<RequestId, Box<Refusal>>,
+    result: Result<RequestId, Error>,
+    left: impl FnOnce() -> Option<A>,
     name: Option<Rc<str>>,
 ) -> Result<RequestId, A::Error> {
-    let result = match result {
-        Ok(id) => Ok(id),
-        Err(refusal) => {
-            let Refusal { error, mut payload, ending } = *refusal;
-            drop(ending);
-            let is_nameless = error.kind() == ErrorKind::Closed && error.target().is_empty();
-            let error = match is_nameless {
-                true => error.with_target(name.as_deref().unwrap_or(CLOSED_SOCKET)),
-                false => error,
-            };
-            match payload.take::<A>() {
-                Some(action) => Err(refused(action, &core.io(), error)),
-                None => unreachable!("a refusal gives back what was handed in"),
-            }
+    let result = result.map_err(|error| {
+        let is_nameless = error.kind() == ErrorKind::Closed && error.target().is_empty();
+        let error = match is_nameless {
+            true => error.with_target(name.as_deref().unwrap_or(CLOSED_SOCKET)),
+            false => error,
+        };
+        match left() {
+            Some(action) => refused(action, &core.io(), error),
+            None => unreachable!("a refusal leaves what was handed in"),
         }
-    };
+    });
     core.drop_leftovers();
     core.rethrow();
     result
@@ -515,7 +554,7 @@ impl<A: Action> Future for Operation<A> {
     type Output = Result<A::Output, A::Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.take_state() {
+        match std::mem::replace(&mut self.state, State::Finished) {
             State::Lazy(mut lazy) => {
                 let core = match lazy.io.try_core() {
                     Ok(core) => core,
@@ -525,7 +564,8 @@ impl<A: Action> Future for Operation<A> {
                     self.state = State::Lazy(lazy);
                     return Poll::Pending;
                 }
-                let id = match lazy.submit(&core, Ending::Wake(context.waker().clone()), false, true) {
+                let waker = context.waker().clone();
+                let id = match lazy.submit(&core, || Ending::Wake(waker), false, true) {
                     Ok(id) => id,
                     Err(error) => return Poll::Ready(Err(error)),
                 };
@@ -535,13 +575,16 @@ impl<A: Action> Future for Operation<A> {
                 if finished.is_some_and(|bytes| core.spend(bytes)) {
                     return Poll::Ready(take::<A>(&core, id));
                 }
-                self.state = State::Submitted { core, id };
+                self.state = State::Submitted(Awaited { core, id });
                 Poll::Pending
             }
-            State::Submitted { core, id } => match poll_submitted::<A>(&core, id, context) {
-                Poll::Ready(outcome) => Poll::Ready(outcome),
+            State::Submitted(mut awaited) => match poll_submitted::<A>(&awaited.core, awaited.id, context) {
+                Poll::Ready(outcome) => {
+                    awaited.give_up();
+                    Poll::Ready(outcome)
+                }
                 Poll::Pending => {
-                    self.state = State::Submitted { core, id };
+                    self.state = State::Submitted(awaited);
                     Poll::Pending
                 }
             },
@@ -577,14 +620,6 @@ pub(crate) fn poll_submitted<A: Action>(
     Poll::Pending
 }
 
-impl<A: Action> Drop for Operation<A> {
-    fn drop(&mut self) {
-        if let State::Submitted { core, id } = self.take_state() {
-            core.abandon(id, Cause::Abandon);
-        }
-    }
-}
-
 impl<A: Action> fmt::Debug for Operation<A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
@@ -593,7 +628,7 @@ impl<A: Action> fmt::Debug for Operation<A> {
                 let operation = lazy.describe().0.replacen(" 0 bytes", "", 1);
                 write!(formatter, "Operation({operation}, not begun)")
             }
-            State::Submitted { id, .. } => write!(formatter, "Operation({id:?})"),
+            State::Submitted(Awaited { id, .. }) => write!(formatter, "Operation({id:?})"),
             State::Finished => write!(formatter, "Operation(finished)"),
         }
     }

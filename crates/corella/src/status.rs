@@ -45,7 +45,7 @@ pub struct Status<A: Action> {
 }
 
 /// A name that no request has.
-const TAKEN: RequestId = RequestId { index: u32::MAX, generation: 0 };
+pub(crate) const TAKEN: RequestId = RequestId { index: u32::MAX, generation: 0 };
 
 impl<A: Action> Status<A> {
     /// How the request stands.

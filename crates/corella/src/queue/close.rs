@@ -3,7 +3,7 @@
 use super::handles::{Handle, HandleKey, Life, Target};
 use super::outcome::State;
 use super::slots::{Cause, Ending, Payload, RequestId};
-use super::{FOREIGN_TOKEN, Refusal, RequestQueue, lanes};
+use super::{FOREIGN_TOKEN, RequestQueue, lanes};
 use crate::backend::{Descriptor, NO_DESCRIPTOR, OsDescriptor, RawDescriptor, raw_descriptor};
 use crate::error::{Error, ErrorKind};
 use crate::marks::{self, Mark};
@@ -32,32 +32,29 @@ impl RequestQueue {
         handle.clones -= 1;
         let is_last = handle.clones == 0 && handle.life == Life::Open;
         if is_last {
-            let _ = self.close(key, false, None, None, Payload::empty(), Ending::Detached);
+            let _ = self.close(key, false, None, None, (&mut Payload::empty(), &mut Ending::Detached));
         }
         is_last
     }
 
     /// Closes a handle: queued writes go out first (with `now`: nothing does), reads are cancelled, and what comes
-    /// later is refused. A close needs no free slot.
+    /// later is refused. A close needs no free slot. A refusal leaves payload and ending with the caller, who drops them
+    /// outside the queue.
     pub(crate) fn close(
         &mut self,
         key: HandleKey,
         now: bool,
         deadline: Option<Nanoseconds>,
         token: Option<CancelToken>,
-        payload: Payload,
-        ending: Ending,
-    ) -> Result<RequestId, Box<Refusal>> {
+        (payload, ending): (&mut Payload, &mut Ending),
+    ) -> Result<RequestId, Error> {
         let handle = match self.handles.get_mut(key) {
             Some(handle) if handle.life == Life::Open => handle,
-            _ => {
-                let error = Error::new(ErrorKind::Closed, "close", "");
-                return Err(Box::new(Refusal { error, payload, ending }));
-            }
+            _ => return Err(Error::new(ErrorKind::Closed, "close", "")),
         };
         if token.as_ref().is_some_and(|token| !token.claim()) {
             let error = Error::new(ErrorKind::WrongProcess, "close", handle.name(&self.backend));
-            return Err(Box::new(Refusal { error: error.with_note(FOREIGN_TOKEN), payload, ending }));
+            return Err(error.with_note(FOREIGN_TOKEN));
         }
         handle.life = Life::Closing;
         for index in lanes::members(key.index, &self.handles, &self.slots) {
@@ -72,8 +69,8 @@ impl RequestQueue {
         let slot = &mut self.slots[index];
         slot.handle = Some(key);
         slot.submitted_at = self.now;
-        slot.payload = payload;
-        slot.ending = ending;
+        slot.payload = payload.replace_with_empty();
+        slot.ending = std::mem::replace(ending, Ending::Kept);
         let id = self.slots.id(index);
         if let Some(deadline) = deadline {
             self.deadlines.insert(deadline, index, &mut self.slots);
@@ -148,7 +145,7 @@ impl RequestQueue {
     pub(crate) fn close_all_handles(&mut self) {
         for index in self.handles.indices() {
             let key = self.handles.key(index);
-            let _ = self.close(key, true, None, None, Payload::empty(), Ending::Detached);
+            let _ = self.close(key, true, None, None, (&mut Payload::empty(), &mut Ending::Detached));
         }
     }
 }

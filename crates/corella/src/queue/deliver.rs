@@ -7,7 +7,6 @@ use super::handles::Broken;
 use super::outcome::State;
 use super::settle::is_taken;
 use super::slots::{Chain, ChainStep, Ending, Payload, Report, RequestId, Slot};
-use crate::buffer::Part;
 use crate::error::Moved;
 use crate::marks::{self, Mark};
 use crate::op::Op;
@@ -70,8 +69,30 @@ impl RequestQueue {
 
     /// Hands a settled request's outcome over and frees its slot.
     pub(crate) fn take(&mut self, id: RequestId) -> Option<(Payload, Report, Ending)> {
-        let index = self.slots.find(id).filter(|index| self.slots[*index].is_over())?;
+        self.take_with(id, |slot| {
+            let ending = std::mem::replace(&mut slot.ending, Ending::Kept);
+            Some((slot.payload.replace_with_empty(), slot.report.take()?, ending))
+        })?
+    }
+
+    /// Has `take_out` move what is wanted out of a settled request's slot, and frees that. What it leaves there is dropped
+    /// outside the queue.
+    #[inline]
+    pub(crate) fn take_with<T>(&mut self, id: RequestId, take_out: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        let index = self.slots.find(id)?;
         let slot = &mut self.slots[index];
+        if !slot.is_over() {
+            return None;
+        }
+        let taken = take_out(slot);
+        self.free(index);
+        Some(taken)
+    }
+
+    /// Frees a slot whose outcome is taken.
+    fn free(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        let id = RequestId { index, generation: slot.generation };
         match slot.op {
             Op::Sleep => self.sleeps -= 1,
             Op::Close => {}
@@ -87,10 +108,14 @@ impl RequestQueue {
             && parts.rest.capacity() > 0
             && self.spare_lists.len() < 64
         {
+            parts.rest.clear();
             self.spare_lists.push(std::mem::take(&mut parts.rest));
         }
-        let (payload, report, ending) = self.slots.remove(index);
-        Some((payload, report?, ending))
+        if slot.payload.is_some() || slot.ending.is_of_the_program() {
+            let ending = std::mem::replace(&mut slot.ending, Ending::Kept);
+            self.leftovers.push((slot.payload.replace_with_empty(), ending));
+        }
+        self.slots.remove(index);
     }
 
     /// Settled requests with a callback that has not run, or that nobody owns.
@@ -99,13 +124,6 @@ impl RequestQueue {
             slot.is_over() && matches!(slot.ending, Ending::Callback(_) | Ending::Hosted(_) | Ending::Detached)
         };
         self.slots.iter().filter(|(_, slot)| is_it(slot)).map(|(index, _)| self.slots.id(index)).collect()
-    }
-
-    /// A list for the parts of a vectored request, empty, with its memory from an earlier one.
-    pub(crate) fn spare_list(&mut self) -> Vec<Part> {
-        let mut list = self.spare_lists.pop().unwrap_or_default();
-        list.clear();
-        list
     }
 
     /// Changes how an outcome is to be taken; gives the old ending back, to be dropped outside.

@@ -28,7 +28,7 @@ use std::time::Duration;
 use self::deadlines::{Deadlines, Nanoseconds};
 use self::handles::{HandleKey, Handles, Life};
 use self::outcome::{Event, State, Step, decide};
-use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slots};
+use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
 use crate::backend::fork::OfThisProcess;
 use crate::backend::{Backend, BackendKind, Completions, Ended, Outcome, TRANSFER_PARTS_MAX, Value, codes};
 use crate::buffer::Part;
@@ -52,7 +52,7 @@ const FOREIGN_TOKEN: &str = "its cancel token is that of the parent's requests";
 /// Why there is no exit status.
 const STATUS_IS_LOST: &str = "this process ignores SIGCHLD, or something in it has waited for all its children";
 
-/// A request as the handles make it.
+/// A request as the handles make it, without what it carries of the program's.
 pub(crate) struct Request {
     pub(crate) op: Op,
     pub(crate) handle: Option<HandleKey>,
@@ -65,16 +65,6 @@ pub(crate) struct Request {
     pub(crate) due: Option<Nanoseconds>,
     pub(crate) token: Option<CancelToken>,
     pub(crate) chain: Option<Chain>,
-    pub(crate) payload: Payload,
-    pub(crate) ending: Ending,
-}
-
-/// A request that was not taken, with everything that belongs to its caller.
-pub(crate) struct Refusal {
-    pub(crate) error: Error,
-    pub(crate) payload: Payload,
-    /// Dropped by the caller, outside the queue.
-    pub(crate) ending: Ending,
 }
 
 /// A failure that nobody took.
@@ -128,8 +118,8 @@ pub(crate) struct RequestQueue {
     followers: Vec<RequestId>,
     /// Reused from settling to settling.
     released: Vec<RequestId>,
-    /// Lists of parts of vectored requests, kept for the next.
-    spare_lists: Vec<Vec<Part>>,
+    /// Lists of parts of vectored requests, empty, kept for the next.
+    pub(crate) spare_lists: Vec<Vec<Part>>,
     /// What the scheduler drops outside its borrow of the queue.
     pub(crate) leftovers: Vec<(Payload, Ending)>,
     now: Nanoseconds,
@@ -172,12 +162,19 @@ impl RequestQueue {
 
     // Submission.
 
-    /// Takes a request, or says why not and gives everything back.
-    pub(crate) fn submit(&mut self, request: Request) -> Result<RequestId, Box<Refusal>> {
-        if let Err(error) = self.admit(&request) {
-            return Err(Box::new(Refusal { error, payload: request.payload, ending: request.ending }));
-        }
-        let Request { op, handle, unordered, bare, deadline, due, token, chain, payload, ending, .. } = request;
+    /// Takes a request, or says why not. Once it is taken `fill` puts payload and ending into its slot; a refusal leaves
+    /// both with the caller, who drops them outside the queue.
+    pub(crate) fn submit(&mut self, mut request: Request, fill: &mut dyn FnMut(&mut Slot)) -> Result<RequestId, Error> {
+        self.admit(&request)?;
+        let token = request.token.take();
+        let index = self.take_in(request);
+        fill(&mut self.slots[index]);
+        Ok(self.set_going(index, token))
+    }
+
+    #[inline(always)]
+    fn take_in(&mut self, request: Request) -> u32 {
+        let Request { op, handle, unordered, bare, deadline, due, chain, .. } = request;
         let index = self.insert(op);
         let slot = &mut self.slots[index];
         slot.handle = handle;
@@ -185,20 +182,23 @@ impl RequestQueue {
         slot.bare = bare;
         slot.chain = chain;
         slot.submitted_at = self.now;
-        slot.payload = payload;
-        slot.ending = ending;
         slot.origin = due.unwrap_or(0);
-        let id = RequestId { index, generation: slot.generation };
         if let Some(due) = [deadline, due].into_iter().flatten().min() {
             self.deadlines.insert(due, index, &mut self.slots);
         }
+        index
+    }
+
+    #[inline(always)]
+    fn set_going(&mut self, index: u32, token: Option<CancelToken>) -> RequestId {
+        let id = self.slots.id(index);
         self.enter_lanes(index);
         match token.is_some_and(|token| self.register(index, &token)) {
             true => self.interrupt(index, Cause::Cancel),
             false => self.start_or_wait(index),
         }
         self.pump();
-        Ok(id)
+        id
     }
 
     /// Ties a request to a token. Says whether that is cancelled already.
@@ -266,6 +266,7 @@ impl RequestQueue {
         }
     }
 
+    #[inline(always)]
     pub(super) fn insert(&mut self, op: Op) -> u32 {
         match op {
             Op::Sleep => self.sleeps += 1,

@@ -11,7 +11,7 @@ use crate::erased::Erased;
 use crate::error::{Error, Moved};
 use crate::op::{Lanes, Op};
 use crate::planted::{self, Defect};
-use crate::scheduler::{Io, token::Registration};
+use crate::scheduler::{Core, Io, token::Registration};
 
 /// No slot.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -69,8 +69,8 @@ pub(crate) type Chain = fn(&mut Payload, &Io, Report) -> ChainStep;
 /// A callback with everything needed to run it but the outcome.
 pub(crate) struct Callback {
     pub(crate) function: CallbackStorage,
-    /// Knows the types: takes function and payload out, makes the outcome, and calls.
-    pub(crate) run: fn(&mut CallbackStorage, &mut Payload, Report, &Io),
+    /// Knows the types: takes function, payload and report of a settled request out, makes the outcome, and calls.
+    pub(crate) run: fn(&Core, RequestId),
     /// Delivered right after the reaping, instead of as a task.
     pub(crate) direct: bool,
 }
@@ -86,6 +86,17 @@ pub(crate) enum Ending {
     Hosted(u32),
     /// Nobody; a failure goes to the scheduler's hook.
     Detached,
+}
+
+impl Ending {
+    /// Whether there is a value of the program's in it.
+    pub(crate) fn is_of_the_program(&self) -> bool {
+        match self {
+            Ending::Kept | Ending::Hosted(_) | Ending::Detached => false,
+            Ending::Wake(_) => true,
+            Ending::Callback(callback) => callback.function.is_some(),
+        }
+    }
 }
 
 /// Neighbours in a list of slots.
@@ -186,9 +197,10 @@ impl Slot {
         }
     }
 
-    /// Has it as it was before its request came, with another generation, and gives what is not the queue's. Named field
-    /// by field, so that none is forgotten.
-    fn clear(&mut self) -> (Payload, Option<Report>, Ending) {
+    /// Has it as it was before its request came, with another generation. Nothing of the program's is in it any more. Named
+    /// field by field, so that none is forgotten.
+    fn clear(&mut self) {
+        debug_assert!(!self.payload.is_some() && !self.ending.is_of_the_program());
         let Slot {
             generation,
             is_used: _,
@@ -217,7 +229,7 @@ impl Slot {
             chain,
             registration,
             ending,
-            payload,
+            payload: _,
             report,
         } = self;
         // Never zero, so that a token is never zero; 30 bits, so that a backend has two for itself.
@@ -229,7 +241,10 @@ impl Slot {
         (*cause, *begun, *stopped_somewhere, *joined) = (None, false, false, 0);
         (*unordered, *bare, *abandoned, *untaken) = (false, false, false, false);
         (*chain, *registration) = (None, None);
-        (payload.replace_with_empty(), report.take(), std::mem::replace(ending, Ending::Kept))
+        if report.is_some() {
+            *report = None;
+        }
+        *ending = Ending::Kept;
     }
 
     /// Whether its outcome is there to be taken.
@@ -275,6 +290,7 @@ impl Slots {
     }
 
     /// A slot for a request of this operation, and nothing else in it.
+    #[inline(always)]
     pub(crate) fn insert(&mut self, op: Op) -> u32 {
         let index = match self.first_free {
             Some(index) => index,
@@ -288,8 +304,8 @@ impl Slots {
         index
     }
 
-    /// Frees a slot and gives what is the program's in it.
-    pub(crate) fn remove(&mut self, index: u32) -> (Payload, Option<Report>, Ending) {
+    /// Frees a slot in which nothing of the program's is left.
+    pub(crate) fn remove(&mut self, index: u32) {
         let next = self.first_free.replace(index).unwrap_or(NONE);
         let slot = &mut self[index];
         slot.is_used = false;

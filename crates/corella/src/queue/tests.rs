@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::codes;
 use super::joined::JOINED_BYTES_MAX;
-use super::slots::{RequestId, Slot};
+use super::slots::RequestId;
 use crate::backend::{Completion, Fault, InjectedFault, Simulation, TRANSFER_PARTS_MAX};
 use crate::file::Mode;
 use crate::op::Op;
@@ -88,7 +88,7 @@ fn an_error_is_explained_where_its_code_alone_does_not_say_and_nowhere_else() {
     let mut queue = core.queue.borrow_mut();
     let index = queue.slots.insert(Op::AwaitExit { pid: 1 });
     let [lost, other] = [codes::ECHILD, codes::EINVAL].map(|code| queue.os_error(index, code).to_string());
-    drop(queue.slots.remove(index));
+    queue.slots.remove(index);
     drop(queue);
     assert!(lost.ends_with(super::STATUS_IS_LOST), "{lost}");
     assert!(!other.contains(super::STATUS_IS_LOST), "{other}");

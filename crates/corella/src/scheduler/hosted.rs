@@ -1,11 +1,10 @@
 //! What became of a host's requests, until the host fetches it; see [`crate::hosted`].
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 
 use crate::backend::Value;
 use crate::error::{Error, Moved};
-use crate::queue::slots::Report;
+use crate::queue::slots::{Report, Slot};
 
 /// How a request ended.
 #[doc(hidden)]
@@ -21,22 +20,43 @@ pub struct HostedOutcome {
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct HostedOutcomes {
-    list: RefCell<VecDeque<HostedOutcome>>,
+    list: RefCell<Vec<HostedOutcome>>,
 }
 
 impl HostedOutcomes {
-    /// The next one.
+    /// Exchanges the list with an empty one.
     #[inline]
-    pub fn fetch(&self) -> Option<HostedOutcome> {
-        self.list.borrow_mut().pop_front()
+    pub fn fetch(&self, empty: &mut Vec<HostedOutcome>) {
+        std::mem::swap(&mut *self.list.borrow_mut(), empty);
     }
 
-    pub(crate) fn add(&self, name: u32, report: Report) {
-        let Report { result, moved } = report;
-        let error = match result {
-            Ok(Value::Count(_)) => None,
-            other => other.err(),
+    #[inline]
+    pub(crate) fn add(&self, outcome: HostedOutcome) {
+        self.list.borrow_mut().push(outcome);
+    }
+}
+
+impl HostedOutcome {
+    /// Takes it out of a settled request's slot, where nothing else is.
+    #[inline]
+    pub(crate) fn of(name: u32, slot: &mut Slot) -> HostedOutcome {
+        match &slot.report {
+            Some(Report { result: Ok(Value::Count(_)), moved }) => {
+                let outcome = HostedOutcome { name, moved: *moved, error: None };
+                // A number has nothing to drop; to find that out costs a call.
+                std::mem::forget(slot.report.take());
+                outcome
+            }
+            _ => HostedOutcome::of_failure(name, slot.report.take()),
+        }
+    }
+
+    #[cold]
+    fn of_failure(name: u32, report: Option<Report>) -> HostedOutcome {
+        let (moved, error) = match report {
+            Some(Report { result, moved }) => (moved, result.err()),
+            None => (Moved::NotStarted, None),
         };
-        self.list.borrow_mut().push_back(HostedOutcome { name, moved, error });
+        HostedOutcome { name, moved, error }
     }
 }

@@ -165,9 +165,7 @@ impl Core {
                     _ => None,
                 },
                 Some(Ending::Callback(_) | Ending::Hosted(_) | Ending::Detached) => {
-                    if let Some((payload, _, ending)) = queue.take(id) {
-                        queue.leftovers.push((payload, ending));
-                    }
+                    queue.take_with(id, |slot| drop(slot.report.take()));
                     None
                 }
                 Some(Ending::Kept) | None => None,

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Io;
-use super::hosted::HostedOutcomes;
+use super::hosted::{HostedOutcome, HostedOutcomes};
 use super::remote::{Arrived, Inbox};
 use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
 use crate::backend::{BackendReason, BorrowedWaitable, Clock, fork};
@@ -115,7 +115,7 @@ impl Core {
 
     /// Runs code of the program: a task, callback, job, waker, hook or destructor. It may not block. If it panics,
     /// the panic is kept until all else is safely queued, or at the end until the OS has let go of everything.
-    pub(super) fn call<R>(&self, code: impl FnOnce() -> R) -> Option<R> {
+    pub(crate) fn call<R>(&self, code: impl FnOnce() -> R) -> Option<R> {
         let _inside = Inside::enter(&self.inside);
         match catch_unwind(AssertUnwindSafe(code)) {
             Ok(result) => Some(result),
@@ -335,16 +335,12 @@ impl Core {
                 },
                 Some(Ending::Hosted(name)) => {
                     let name = *name;
-                    // Its buffer has nothing to drop.
-                    if let Some((_, report, _)) = queue.take(id) {
-                        self.hosted.add(name, report);
-                    }
+                    let outcome = queue.take_with(id, |slot| HostedOutcome::of(name, slot));
+                    outcome.into_iter().for_each(|outcome| self.hosted.add(outcome));
                 }
                 Some(Ending::Detached) => {
-                    if let Some((payload, report, ending)) = queue.take(id) {
-                        queue.leftovers.push((payload, ending));
-                        failures.extend(report.result.err());
-                    }
+                    let report = queue.take_with(id, |slot| slot.report.take());
+                    failures.extend(report.flatten().and_then(|report| report.result.err()));
                 }
                 Some(Ending::Kept) | None => {}
             }
@@ -410,11 +406,12 @@ impl Core {
     }
 
     pub(super) fn run_callback(&self, request: RequestId) {
-        let taken = self.queue.borrow_mut().take(request);
-        let Some((mut payload, report, Ending::Callback(mut callback))) = taken else { return };
+        let run = match self.queue.borrow_mut().ending(request) {
+            Some(Ending::Callback(callback)) => callback.run,
+            _ => return,
+        };
         self.refill_budget();
-        // It takes function and payload out, so that nothing of the program's is left here to be dropped.
-        self.call(|| (callback.run)(&mut callback.function, &mut payload, report, &self.io()));
+        run(self, request);
     }
 
     pub(crate) fn cancel(&self, request: RequestId) {
