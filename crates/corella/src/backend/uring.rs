@@ -334,6 +334,20 @@ impl Uring {
     }
 
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
+        match transfer(submission) {
+            Some((entry, code)) if self.supported[code as usize] => {
+                if let Err(error) = self.push(entry, UserData::Request(submission.token)) {
+                    let outcome = Err(Fault::from_io(&error));
+                    completions.push_back(Completion { token: submission.token, outcome });
+                }
+            }
+            _ => self.submit_other(submission, completions),
+        }
+    }
+
+    /// Submits what is not of the hot path.
+    #[inline(never)]
+    fn submit_other(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         let kept = self.keep(submission);
         let messages_used = self.messages_used;
         let writes_to_stream = submission.class == Class::Stream && matches!(submission.op, Op::Write { .. });
@@ -382,6 +396,7 @@ impl Uring {
             };
         }
         match (submission.op, cut(submission)) {
+            // Of files and sockets these are transfers of the hot path.
             (Op::Read { .. }, [part]) => {
                 let length = clamp_in(submission.class, part.length);
                 entry!(Read, opcode::Read::new(fd, part.pointer, length).offset(offset))
@@ -399,13 +414,6 @@ impl Uring {
                 let (list, count) = self.keep_message(parts);
                 let flags = write_flags(submission.class);
                 entry!(Writev, opcode::Writev::new(fd, list, count).offset(offset).rw_flags(flags))
-            }
-            (Op::Recv { .. }, [part]) => {
-                entry!(Recv, opcode::Recv::new(fd, part.pointer, clamp(part.length) as u32))
-            }
-            (Op::Send { .. }, [part]) => {
-                let flags = libc::MSG_NOSIGNAL;
-                entry!(Send, opcode::Send::new(fd, part.pointer, clamp(part.length) as u32).flags(flags))
             }
             (Op::Send { .. }, parts) => {
                 self.keep_message(parts);
@@ -1014,6 +1022,28 @@ fn watch(set: &OwnedFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
 fn open_entry(path: &CStr, options: &OpenOptions) -> Entry {
     let flags = open_flags(options).bits() as i32 | libc::O_LARGEFILE;
     opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(options.permissions).build()
+}
+
+/// A transfer of one run of bytes on a file or a socket that waits by itself: the hot path.
+#[inline(always)]
+fn transfer(submission: &Submission<'_>) -> Option<(Entry, u8)> {
+    let [part] = submission.parts else { return None };
+    if submission.waits_by != WaitsBy::Class || submission.class == Class::Stream {
+        return None;
+    }
+    let fd = Fd(submission.descriptor);
+    // Minus one is the OS's own cursor.
+    let offset = submission.offset.unwrap_or(u64::MAX);
+    let length = clamp(part.length) as u32;
+    Some(match submission.op {
+        Op::Recv { .. } => (opcode::Recv::new(fd, part.pointer, length).build(), opcode::Recv::CODE),
+        Op::Send { .. } => {
+            (opcode::Send::new(fd, part.pointer, length).flags(libc::MSG_NOSIGNAL).build(), opcode::Send::CODE)
+        }
+        Op::Read { .. } => (opcode::Read::new(fd, part.pointer, length).offset(offset).build(), opcode::Read::CODE),
+        Op::Write { .. } => (opcode::Write::new(fd, part.pointer, length).offset(offset).build(), opcode::Write::CODE),
+        _ => return None,
+    })
 }
 
 /// The parts that one transfer takes: on a stream no more than so many bytes, but always one part.
