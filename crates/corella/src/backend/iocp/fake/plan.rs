@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::super::port::Code;
+#[cfg(test)]
+use super::super::port::ERROR_OPERATION_ABORTED;
 use crate::backend::simulated::clock::Random;
 
 /// When a request is carried out, and when its packet comes.
@@ -54,6 +56,12 @@ impl Fate {
     #[cfg(test)]
     pub(crate) fn at(timing: Timing) -> Fate {
         Fate { timing, ..Fate::ORDINARY }
+    }
+
+    /// Somebody else who has the handle stops it.
+    #[cfg(test)]
+    pub(crate) fn stopped_by_another() -> Fate {
+        Fate { fails: Some(ERROR_OPERATION_ABORTED), ..Fate::ORDINARY }
     }
 }
 
