@@ -32,6 +32,8 @@ pub fn cargo(arguments: &[String]) -> ExitCode {
     let _interrupted = crate::interrupt_flag();
     concluded(Prefix::prepared().and_then(|prefix| {
         let mut command = for_target(arguments, TARGET, "windows")?;
+        // Of this workspace's crates, in whatever is built of them.
+        command.env("CARGO_BUILD_WARNINGS", "deny").env("CARGO_UNSTABLE_WARNINGS", "true");
         let runner = format!("{} wine", own_path()?.display());
         command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", runner).envs(prefix.environment());
         run(&mut command)

@@ -1,4 +1,4 @@
-//! What a VM's users see, as tests in Lua that are examples too: `semantics/*.lua`, on both backends.
+//! What a VM's users see, as tests in Lua that are examples too: `semantics/*.lua`, on each backend.
 //!
 //! Each `test("…", …)` of a file is a test here, in a host of its own.
 
@@ -10,9 +10,12 @@ use corella::BackendKind;
 use corella_lua::Host;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-const BACKENDS: [BackendKind; 2] = [BackendKind::Uring, BackendKind::Portable];
-/// How a test begins; its name ends at the next quote.
-const BEGINNING: &str = "test(\"";
+#[cfg(unix)]
+const BACKENDS: &[BackendKind] = &[BackendKind::Uring, BackendKind::Portable];
+#[cfg(windows)]
+const BACKENDS: &[BackendKind] = &[BackendKind::Iocp];
+/// How the tests for this system begin; a name ends at the next quote.
+const BEGINNINGS: [&str; 2] = ["test(\"", if cfg!(windows) { "on_windows(\"" } else { "on_unix(\"" }];
 /// What a test that is about the end of the program leaves behind.
 const SETTLED: &str = "settled";
 
@@ -22,11 +25,12 @@ fn main() {
     let mut scripts: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     scripts.sort();
     let mut trials = Vec::new();
-    for backend in BACKENDS {
+    for backend in BACKENDS.iter().copied() {
         for script in &scripts {
             let text = std::fs::read_to_string(script).unwrap();
             let file = script.file_stem().unwrap().to_string_lossy();
-            let tests = text.lines().filter_map(|line| line.strip_prefix(BEGINNING));
+            let tests =
+                text.lines().filter_map(|line| BEGINNINGS.iter().find_map(|beginning| line.strip_prefix(beginning)));
             for name in tests.map(|rest| rest.split('"').next().unwrap().to_string()) {
                 let script = script.clone();
                 let title = format!("{}::{file}::{name}", backend.name());
@@ -40,7 +44,9 @@ fn main() {
 /// Runs one test of a script.
 fn run(backend: BackendKind, script: &Path, name: &str) -> Result<(), Failed> {
     let thread = std::thread::current().id();
-    let left = std::env::temp_dir().join(format!("corella-semantics-{}-{thread:?}", std::process::id()));
+    // Numbers of processes come again soon, and what a test that failed has left is not this one's.
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().map_err(|error| error.to_string())?.as_nanos();
+    let left = std::env::temp_dir().join(format!("corella-semantics-{now}-{thread:?}"));
     let reports = Rc::new(RefCell::new(String::new()));
     let kept = Rc::clone(&reports);
     let reporter = move |report: &str| kept.borrow_mut().push_str(report);

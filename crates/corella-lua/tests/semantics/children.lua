@@ -1,8 +1,8 @@
 -- Pipes to child processes: mode p.
 local suite = require("suite")
-local test, fails = suite.test, suite.fails
+local test, on_unix, on_windows, fails = suite.test, suite.on_unix, suite.on_windows, suite.fails
 
-test("mode p reads what a program writes", function()
+on_unix("mode p reads what a program writes", function()
   local names <close> = FileHandle.open("printf 'one\\ntwo\\nlast'", "p")
   assert(names:mode() == "p" and not names:is_closed())
   local lines = {}
@@ -13,7 +13,7 @@ test("mode p reads what a program writes", function()
   assert(names:exit_status() == 0)
 end)
 
-test("mode wp writes to a program", function()
+on_unix("mode wp writes to a program", function()
   local path = suite.path()
   local sort = FileHandle.open({ "sort", stdout = FileHandle.open(path, "w") }, "wp")
   sort:print("pear\n", "apple\n")
@@ -22,13 +22,13 @@ test("mode wp writes to a program", function()
   assert(suite.content(path) == "apple\npear\n")
 end)
 
-test("a table of words is a program without a shell", function()
+on_unix("a table of words is a program without a shell", function()
   local echo <close> = FileHandle.open({ "echo", "$HOME", 42, "a b" }, "p")
   assert(echo:readall() == "$HOME 42 a b\n")
   assert(FileHandle.open({ "echo", "plain" }, "rp"):readall() == "plain\n")
 end)
 
-test("the exit status is the code, or nothing and the signal", function()
+on_unix("the exit status is the code, or nothing and the signal", function()
   local failing = FileHandle.open("exit 3", "p")
   local code, signal = failing:exit_status()
   assert(code == 3 and signal == nil)
@@ -40,7 +40,7 @@ test("the exit status is the code, or nothing and the signal", function()
   assert(code == nil and signal == 9)
 end)
 
-test("the exit status can be told to a callback, and waiting for it be given up", function()
+on_unix("the exit status can be told to a callback, and waiting for it be given up", function()
   local reader, writer = FileHandle.pipe()
   local child = FileHandle.open({ "sh", "-c", "read line; exit 7", stdin = reader }, "p")
   fails("deadline passed", child.exit_status, child, { deadline = 0.01 })
@@ -56,7 +56,7 @@ test("the exit status can be told to a callback, and waiting for it be given up"
   assert(told == 7 and child:exit_status() == 7)
 end)
 
-test("others go on while a program takes its time", function()
+on_unix("others go on while a program takes its time", function()
   local turns = 0
   local counting = Scheduler.spawn(function()
     while true do
@@ -70,7 +70,7 @@ test("others go on while a program takes its time", function()
   assert(turns > 3, turns)
 end)
 
-test("programs can be joined by pipes", function()
+on_unix("programs can be joined by pipes", function()
   local numbers = FileHandle.open("for n in 3 1 2; do echo $n; done", "p")
   local sorted = FileHandle.open({ "sort", stdin = numbers }, "p")
   numbers:close()
@@ -80,7 +80,7 @@ test("programs can be joined by pipes", function()
   assert(numbers:exit_status() == 0 and first:exit_status() == 0)
 end)
 
-test("a filter is written to and read from through a pipe of one's own", function()
+on_unix("a filter is written to and read from through a pipe of one's own", function()
   local reader, writer = FileHandle.pipe()
   local filter = FileHandle.open({ "tr", "a-z", "A-Z", stdin = reader }, "p")
   reader:close()
@@ -94,7 +94,7 @@ test("a filter is written to and read from through a pipe of one's own", functio
   assert(filter:exit_status() == 0)
 end)
 
-test("what a program is given: folder, environment, files and nothing", function()
+on_unix("what a program is given: folder, environment, files and nothing", function()
   local input, output = suite.file("from a file\n"), suite.path()
   local command = {
     "sh",
@@ -112,13 +112,13 @@ test("what a program is given: folder, environment, files and nothing", function
   assert(suite.content(output) == "told\n")
 end)
 
-test("a file that is handed over is at the handle's position", function()
+on_unix("a file that is handed over is at the handle's position", function()
   local file <close> = FileHandle.open(suite.file("one\ntwo\n"))
   file:seek(4)
   assert(FileHandle.open({ "cat", stdin = file }, "p"):readall() == "two\n")
 end)
 
-test("a program can be ended", function()
+on_unix("a program can be ended", function()
   local sleeping = FileHandle.open({ "sleep", 1000 }, "p")
   assert(math.type(sleeping:pid()) == "integer")
   sleeping:kill()
@@ -130,7 +130,7 @@ test("a program can be ended", function()
   assert(select(2, sleeping:exit_status()) == 9)
 end)
 
-test("a program that reads no more is an error to who writes", function()
+on_unix("a program that reads no more is an error to who writes", function()
   local child = FileHandle.open("exit 0", "wp")
   child:exit_status()
   local problem = fails("Broken pipe", function()
@@ -141,7 +141,7 @@ test("a program that reads no more is an error to who writes", function()
   pcall(child.close, child)
 end)
 
-test("a program that cannot be started is an error", function()
+on_unix("a program that cannot be started is an error", function()
   local problem = fails("start of /no/such/program: No such file", FileHandle.open, { "/no/such/program" }, "p")
   assert(problem.code == 2)
   local handle = FileHandle.new()
@@ -183,4 +183,34 @@ test("a pipe carries bytes and ends", function()
   writer:close()
   assert(reader:readline() == "first\n" and reader:readline() == "second" and reader:readline() == "")
   reader:close()
+end)
+
+on_windows("a command is for cmd.exe, a table of words for the program that it names", function()
+  local names <close> = FileHandle.open("echo one& echo two", "p")
+  local lines = {}
+  for line in names:lines() do
+    lines[#lines + 1] = line:match("^%w+")
+  end
+  assert(table.concat(lines, " ") == "one two" and names:eof() and names:exit_status() == 0)
+  local words <close> = FileHandle.open({ "cmd.exe", "/c", "echo", "a b" }, "p")
+  assert(words:readall():find("a b", 1, true))
+end)
+
+on_windows("the exit status is the code, and is kept", function()
+  local failing = FileHandle.open("exit 3", "p")
+  assert(failing:exit_status() == 3 and failing:exit_status() == 3)
+  failing:close()
+  assert(failing:exit_status() == 3, "after a close, too")
+  local problem = fails("start of no such program: No such file", FileHandle.open, { "no such program" }, "p")
+  assert(problem.code == 2)
+end)
+
+on_windows("a program can be ended, and others go on while it takes its time", function()
+  local reader, writer = FileHandle.pipe()
+  local waiting = FileHandle.open({ "cmd.exe", "/c", "set /p line=", stdin = reader }, "p")
+  fails("deadline passed", waiting.exit_status, waiting, { deadline = 0.01 })
+  assert(math.type(waiting:pid()) == "integer")
+  waiting:kill()
+  assert(waiting:exit_status() == 1)
+  writer:close()
 end)

@@ -14,6 +14,7 @@ const OF_WINE: &[(&str, &str)] = &[
         "limits::a_task_that_reads_only_what_is_there_starves_nobody",
         "times of threads by less than 10 ms (thread_times.c)",
     ),
+    ("limits::a_full_pool_delays_no_timer_and_no_socket", "times of threads by less than 10 ms (thread_times.c)"),
     ("limits::callbacks_that_submit_more_starve_nobody", "times of threads by less than 10 ms (thread_times.c)"),
     (
         "limits::a_connection_that_never_stops_sending_starves_nobody",

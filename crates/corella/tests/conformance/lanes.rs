@@ -13,6 +13,7 @@ use corella::{CancelToken, ErrorKind, Mode, Moved, OpenOptions, Scheduler, Shutd
 use crate::codes;
 use crate::promises;
 use crate::setup::Setup;
+use crate::waiting::Door;
 
 promises![
     sends_submitted_at_once_arrive_in_order_at_a_slow_peer,
@@ -25,7 +26,6 @@ promises![
     clones_share_their_lanes,
     a_pending_receive_holds_back_no_send,
     a_held_handle_holds_back_no_other,
-    #[cfg(unix)]
     operations_on_paths_hold_back_nobody,
     a_shutdown_of_writing_goes_out_after_the_sends_before_it,
     accepts_take_connections_in_order,
@@ -240,25 +240,27 @@ fn a_held_handle_holds_back_no_other(setup: &Setup) {
 
 #[cfg(unix)]
 pub fn make_fifo(setup: &Setup) -> std::path::PathBuf {
-    let path = setup.path("fifo");
-    let name = CString::new(path.to_str().unwrap()).unwrap();
-    // SAFETY: the name is a string that lives through the call.
-    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
-    path
+    fifo(&setup.path("fifo"))
 }
 
 #[cfg(unix)]
+pub fn fifo(path: &std::path::Path) -> std::path::PathBuf {
+    let name = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: the name is a string that lives through the call.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    path.to_owned()
+}
+
 fn operations_on_paths_hold_back_nobody(setup: &Setup) {
     let scheduler = setup.scheduler();
     let io = scheduler.io();
-    let fifo = make_fifo(setup);
-    // Opening a FIFO for reading waits for a writer.
-    let open = io.open(&fifo, Mode::Read).submit().unwrap();
-    assert!(io.stat(&fifo).wait().is_ok());
-    assert!(!open.is_settled());
-    let writer = io.open(&fifo, OpenOptions::new().write(true)).wait().unwrap();
-    open.wait().unwrap();
-    drop(writer);
+    let door = Door::new(setup, &io);
+    let waiting = door.wait(&io).submit().unwrap();
+    assert!(io.stat(setup.file("data", b"content")).wait().is_ok());
+    assert!(!waiting.is_settled());
+    let come = door.come();
+    waiting.wait().unwrap();
+    drop(come);
 }
 
 fn a_shutdown_of_writing_goes_out_after_the_sends_before_it(setup: &Setup) {

@@ -15,6 +15,7 @@ use corella::{CancelToken, ErrorKind, Mode, Moved, Status};
 use crate::lanes::make_fifo;
 use crate::promises;
 use crate::setup::Setup;
+use crate::waiting::{Door, kind};
 
 promises![
     a_dropped_scheduler_lets_go_of_everything_and_gives_buffers_back,
@@ -22,9 +23,7 @@ promises![
     a_task_that_holds_requests_is_dropped_with_the_scheduler,
     a_callback_never_runs_after_a_drop_and_its_values_are_dropped,
     a_shutdown_runs_the_callbacks_with_what_came,
-    #[cfg(unix)]
     a_drop_ends_though_every_thread_is_taken_for_good,
-    #[cfg(unix)]
     a_drop_with_a_hundred_thousand_requests_in_flight_ends_in_time,
     a_shutdown_of_what_never_ends_returns_in_time,
     #[cfg(unix)]
@@ -156,14 +155,13 @@ fn a_shutdown_runs_the_callbacks_with_what_came(setup: &Setup) {
     assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [ErrorKind::Cancelled; 2]);
 }
 
-#[cfg(unix)]
 fn a_drop_ends_though_every_thread_is_taken_for_good(setup: &Setup) {
     let scheduler = setup.builder().pool_threads(2).build().unwrap();
     let io = scheduler.io();
-    let fifo = make_fifo(setup);
+    let doors: Vec<_> = (0..6).map(|_| Door::new(setup, &io)).collect();
     let path = setup.file("data", b"content");
     let files: Vec<_> = (0..3).map(|_| io.open(&path, Mode::ReadWrite).wait().unwrap()).collect();
-    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    let waiting: Vec<_> = doors.iter().map(|door| door.wait(&io).submit().unwrap()).collect();
     io.sleep(Duration::from_millis(50)).wait().unwrap();
     // Behind them no thread is left for these, nor for the closes that end it all.
     let reads: Vec<_> = files.iter().map(|file| file.read_at(vec![0; 7], 0).submit().unwrap()).collect();
@@ -171,21 +169,20 @@ fn a_drop_ends_though_every_thread_is_taken_for_good(setup: &Setup) {
     for read in reads {
         assert!(read.wait().map_or_else(|failed| failed.buffer, |(_, buffer)| buffer).len() == 7);
     }
-    for open in opens {
-        assert_eq!(open.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    for waiting in waiting {
+        assert_eq!(kind(&waiting.wait().unwrap_err()), ErrorKind::Cancelled);
     }
 }
 
-#[cfg(unix)]
 fn a_drop_with_a_hundred_thousand_requests_in_flight_ends_in_time(setup: &Setup) {
     const REQUESTS: usize = 100_000;
     let mut scheduler = setup.builder().queue_depth(1 << 20).pool_threads(2).build().unwrap();
     let io = scheduler.io();
-    let fifo = make_fifo(setup);
-    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    let doors: Vec<_> = (0..6).map(|_| Door::new(setup, &io)).collect();
+    let waiting: Vec<_> = doors.iter().map(|door| door.wait(&io).submit().unwrap()).collect();
     let path = setup.file("data", b"content");
     let (socket, _silent) = setup.connection(&io);
-    // Behind the opens of the FIFO, which take every thread; only the first few may pass.
+    // Behind those that wait, which take every thread where they wait in one for files; only the first few may pass.
     let stats: Vec<_> = (0..REQUESTS / 2).map(|_| io.stat(&path).submit().unwrap()).collect();
     let receives: Vec<_> = (0..REQUESTS / 2).map(|_| socket.recv(vec![0; 1]).submit().unwrap()).collect();
     scheduler.poll().unwrap();
@@ -198,7 +195,7 @@ fn a_drop_with_a_hundred_thousand_requests_in_flight_ends_in_time(setup: &Setup)
     for receive in receives {
         assert_eq!(receive.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
     }
-    drop(opens);
+    drop(waiting);
 }
 
 fn a_shutdown_of_what_never_ends_returns_in_time(setup: &Setup) {

@@ -12,18 +12,17 @@ use corella::{BackendKind, BufferPool, ErrorKind, Mode};
 
 use crate::promises;
 use crate::setup::{Setup, Variant};
+use crate::waiting::Door;
 
 promises![
     at_its_depth_the_queue_rejects_submits_and_callbacks_and_lets_waits_and_awaits_wait_their_turn,
     cancel_close_and_wake_need_no_free_slot,
-    #[cfg(unix)]
     a_request_given_up_makes_room_for_the_next,
     closes_take_no_place_of_other_requests,
     the_inbox_and_the_tasks_have_limits,
     a_receive_stream_without_free_buffers_receives_nothing,
     a_receive_stream_that_nobody_reads_takes_no_more_than_its_pool,
     a_buffer_that_comes_back_reaches_one_who_still_waits_for_it,
-    #[cfg(unix)]
     cancels_of_one_request_from_another_thread_take_room_for_one,
     more_completions_than_the_ring_holds_all_arrive,
     ten_thousand_requests_in_flight_all_settle,
@@ -33,9 +32,7 @@ promises![
     every_opcode_of_the_ring_has_a_fallback,
     #[cfg(unix)]
     every_set_of_ring_flags_works,
-    #[cfg(unix)]
     a_full_pool_delays_no_timer_and_no_socket,
-    #[cfg(unix)]
     a_close_needs_no_thread_of_a_full_pool,
     an_idle_scheduler_does_not_spin_whatever_it_did_before,
     a_task_that_always_yields_starves_nobody,
@@ -108,11 +105,11 @@ fn cancel_close_and_wake_need_no_free_slot(setup: &Setup) {
     assert_eq!(only.wait().unwrap_err().error.kind(), ErrorKind::Cancelled);
 }
 
-#[cfg(unix)]
 fn a_request_given_up_makes_room_for_the_next(setup: &Setup) {
     let scheduler = setup.builder().queue_depth(1).build().unwrap();
     let io = scheduler.io();
-    let open = io.open(crate::lanes::make_fifo(setup), Mode::Read).submit().unwrap();
+    let door = Door::new(setup, &io);
+    let open = door.wait(&io).submit().unwrap();
     let path = setup.file("data", b"content");
     // In line behind the only place there is; the open that nobody waits for any more leaves it.
     open.cancel();
@@ -262,7 +259,6 @@ fn a_buffer_that_comes_back_reaches_one_who_still_waits_for_it(setup: &Setup) {
     assert_eq!(outcome.expect("nobody told it of the buffer").unwrap(), b"data");
 }
 
-#[cfg(unix)]
 fn cancels_of_one_request_from_another_thread_take_room_for_one(setup: &Setup) {
     if !setup.is_own_process() {
         return;
@@ -487,36 +483,33 @@ fn is_served_beside(setup: &Setup, scheduler: &mut corella::Scheduler, is_over: 
     assert!(worst.get() < Duration::from_millis(500), "{:?}", worst.get());
 }
 
-#[cfg(unix)]
 fn a_full_pool_delays_no_timer_and_no_socket(setup: &Setup) {
     let mut scheduler = setup.builder().pool_threads(2).build().unwrap();
     let io = scheduler.io();
-    let fifo = crate::lanes::make_fifo(setup);
+    let doors: Vec<_> = (0..6).map(|_| Door::new(setup, &io)).collect();
     // Each takes a thread of the pool, or of the kernel's, for good.
-    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    let waiting: Vec<_> = doors.iter().map(|door| door.wait(&io).submit().unwrap()).collect();
     is_served_beside(setup, &mut scheduler, Rc::default());
-    assert!(opens.iter().all(|open| !open.is_settled()));
-    // Both ends at once: whoever waits goes on, one after the other.
-    let other = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
-    for open in opens {
-        scheduler.block_on(open).unwrap().unwrap();
+    assert!(waiting.iter().all(|waiting| !waiting.is_settled()));
+    let come: Vec<_> = doors.iter().map(Door::come).collect();
+    for waiting in waiting {
+        scheduler.block_on(waiting).unwrap().unwrap();
     }
-    drop(other);
+    drop(come);
 }
 
-#[cfg(unix)]
 fn a_close_needs_no_thread_of_a_full_pool(setup: &Setup) {
     let scheduler = setup.builder().pool_threads(2).build().unwrap();
     let io = scheduler.io();
-    let fifo = crate::lanes::make_fifo(setup);
     let path = setup.file("data", b"content");
     let files: Vec<_> = (0..20).map(|_| io.open(&path, Mode::Read).wait().unwrap()).collect();
-    let opens: Vec<_> = (0..6).map(|_| io.open(&fifo, Mode::Read).submit().unwrap()).collect();
+    let doors: Vec<_> = (0..6).map(|_| Door::new(setup, &io)).collect();
+    let waiting: Vec<_> = doors.iter().map(|door| door.wait(&io).submit().unwrap()).collect();
     for file in files {
         file.close().wait().unwrap();
         assert!(!file.is_open());
     }
-    assert!(opens.iter().all(|open| !open.is_settled()));
+    assert!(waiting.iter().all(|waiting| !waiting.is_settled()));
 }
 
 fn an_idle_scheduler_does_not_spin_whatever_it_did_before(setup: &Setup) {

@@ -4,6 +4,8 @@
 //! and lets the scheduler choose. `CORELLA_BACKEND` narrows the run to one of the three. A test that does not end
 //! fails by itself.
 
+#![cfg_attr(windows, allow(unused_imports, dead_code, reason = "what only promises about Unix need"))]
+
 mod codes;
 mod own_process;
 mod runner;
@@ -31,6 +33,7 @@ mod signals;
 mod stalled;
 mod stops;
 mod surface;
+mod waiting;
 mod words;
 
 use std::time::Duration;

@@ -249,6 +249,18 @@ pub fn resident_bytes() -> usize {
     text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
+/// The memory of this process that is in use.
+#[cfg(windows)]
+pub fn resident_bytes() -> usize {
+    use windows_sys::Win32::System::ProcessStatus::{GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
+    use windows_sys::Win32::System::Threading::GetCurrentProcess;
+    let mut counters = PROCESS_MEMORY_COUNTERS::default();
+    let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
+    // SAFETY: the structure lives through the call, which fills it.
+    assert_ne!(unsafe { GetProcessMemoryInfo(GetCurrentProcess(), &mut counters, size) }, 0);
+    counters.WorkingSetSize
+}
+
 /// Makes the kernel refuse a system call to this thread with this code, for as long as the thread lives.
 #[cfg(target_os = "linux")]
 pub fn refuse_call(call: libc::c_long, code: i32) {

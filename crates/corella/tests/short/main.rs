@@ -31,6 +31,8 @@ mod setup;
 mod stops;
 #[path = "../conformance/surface.rs"]
 mod surface;
+#[path = "../conformance/waiting.rs"]
+mod waiting;
 #[path = "../conformance/words.rs"]
 mod words;
 
