@@ -34,6 +34,9 @@ fn build() -> Result<PathBuf, String> {
     if let Err(problem) = build_in_c(&cargo, &programs) {
         println!("the contender in C was not built: {problem}");
     }
+    if let Err(problem) = build_command(&cargo, &programs) {
+        println!("the contender in Lua was not built: {problem}");
+    }
     match programs.join("bench").exists() {
         true => Ok(programs),
         false => Err("the program that runs the benchmark was not built".into()),
@@ -52,6 +55,17 @@ fn build_in_c(cargo: &std::ffi::OsStr, programs: &Path) -> Result<(), String> {
     compiler.arg(root.join("crates/corella-c/include")).arg(root.join("target/packaged/libcorella_c.a"));
     compiler.args(["-lgcc_s", "-lpthread", "-lm", "-ldl", "-lc", "-o"]).arg(programs.join("contender-corella-c"));
     succeeds(&mut compiler)
+}
+
+/// The `corella` command, for scripts in Lua.
+fn build_command(cargo: &std::ffi::OsStr, programs: &Path) -> Result<(), String> {
+    let root = repository_root();
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--profile", "packaged", "-p", "corella-cli", "--bins"]).current_dir(root);
+    command.arg("--target-dir").arg(root.join("target"));
+    succeeds(&mut command)?;
+    let (built, place) = (root.join("target/packaged/corella"), programs.join("corella"));
+    std::fs::copy(&built, &place).map(|_| ()).map_err(|error| format!("{}: {error}", built.display()))
 }
 
 fn run(programs: &Path, arguments: &[String]) -> Result<ExitCode, String> {

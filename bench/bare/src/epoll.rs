@@ -2,9 +2,10 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::sync::atomic::Ordering;
 
-use contender::Arguments;
+use contender::{Arguments, Run};
 
 pub fn set_no_delay(descriptor: c_int) {
     let yes: c_int = 1;
@@ -74,4 +75,54 @@ pub fn echo(arguments: &Arguments) -> io::Result<()> {
             }
         }
     }
+}
+
+/// Receives when there is something, and throws it away.
+pub fn stream(arguments: &Arguments) -> io::Result<()> {
+    let listener = crate::listen()?;
+    let mut buffer = vec![0; arguments.need("bytes") as usize];
+    // SAFETY: a call with a flag.
+    let set = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    loop {
+        let (stream, _) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        let descriptor = stream.as_raw_fd();
+        watch(set, descriptor);
+        loop {
+            let mut event = libc::epoll_event { events: 0, u64: 0 };
+            // SAFETY: room for one event, and a buffer that is that long.
+            let count = unsafe {
+                libc::epoll_wait(set, &mut event, 1, -1);
+                libc::recv(descriptor, buffer.as_mut_ptr().cast(), buffer.len(), 0)
+            };
+            if count == 0 {
+                break;
+            }
+        }
+        contender::connection_ended();
+    }
+}
+
+/// An eventfd that another thread writes.
+pub fn wake(arguments: &Arguments) -> io::Result<()> {
+    let limit = arguments.limit();
+    // SAFETY: a call with a flag.
+    let set = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    let run = Run::begin();
+    let (waker, thread) = crate::Waker::start();
+    watch(set, waker.descriptor);
+    let mut done = 0;
+    while limit.allows(done) {
+        let (mut event, mut value) = (libc::epoll_event { events: 0, u64: 0 }, 0u64);
+        // SAFETY: room for one event, and for eight bytes.
+        unsafe {
+            libc::epoll_wait(set, &mut event, 1, -1);
+            libc::read(waker.descriptor, (&raw mut value).cast(), 8);
+        }
+        done += 1;
+        waker.done.store(done, Ordering::Release);
+    }
+    waker.is_over.store(true, Ordering::Release);
+    let _ = thread.join();
+    run.end(done)
 }

@@ -1,13 +1,15 @@
-//! io_uring: one ring, one thread, one enter for a batch.
+//! io_uring: one ring, one thread, one enter for a batch. Sockets, and wakes from another thread.
 
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::IntoRawFd;
+use std::sync::atomic::Ordering;
 
-use contender::{Arguments, BLOCK_BYTES, Offsets, Run, aligned_block, connection_ended, length_of};
+use contender::{Arguments, Run, connection_ended, folder};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 /// A ring as it is set up best for one thread.
-fn ring(entries: u32) -> io::Result<IoUring> {
+pub fn ring(entries: u32) -> io::Result<IoUring> {
     IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
@@ -16,7 +18,7 @@ fn ring(entries: u32) -> io::Result<IoUring> {
         .build(entries)
 }
 
-fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
+pub fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
     // SAFETY: the memory that entries name is never freed, and used by one request at a time.
     while unsafe { ring.submission().push(entry) }.is_err() {
         ring.submit()?;
@@ -24,49 +26,24 @@ fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
     Ok(())
 }
 
-fn completions(ring: &mut IoUring, batch: &mut Vec<cqueue::Entry>) -> io::Result<()> {
+pub fn completions(ring: &mut IoUring, batch: &mut Vec<cqueue::Entry>) -> io::Result<()> {
     ring.submit_and_wait(1)?;
     batch.clear();
     batch.extend(ring.completion());
     Ok(())
 }
 
-pub fn read(arguments: &Arguments) -> io::Result<()> {
-    let file = crate::open(arguments)?;
-    let mut offsets = Offsets::new(length_of(&arguments.path()));
-    let depth = arguments.need("depth") as usize;
-    let (mut ring, limit) = (ring(256)?, arguments.limit());
-    ring.submitter().register_files(&[file.as_raw_fd()])?;
-    let buffers: Vec<_> = (0..depth).map(|_| aligned_block().as_mut_ptr()).collect();
-    let mut batch = Vec::with_capacity(depth);
-    let entry = |slot: usize, offset| {
-        opcode::Read::new(types::Fixed(0), buffers[slot], BLOCK_BYTES as u32)
-            .offset(offset)
-            .build()
-            .user_data(slot as u64)
-    };
-    let run = Run::begin();
-    let (mut begun, mut done) = (0, 0);
-    for slot in 0..depth {
-        push(&mut ring, &entry(slot, offsets.next_offset()))?;
-        begun += 1;
-    }
-    while done < begun {
-        completions(&mut ring, &mut batch)?;
-        for completion in &batch {
-            assert_eq!(completion.result(), BLOCK_BYTES as i32);
-            done += 1;
-            if limit.allows(begun) {
-                begun += 1;
-                push(&mut ring, &entry(completion.user_data() as usize, offsets.next_offset()))?;
-            }
-        }
-    }
-    run.end(done)
-}
-
 const ACCEPT: u64 = u64::MAX;
 const SENDS: u64 = 1 << 32;
+/// The open of a FIFO, by its number, and what closes one.
+const FIFO: u64 = 1 << 33;
+const CLOSES: u64 = 1 << 34;
+
+/// Opens the FIFO again, and closes what was opened: the kernel's workers sleep in it.
+fn open_fifo(ring: &mut IoUring, fifos: &[CString], word: u64) -> io::Result<()> {
+    let path = fifos[word as u32 as usize].as_ptr();
+    push(ring, &opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path).build().user_data(word))
+}
 
 /// Receive, send, receive: one request at a time for each connection, by its descriptor.
 pub fn echo(arguments: &Arguments) -> io::Result<()> {
@@ -77,11 +54,23 @@ pub fn echo(arguments: &Arguments) -> io::Result<()> {
     let accept = opcode::Accept::new(types::Fd(listener), std::ptr::null_mut(), std::ptr::null_mut());
     let accept = accept.flags(libc::SOCK_CLOEXEC).build().user_data(ACCEPT);
     push(&mut ring, &accept)?;
+    let fifos = folder::as_c_strings(&folder::fifos(arguments));
+    for place in 0..fifos.len() {
+        open_fifo(&mut ring, &fifos, FIFO | place as u64)?;
+    }
     let mut batch = Vec::new();
     loop {
         completions(&mut ring, &mut batch)?;
         for completion in &batch {
             let (word, result) = (completion.user_data(), completion.result());
+            if word == CLOSES {
+                continue;
+            }
+            if word != ACCEPT && word & FIFO != 0 {
+                push(&mut ring, &opcode::Close::new(types::Fd(result)).build().user_data(CLOSES))?;
+                open_fifo(&mut ring, &fifos, word)?;
+                continue;
+            }
             let descriptor = if word == ACCEPT { result } else { word as u32 as i32 };
             if word != ACCEPT && result <= 0 {
                 // SAFETY: the connection has ended and its descriptor is nobody else's.
@@ -111,4 +100,49 @@ pub fn echo(arguments: &Arguments) -> io::Result<()> {
             push(&mut ring, &entry)?;
         }
     }
+}
+
+/// Receives, one request at a time, and throws away what came.
+pub fn stream(arguments: &Arguments) -> io::Result<()> {
+    let listener = crate::listen()?;
+    let bytes = arguments.need("bytes") as usize;
+    let buffer: &'static mut [u8] = Box::leak(vec![0; bytes].into_boxed_slice());
+    let mut ring = ring(8)?;
+    loop {
+        let (stream, _) = listener.accept()?;
+        let descriptor = stream.into_raw_fd();
+        let receive = opcode::Recv::new(types::Fd(descriptor), buffer.as_mut_ptr(), bytes as u32).build();
+        let mut batch = Vec::new();
+        loop {
+            push(&mut ring, &receive)?;
+            completions(&mut ring, &mut batch)?;
+            if batch.iter().any(|completion| completion.result() <= 0) {
+                break;
+            }
+        }
+        // SAFETY: the connection has ended and its descriptor is nobody else's.
+        unsafe { libc::close(descriptor) };
+        connection_ended();
+    }
+}
+
+/// A read of an eventfd, which another thread writes.
+pub fn wake(arguments: &Arguments) -> io::Result<()> {
+    let limit = arguments.limit();
+    let mut ring = ring(8)?;
+    let mut batch = Vec::new();
+    let value: &'static mut [u8; 8] = Box::leak(Box::new([0; 8]));
+    let run = Run::begin();
+    let (waker, thread) = crate::Waker::start();
+    let read = opcode::Read::new(types::Fd(waker.descriptor), value.as_mut_ptr(), 8).build();
+    let mut done = 0;
+    while limit.allows(done) {
+        push(&mut ring, &read)?;
+        completions(&mut ring, &mut batch)?;
+        done += 1;
+        waker.done.store(done, Ordering::Release);
+    }
+    waker.is_over.store(true, Ordering::Release);
+    let _ = thread.join();
+    run.end(done)
 }

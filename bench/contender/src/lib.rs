@@ -5,6 +5,8 @@
 //! Anything else runs for `--seconds S`, or for `--operations N` where operations are counted and not timed, and prints
 //! one line of JSON.
 
+pub mod folder;
+pub mod tasks;
 pub mod wake;
 
 use std::fs::File;
@@ -191,5 +193,48 @@ pub fn length_of(path: &std::path::Path) -> u64 {
     match opened {
         Ok(metadata) => metadata.len(),
         Err(error) => fail(&format!("{}: {error}", path.display())),
+    }
+}
+
+/// What the requests of a run share: where each goes, how many there were, and when it is enough.
+pub struct Progress {
+    limit: Limit,
+    offsets: std::cell::RefCell<Offsets>,
+    begun: std::cell::Cell<u64>,
+    done: std::cell::Cell<u64>,
+}
+
+impl Progress {
+    /// `file_bytes` is what offsets are taken from; 0 where there are none.
+    pub fn new(arguments: &Arguments, file_bytes: u64) -> Progress {
+        let offsets = std::cell::RefCell::new(Offsets::new(file_bytes));
+        Progress { limit: arguments.limit(), offsets, begun: Default::default(), done: Default::default() }
+    }
+
+    /// The number of the operation that is to begin, if there is to be another.
+    #[inline]
+    pub fn begin(&self) -> Option<u64> {
+        let begun = self.begun.get();
+        if !self.limit.allows(begun) {
+            return None;
+        }
+        self.begun.set(begun + 1);
+        Some(begun)
+    }
+
+    /// Where it is to read or to write.
+    #[inline]
+    pub fn begin_at_offset(&self) -> Option<u64> {
+        self.begin()?;
+        Some(self.offsets.borrow_mut().next_offset())
+    }
+
+    #[inline]
+    pub fn end(&self) {
+        self.done.set(self.done.get() + 1);
+    }
+
+    pub fn done(&self) -> u64 {
+        self.done.get()
     }
 }

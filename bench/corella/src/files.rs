@@ -1,10 +1,10 @@
 //! Random reads and writes of one file.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::error::Error;
 use std::rc::Rc;
 
-use contender::{Arguments, BLOCK_BYTES, Limit, Offsets, Run, aligned_block, aligned_bytes, length_of};
+use contender::{Arguments, BLOCK_BYTES, Progress, Run, aligned_block, aligned_bytes, length_of};
 use corella::{File, OpenOptions, Scheduler, Slice, SliceOf};
 
 type Ended = Result<(), Box<dyn Error>>;
@@ -12,30 +12,15 @@ type Ended = Result<(), Box<dyn Error>>;
 /// What the requests of a run share.
 struct Shared {
     file: File,
-    offsets: RefCell<Offsets>,
-    limit: Limit,
-    begun: Cell<u64>,
-    done: Cell<u64>,
+    progress: Progress,
 }
 
 impl Shared {
     fn open(scheduler: &Scheduler, arguments: &Arguments) -> Result<Rc<Shared>, Box<dyn Error>> {
         let path = arguments.path();
         let options = OpenOptions::new().read(true).write(arguments.workload == "write");
-        let file = scheduler.io().open(&path, options.direct(arguments.has("direct")));
-        let offsets = RefCell::new(Offsets::new(length_of(&path)));
-        let (begun, done) = (Cell::new(0), Cell::new(0));
-        Ok(Rc::new(Shared { file: file.wait()?, offsets, limit: arguments.limit(), begun, done }))
-    }
-
-    /// Where the next operation goes, if there is to be another.
-    fn next_offset(&self) -> Option<u64> {
-        let begun = self.begun.get();
-        if !self.limit.allows(begun) {
-            return None;
-        }
-        self.begun.set(begun + 1);
-        Some(self.offsets.borrow_mut().next_offset())
+        let file = scheduler.io().open(&path, options.direct(arguments.has("direct"))).wait()?;
+        Ok(Rc::new(Shared { file, progress: Progress::new(arguments, length_of(&path)) }))
     }
 }
 
@@ -47,11 +32,11 @@ fn block() -> Slice<Vec<u8>> {
 
 async fn read_on(shared: Rc<Shared>) -> Result<(), corella::Error> {
     let mut buffer = block();
-    while let Some(offset) = shared.next_offset() {
+    while let Some(offset) = shared.progress.begin_at_offset() {
         let (count, read) = shared.file.read_at(buffer, offset).await?;
         assert_eq!(count, BLOCK_BYTES);
         buffer = read;
-        shared.done.set(shared.done.get() + 1);
+        shared.progress.end();
     }
     Ok(())
 }
@@ -68,16 +53,16 @@ pub fn awaited(mut scheduler: Scheduler, arguments: &Arguments) -> Ended {
         }
         scheduler.run()?;
     }
-    run.end(shared.done.get())
+    run.end(shared.progress.done())
 }
 
 fn read_next(shared: Rc<Shared>, buffer: Slice<Vec<u8>>) {
-    let Some(offset) = shared.next_offset() else { return };
+    let Some(offset) = shared.progress.begin_at_offset() else { return };
     let file = shared.file.clone();
     let submitted = file.read_at(buffer, offset).then(move |outcome| {
         let (count, buffer) = outcome.unwrap_or_else(|failed| panic!("{failed}"));
         assert_eq!(count, BLOCK_BYTES);
-        shared.done.set(shared.done.get() + 1);
+        shared.progress.end();
         read_next(shared, buffer);
     });
     submitted.unwrap_or_else(|failed| panic!("{failed}"));
@@ -90,21 +75,23 @@ pub fn with_callbacks(mut scheduler: Scheduler, arguments: &Arguments) -> Ended 
         read_next(Rc::clone(&shared), block());
     }
     scheduler.run()?;
-    run.end(shared.done.get())
+    run.end(shared.progress.done())
 }
 
 /// Random writes; `--order kept`, `waived` (`.unordered()`) or `overlapping` (a tenth go where one is in flight).
 async fn write_on(shared: Rc<Shared>, last: Rc<Cell<u64>>, order: Order) -> Result<(), corella::Error> {
     let mut buffer: &'static [u8] = aligned_block();
-    while let Some(mut offset) = shared.next_offset() {
-        if order == Order::Overlapping && shared.begun.get().is_multiple_of(10) {
+    let mut count = 0u64;
+    while let Some(mut offset) = shared.progress.begin_at_offset() {
+        count += 1;
+        if order == Order::Overlapping && count.is_multiple_of(10) {
             offset = last.get();
         }
         last.set(offset);
         let operation = shared.file.write_at(buffer, offset);
         let operation = if order == Order::Waived { operation.unordered() } else { operation };
         buffer = operation.await?.1;
-        shared.done.set(shared.done.get() + 1);
+        shared.progress.end();
     }
     Ok(())
 }
@@ -130,5 +117,5 @@ pub fn written(mut scheduler: Scheduler, arguments: &Arguments) -> Ended {
         drop(scheduler.spawn(async move { task.await.unwrap_or_else(|error| panic!("{error}")) })?);
     }
     scheduler.run()?;
-    run.end(shared.done.get())
+    run.end(shared.progress.done())
 }

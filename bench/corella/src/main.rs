@@ -3,6 +3,7 @@
 
 mod echo;
 mod files;
+mod small;
 mod tasks;
 
 use contender::{Arguments, unknown};
@@ -18,6 +19,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("read", true) => files::with_callbacks(scheduler, &arguments),
         ("read", false) => files::awaited(scheduler, &arguments),
         ("write", false) => files::written(scheduler, &arguments),
+        ("stream", true) => echo::stream_with_callbacks(scheduler, &arguments),
+        ("stream", false) => echo::stream_awaited(scheduler, &arguments),
+        ("append", true) => small::append_with_callbacks(scheduler, &arguments),
+        ("append", false) => small::append(scheduler, &arguments),
+        ("files", true) => small::small_with_callbacks(scheduler, &arguments),
+        ("files", false) => small::small(scheduler, &arguments),
+        ("fire", false) => tasks::fired(scheduler, &arguments),
         ("timers", false) => tasks::timers(scheduler, &arguments),
         ("spawn", false) => tasks::spawned(scheduler, &arguments),
         ("yield", false) => tasks::yielding(scheduler, &arguments),

@@ -32,6 +32,35 @@ pub fn timers(mut scheduler: Scheduler, arguments: &Arguments) -> Ended {
     run.end(armed)
 }
 
+/// Arms timers of a millisecond, a thousand at a time, and waits until all have fired.
+pub fn fired(mut scheduler: Scheduler, arguments: &Arguments) -> Ended {
+    let (io, limit) = (scheduler.io(), arguments.limit());
+    let run = Run::begin();
+    let mut fired = 0;
+    scheduler.block_on(async {
+        while limit.allows(fired) {
+            let mut sleeps: Vec<_> = (0..1000).map(|_| io.sleep(Duration::from_millis(1))).collect();
+            // Armed when they are first polled; all before one is waited for. What has fired is not polled again.
+            let mut are_over = vec![false; sleeps.len()];
+            poll_fn(|context| {
+                for (sleep, is_over) in sleeps.iter_mut().zip(&mut are_over) {
+                    *is_over = *is_over || pin!(sleep).poll(context).is_ready();
+                }
+                Poll::Ready(())
+            })
+            .await;
+            for (sleep, is_over) in sleeps.into_iter().zip(are_over) {
+                if !is_over {
+                    sleep.await?;
+                }
+            }
+            fired += 1000;
+        }
+        Ok::<(), corella::Error>(())
+    })??;
+    run.end(fired)
+}
+
 /// Spawns a task that does nothing and joins it.
 pub fn spawned(mut scheduler: Scheduler, arguments: &Arguments) -> Ended {
     let (io, limit) = (scheduler.io(), arguments.limit());

@@ -1,4 +1,4 @@
-//! TCP echo.
+//! TCP echo, and a server that throws away what it gets.
 
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
@@ -69,11 +69,25 @@ extern "C" fn connected(listener: *mut uv::uv_stream_t, status: c_int) {
         uv::uv_tcp_init((*listener).loop_, &mut (*connection).stream);
         check(uv::uv_accept(listener, connection.cast()), "accept");
         uv::uv_tcp_nodelay(&mut (*connection).stream, 1);
-        check(uv::uv_read_start(connection.cast(), Some(give_buffer), Some(received)), "read");
+        let is_echo = IS_ECHO.load(std::sync::atomic::Ordering::Relaxed);
+        let came: uv::uv_read_cb = Some(if is_echo { received } else { thrown_away });
+        check(uv::uv_read_start(connection.cast(), Some(give_buffer), came), "read");
     }
 }
 
+extern "C" fn thrown_away(stream: *mut uv::uv_stream_t, count: isize, _buffer: *const uv::uv_buf_t) {
+    if count < 0 {
+        // SAFETY: closing is the last that is done with it.
+        unsafe { uv::uv_close(stream.cast(), Some(closed)) };
+    }
+}
+
+/// What is done with what comes: `echo` sends it back, `stream` does not.
+static IS_ECHO: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
+
 pub fn serve(arguments: &Arguments) {
+    crate::slow::begin(arguments);
+    IS_ECHO.store(arguments.workload == "echo", std::sync::atomic::Ordering::Relaxed);
     BUFFER_BYTES.store(arguments.need("bytes") as usize, std::sync::atomic::Ordering::Relaxed);
     // SAFETY: the loop, the listener and the addresses live until the process ends; libuv's calls are made as it documents.
     unsafe {

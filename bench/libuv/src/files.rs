@@ -1,4 +1,4 @@
-//! Random reads of one file, and timers.
+//! Random reads of one file.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
@@ -82,33 +82,5 @@ pub fn read(arguments: &Arguments) {
     unsafe {
         uv::uv_run(main_loop, uv::uv_run_mode_UV_RUN_DEFAULT);
         run.end((*shared).done)
-    }
-}
-
-extern "C" fn never(_timer: *mut uv::uv_timer_t) {}
-
-/// Arms timers of an hour and stops them, a thousand at a time.
-pub fn timers(arguments: &Arguments) {
-    let limit = arguments.limit();
-    // SAFETY: the timers live until the process ends, and are of the default loop.
-    unsafe {
-        let main_loop = uv::uv_default_loop();
-        let mut timers: Vec<Box<uv::uv_timer_t>> =
-            (0..1000).map(|_| Box::new(MaybeUninit::zeroed().assume_init())).collect();
-        for timer in &mut timers {
-            uv::uv_timer_init(main_loop, &mut **timer);
-        }
-        let run = Run::begin();
-        let mut armed = 0;
-        while limit.allows(armed) {
-            for timer in &mut timers {
-                check(uv::uv_timer_start(&mut **timer, Some(never), 3_600_000, 0), "timer");
-            }
-            for timer in &mut timers {
-                check(uv::uv_timer_stop(&mut **timer), "timer");
-            }
-            armed += 1000;
-        }
-        run.end(armed)
     }
 }

@@ -2,6 +2,9 @@
 
 mod echo;
 mod files;
+mod loops;
+mod slow;
+mod small;
 
 use contender::{Arguments, unknown};
 
@@ -10,7 +13,14 @@ fn main() {
     match arguments.workload.as_str() {
         "echo" => echo::serve(&arguments),
         "read" => files::read(&arguments),
-        "timers" => files::timers(&arguments),
+        "stream" => echo::serve(&arguments),
+        "write" => small::write(&arguments),
+        "append" => small::append(&arguments),
+        "files" => small::small(&arguments),
+        "timers" => loops::timers(&arguments),
+        "fire" => loops::fire(&arguments),
+        "wake" => loops::wake(&arguments),
+        "has-work" => loops::has_work(&arguments),
         _ => unknown(&arguments),
     }
 }

@@ -1,15 +1,14 @@
 //! monoio as its users write it, on its io_uring driver.
 
-use std::cell::{Cell, RefCell};
+mod files;
+
+use std::cell::Cell;
 use std::error::Error;
 use std::rc::Rc;
 use std::time::Duration;
 
-use contender::{
-    Arguments, BLOCK_BYTES, Limit, Offsets, Run, aligned_bytes, announce, connection_ended, length_of, unknown,
-};
-use monoio::buf::{IoBufMut, SliceMut};
-use monoio::fs::{File, OpenOptions};
+use contender::tasks::yield_once;
+use contender::{Arguments, Run, announce, connection_ended, unknown};
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
 
@@ -22,7 +21,13 @@ fn main() -> Ended {
     runtime.block_on(async {
         match arguments.workload.as_str() {
             "echo" => echo(&arguments).await,
-            "read" => read(&arguments).await,
+            "stream" => stream(&arguments).await,
+            "read" => files::read(&arguments).await,
+            "write" => files::write(&arguments).await,
+            "append" => files::append(&arguments).await,
+            "files" => files::small(&arguments).await,
+            "fire" => fire(&arguments).await,
+            "yield" => yielding(&arguments).await,
             "timers" => timers(&arguments).await,
             "spawn" => spawned(&arguments).await,
             "wake" => contender::wake::from_another_thread(arguments.limit()).await,
@@ -46,7 +51,17 @@ async fn serve(mut stream: TcpStream, bytes: usize) -> std::io::Result<()> {
     }
 }
 
+/// Opens a FIFO, which sleeps, again and again.
+async fn sleep_in_pool(path: std::path::PathBuf) -> std::io::Result<()> {
+    loop {
+        monoio::fs::File::open(&path).await?.close().await?;
+    }
+}
+
 async fn echo(arguments: &Arguments) -> Ended {
+    for path in contender::folder::fifos(arguments) {
+        monoio::spawn(sleep_in_pool(path));
+    }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let bytes = arguments.need("bytes") as usize;
     announce(listener.local_addr()?.port());
@@ -60,47 +75,68 @@ async fn echo(arguments: &Arguments) -> Ended {
     }
 }
 
-struct Shared {
-    file: File,
-    offsets: RefCell<Offsets>,
-    limit: Limit,
-    begun: Cell<u64>,
-    done: Cell<u64>,
-}
-
-async fn read_on(shared: Rc<Shared>) {
-    let (bytes, start) = aligned_bytes();
-    let mut part: SliceMut<Vec<u8>> = bytes.slice_mut(start..start + BLOCK_BYTES);
-    while shared.limit.allows(shared.begun.get()) {
-        shared.begun.set(shared.begun.get() + 1);
-        let offset = shared.offsets.borrow_mut().next_offset();
-        let (count, back) = shared.file.read_at(part, offset).await;
-        assert_eq!(count.expect("a read of what is there"), BLOCK_BYTES);
-        part = back;
-        shared.done.set(shared.done.get() + 1);
+async fn stream(arguments: &Arguments) -> Ended {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    announce(listener.local_addr()?.port());
+    let mut buffer = Vec::with_capacity(arguments.need("bytes") as usize);
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        loop {
+            let (count, mut received) = stream.read(buffer).await;
+            received.clear();
+            buffer = received;
+            if count? == 0 {
+                break;
+            }
+        }
+        connection_ended();
     }
 }
 
-async fn read(arguments: &Arguments) -> Ended {
-    let path = arguments.path();
-    let mut options = OpenOptions::new();
-    options.read(true);
-    if arguments.has("direct") {
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, 0x4000);
-    }
-    let shared = Rc::new(Shared {
-        file: options.open(&path).await?,
-        offsets: RefCell::new(Offsets::new(length_of(&path))),
-        limit: arguments.limit(),
-        begun: Cell::new(0),
-        done: Cell::new(0),
-    });
+/// Sixteen tasks yield to each other.
+async fn yielding(arguments: &Arguments) -> Ended {
+    let limit = Rc::new(arguments.limit());
+    let done = Rc::new(Cell::new(0u64));
     let run = Run::begin();
-    let tasks = (0..arguments.need("depth")).map(|_| monoio::spawn(read_on(Rc::clone(&shared))));
+    let tasks = (0..16).map(|_| {
+        let (limit, done) = (Rc::clone(&limit), Rc::clone(&done));
+        monoio::spawn(async move {
+            while limit.allows(done.get()) {
+                done.set(done.get() + 1);
+                yield_once().await;
+            }
+        })
+    });
     for task in tasks.collect::<Vec<_>>() {
         task.await;
     }
-    run.end(shared.done.get())
+    run.end(done.get())
+}
+
+/// Arms timers of a millisecond, a thousand at a time, and waits until all have fired.
+async fn fire(arguments: &Arguments) -> Ended {
+    let limit = arguments.limit();
+    let run = Run::begin();
+    let mut fired = 0;
+    while limit.allows(fired) {
+        let mut sleeps: Vec<_> = (0..1000).map(|_| Box::pin(monoio::time::sleep(Duration::from_millis(1)))).collect();
+        // Armed when they are first polled; all before one is waited for. What has fired is not polled again.
+        let mut are_over = vec![false; sleeps.len()];
+        std::future::poll_fn(|context| {
+            for (sleep, is_over) in sleeps.iter_mut().zip(&mut are_over) {
+                *is_over = *is_over || sleep.as_mut().poll(context).is_ready();
+            }
+            std::task::Poll::Ready(())
+        })
+        .await;
+        for (sleep, is_over) in sleeps.into_iter().zip(are_over) {
+            if !is_over {
+                sleep.await;
+            }
+        }
+        fired += 1000;
+    }
+    run.end(fired)
 }
 
 async fn timers(arguments: &Arguments) -> Ended {

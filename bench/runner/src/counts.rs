@@ -5,11 +5,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::load::{Load, Until};
+use crate::contenders::{Contender, Kind};
+use crate::load::{Load, Sender, Until};
 use crate::process::{Server, command};
-use crate::workloads::{Contender, Work, Workload};
+use crate::workloads::{Work, Workload};
 
 pub struct Count {
     pub metric: &'static str,
@@ -20,18 +23,13 @@ pub struct Count {
     total: fn(&str) -> Option<f64>,
 }
 
+/// The first two are what a quick run counts.
 pub const ALL: &[Count] = &[
     Count {
         metric: "user instructions",
         unit: "/operation",
         wrapper: &["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-file=REPORT"],
         total: |report| after(report, "Collected :"),
-    },
-    Count {
-        metric: "allocations",
-        unit: "/operation",
-        wrapper: &["valgrind", "--undef-value-errors=no", "--leak-check=no", "--log-file=REPORT"],
-        total: |report| after(report, "total heap usage:"),
     },
     Count {
         metric: "system calls",
@@ -43,6 +41,18 @@ pub const ALL: &[Count] = &[
             Some(calls.filter_map(count).sum())
         },
     },
+    Count {
+        metric: "allocations",
+        unit: "/operation",
+        wrapper: &["valgrind", "--undef-value-errors=no", "--leak-check=no", "--log-file=REPORT"],
+        total: |report| after(report, "total heap usage:"),
+    },
+    Count {
+        metric: "kernel instructions",
+        unit: "/operation",
+        wrapper: &["perf", "stat", "-x", ",", "-e", "instructions:k", "-o", "REPORT"],
+        total: |report| report.lines().find(|line| line.contains("instructions:k"))?.split(',').next()?.parse().ok(),
+    },
 ];
 
 /// The first number after some words.
@@ -53,14 +63,29 @@ fn after(report: &str, words: &str) -> Option<f64> {
 
 /// Connections at most: what runs behind a counting program is slow, and more change little.
 const CONNECTIONS_MAX: usize = 64;
+/// The same for those that come and go.
+const CHURN_CONNECTIONS: usize = 8;
+
+/// Whether this machine counts what a processor executes in the kernel.
+pub fn has_performance_counters() -> bool {
+    let perf = Command::new("perf").args(["stat", "-x", ",", "-e", "instructions:k", "true"]).output();
+    perf.is_ok_and(|output| output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("<not"))
+}
+
+/// Whether there is something to count: not where nothing happens, nor where it depends on how two threads meet.
+pub fn are_of_use(workload: &Workload) -> bool {
+    !matches!(workload.work, Work::Idle { .. } | Work::Alone { counted: 0, .. })
+}
 
 pub fn count(count: &Count, workload: &Workload, contender: &Contender, programs: &Path) -> Result<f64, String> {
     let few = match workload.work {
         Work::Echo { connections, .. } => 20 * connections.clamp(8, CONNECTIONS_MAX) as u64,
-        Work::Alone { counted: 0, .. } => return Err("not counted: it depends on how two threads meet".into()),
+        Work::Churn { .. } | Work::Stream { .. } => 200,
         Work::Alone { counted, .. } => counted,
+        // The start is the operation.
+        Work::Start => return total(count, workload, contender, programs, 1),
+        Work::Idle { .. } => return Err("not counted".into()),
     };
-    eprintln!("  {} of {}", count.metric, contender.name);
     let less = total(count, workload, contender, programs, few)?;
     let more = total(count, workload, contender, programs, 3 * few)?;
     Ok((more - less) / (2 * few) as f64)
@@ -73,32 +98,72 @@ fn total(
     programs: &Path,
     operations: u64,
 ) -> Result<f64, String> {
-    let report = std::env::temp_dir().join(format!("corella-bench-report-{}", std::process::id()));
+    static REPORTS: AtomicU64 = AtomicU64::new(0);
+    let number = REPORTS.fetch_add(1, Ordering::Relaxed);
+    let report = std::env::temp_dir().join(format!("corella-bench-report-{}-{number}", std::process::id()));
     let path = report.to_string_lossy().into_owned();
     let wrapper: Vec<String> = count.wrapper.iter().map(|word| word.replace("REPORT", &path)).collect();
     let mut command = command(workload, contender, programs, &wrapper)?;
+    // A server ends by itself with the last of its connections.
+    let mut serve = |connections: u64| {
+        command.env("CONTENDER_CONNECTIONS", connections.to_string());
+        if contender.kind == Kind::InC {
+            command.arg(connections.to_string());
+        }
+    };
     match workload.work {
         Work::Echo { connections, bytes, .. } => {
             let connections = connections.min(CONNECTIONS_MAX);
-            // It ends by itself with the last of them.
-            command.env("CONTENDER_CONNECTIONS", connections.to_string());
-            if contender.is_in_c() {
-                command.arg(connections.to_string());
-            }
+            serve(connections as u64);
             let server = Server::start(command)?;
             let mut load = Load::connect(server.port, connections, bytes)?;
             load.run(Until::Answers(operations))?;
-            server.end_after(load)?;
+            drop(load);
+            server.end_by_itself()?;
+        }
+        Work::Churn { bytes, .. } => {
+            serve(operations);
+            let server = Server::start(command)?;
+            let mut load = Load::connect(server.port, CHURN_CONNECTIONS, bytes)?;
+            load.run_with_churn(Until::Answers(operations))?;
+            drop(load);
+            server.end_by_itself()?;
+        }
+        Work::Stream { bytes } => {
+            serve(1);
+            let server = Server::start(command)?;
+            let mut sender = Sender::connect(server.port, bytes)?;
+            sender.run(Until::Answers(operations))?;
+            drop(sender);
+            server.end_by_itself()?;
         }
         Work::Alone { .. } => {
-            command.args(["--operations", &operations.to_string()]).stdout(Stdio::null());
-            let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
-            if !status.success() {
-                return Err(format!("{command:?}: {status}"));
-            }
+            command.args(["--operations", &operations.to_string()]);
+            run(&mut command)?;
         }
+        Work::Start => run(&mut command)?,
+        Work::Idle { .. } => return Err("not counted".into()),
     }
     let text = fs::read_to_string(&report).map_err(|error| format!("{path}: {error}"))?;
     let _ = fs::remove_file(&report);
     (count.total)(&text).ok_or_else(|| format!("{} reported nothing: {text}", wrapper[0]))
+}
+
+/// Many threads take turns so often that behind strace some never come to an end.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let at = |error: std::io::Error, command: &Command| format!("{command:?}: {error}");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| at(error, command))?;
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        match child.try_wait().map_err(|error| at(error, command))? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(format!("{command:?}: {status}")),
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    Err(format!("given up after {PATIENCE:?}"))
 }

@@ -7,7 +7,8 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use crate::process::{LOAD_PROCESSOR, pin};
+/// What an idle connection sends before it is idle, and what its server has room for.
+pub const IDLE_BYTES: usize = 64;
 
 struct Client {
     stream: TcpStream,
@@ -19,6 +20,7 @@ struct Client {
 
 pub struct Load {
     clients: Vec<Client>,
+    port: u16,
     epoll: c_int,
     message: Vec<u8>,
     answer: Vec<u8>,
@@ -37,21 +39,33 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Load {
     pub fn connect(port: u16, connections: usize, bytes: usize) -> Result<Load, String> {
-        raise_descriptor_limit();
-        pin(LOAD_PROCESSOR);
         // SAFETY: a call with a flag.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        let mut clients = Vec::new();
-        for place in 0..connections {
-            let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
-            stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).map_err(|error| error.to_string())?;
-            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: place as u64 };
-            // SAFETY: the event lives for the call.
-            unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, stream.as_raw_fd(), &mut event) };
-            clients.push(Client { stream, received: 0, sent: None });
-        }
         let events = vec![libc::epoll_event { events: 0, u64: 0 }; 1024];
-        Ok(Load { clients, epoll, message: vec![b'x'; bytes], answer: vec![0; bytes], events })
+        let (message, answer) = (vec![b'x'; bytes], vec![0; bytes]);
+        let mut load = Load { clients: Vec::new(), port, epoll, message, answer, events };
+        load.connect_more(connections)?;
+        Ok(load)
+    }
+
+    /// More clients beside those that there are.
+    pub fn connect_more(&mut self, connections: usize) -> Result<(), String> {
+        for _ in 0..connections {
+            let stream = self.connect_to(self.clients.len())?;
+            stream.set_nodelay(true).map_err(|error| error.to_string())?;
+            self.clients.push(Client { stream, received: 0, sent: None });
+        }
+        Ok(())
+    }
+
+    /// A connection whose events bear this number.
+    fn connect_to(&self, place: usize) -> Result<TcpStream, String> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(|error| error.to_string())?;
+        stream.set_nonblocking(true).map_err(|error| error.to_string())?;
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: place as u64 };
+        // SAFETY: the event lives for the call.
+        unsafe { libc::epoll_ctl(self.epoll, libc::EPOLL_CTL_ADD, stream.as_raw_fd(), &mut event) };
+        Ok(stream)
     }
 
     fn send(&mut self, place: usize, intended: Instant) -> Result<(), String> {
@@ -95,6 +109,20 @@ impl Load {
 
     /// Every client sends again as soon as it was answered. Gives how many answers came, and in which time.
     pub fn run(&mut self, until: Until) -> Result<(u64, Duration), String> {
+        self.run_with(until, |_, _| Ok(()))
+    }
+
+    /// Every client closes its connection as soon as it was answered, and sends on a new one.
+    pub fn run_with_churn(&mut self, until: Until) -> Result<(u64, Duration), String> {
+        self.run_with(until, Load::reconnect)
+    }
+
+    /// `between` makes a client ready to send again.
+    fn run_with(
+        &mut self,
+        until: Until,
+        between: impl Fn(&mut Load, usize) -> Result<(), String>,
+    ) -> Result<(u64, Duration), String> {
         let begun = Instant::now();
         let (mut sent, mut done) = (0, 0);
         let goes_on = |sent: u64| match until {
@@ -116,6 +144,7 @@ impl Load {
             for &(place, _) in &answered {
                 done += 1;
                 if sends_more && goes_on_counted(&until, sent) {
+                    between(self, place)?;
                     self.send(place, begun)?;
                     sent += 1;
                 }
@@ -130,6 +159,11 @@ impl Load {
             }
         }
         Ok((done, elapsed))
+    }
+
+    fn reconnect(&mut self, place: usize) -> Result<(), String> {
+        self.clients[place].stream = self.connect_to(place)?;
+        Ok(())
     }
 
     /// Messages are to be sent at a rate, whether the server keeps up or not; one that finds no free client waits for
@@ -166,6 +200,32 @@ impl Load {
     }
 }
 
+/// One connection sends parts of a stream, one after the other. Gives how many, and in which time.
+pub struct Sender {
+    stream: TcpStream,
+    part: Vec<u8>,
+}
+
+impl Sender {
+    pub fn connect(port: u16, bytes: usize) -> Result<Sender, String> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
+        Ok(Sender { stream, part: vec![b'x'; bytes] })
+    }
+
+    pub fn run(&mut self, until: Until) -> Result<(u64, Duration), String> {
+        let begun = Instant::now();
+        let mut sent = 0;
+        while match until {
+            Until::Time(limit) => begun.elapsed() < limit,
+            Until::Answers(count) => sent < count,
+        } {
+            self.stream.write_all(&self.part).map_err(|error| format!("the server went: {error}"))?;
+            sent += 1;
+        }
+        Ok((sent, begun.elapsed()))
+    }
+}
+
 fn goes_on_counted(until: &Until, sent: u64) -> bool {
     !matches!(until, Until::Answers(count) if sent >= *count)
 }
@@ -186,7 +246,7 @@ pub fn percentile(values: &[u64], part: f64) -> u64 {
 }
 
 /// Thousands of connections are more descriptors than a process usually may have.
-fn raise_descriptor_limit() {
+pub fn raise_descriptor_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the structure lives for both calls.
     unsafe {

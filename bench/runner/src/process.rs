@@ -5,38 +5,18 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use crate::contenders::{Contender, Kind};
+use crate::fixtures;
+use crate::load;
+use crate::workloads::{Needs, Work, Workload};
 
-use crate::load::{self, Load};
-use crate::workloads::{Contender, Work, Workload};
-
-const FILE_BYTES: u64 = 256 << 20;
 /// A server that has not ended so long after it was told to never will.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Where contenders run, and where the load does.
 const CONTENDER_PROCESSOR: usize = 0;
 pub const LOAD_PROCESSOR: usize = 1;
-
-/// What a run came to.
-#[derive(Deserialize)]
-pub struct Timed {
-    operations: u64,
-    elapsed_ns: u64,
-    cpu_ns: u64,
-}
-
-impl Timed {
-    pub fn per_second(&self) -> f64 {
-        self.operations as f64 * 1e9 / self.elapsed_ns as f64
-    }
-
-    pub fn cpu_per_operation(&self) -> f64 {
-        self.cpu_ns as f64 / self.operations as f64
-    }
-}
 
 /// Pins the calling thread to one processor, where there is more than one.
 pub fn pin(processor: usize) {
@@ -52,7 +32,7 @@ pub fn pin(processor: usize) {
 }
 
 /// The machine in a line, and what it lacks.
-pub fn machine() -> String {
+pub fn machine(counts_kernel: bool) -> String {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let processors = text("/proc/cpuinfo");
     let model = processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
@@ -61,32 +41,60 @@ pub fn machine() -> String {
     format!(
         "{}, {count} processors, Linux {}; load average {} before the first round.\n\
          Instructions are counted in user space by valgrind (callgrind), system calls by strace, allocations by valgrind; \
-         instructions in the kernel are not counted.",
+         instructions in the kernel {}.",
         model.trim_start_matches([' ', '\t', ':']),
         text("/proc/sys/kernel/osrelease").trim(),
         load.split(' ').next().unwrap_or("unknown"),
+        if counts_kernel { "by perf" } else { "are not counted: this machine has no performance counters" },
     )
 }
 
-/// A file that is in the page cache, made and read once.
-fn file() -> Result<PathBuf, String> {
-    static FILE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FILE.get_or_init(make_file).clone()
+/// Where its program is: in the folder of the programs, or, an interpreter of others, on the PATH.
+fn program_of(contender: &Contender, programs: &Path) -> Result<PathBuf, String> {
+    let of_ours = programs.join(contender.program);
+    if of_ours.exists() {
+        return Ok(of_ours);
+    }
+    let elsewhere = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&elsewhere).map(|folder| folder.join(contender.program));
+    match contender.kind {
+        Kind::Interpreter { .. } => found.find(|path| path.exists()),
+        _ => None,
+    }
+    .ok_or_else(|| format!("{} is not there", contender.program))
 }
 
-fn make_file() -> Result<PathBuf, String> {
-    let folder = std::env::var_os("CORELLA_BENCH_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
-    let path = folder.join("corella-bench-file");
-    let problem = |error| format!("{}: {error}", path.display());
-    if fs::metadata(&path).map_or(0, |metadata| metadata.len()) != FILE_BYTES {
-        let block: Vec<u8> = (0..1u32 << 20).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        fs::write(&path, block.repeat((FILE_BYTES >> 20) as usize)).map_err(problem)?;
+/// What follows the program's name.
+fn arguments_of(workload: &Workload, contender: &Contender) -> Result<Vec<String>, String> {
+    let mut words: Vec<String> = contender.arguments.iter().map(|word| word.to_string()).collect();
+    match contender.kind {
+        Kind::InC => return Ok(vec!["127.0.0.1".into(), "0".into()]),
+        Kind::Interpreter { scripts } => {
+            let script = scripts.iter().find(|(work, _)| *work == workload.called).map(|(_, script)| script);
+            let script = script.ok_or("there is no script for it")?;
+            words.push(format!("{}/../lua/{script}", env!("CARGO_MANIFEST_DIR")));
+            return Ok(words);
+        }
+        Kind::Program => words.insert(0, workload.called.to_string()),
     }
-    // Into the cache, and out of the kernel's list of what is to be written.
-    let opened = fs::File::open(&path).map_err(problem)?;
-    opened.sync_all().map_err(problem)?;
-    std::io::copy(&mut &opened, &mut std::io::sink()).map_err(problem)?;
-    Ok(path)
+    match workload.work {
+        Work::Echo { bytes, .. } | Work::Churn { bytes, .. } | Work::Stream { bytes } => {
+            words.extend(["--bytes".into(), bytes.to_string()]);
+        }
+        Work::Idle { .. } => words.extend(["--bytes".into(), load::IDLE_BYTES.to_string()]),
+        Work::Alone { arguments, needs, .. } => {
+            words.extend(arguments.iter().map(|word| word.to_string()));
+            let (key, path) = match needs {
+                Needs::Nothing => return Ok(words),
+                Needs::File => ("--file", fixtures::file()?),
+                Needs::NewFile => ("--file", fixtures::new_file()?),
+                Needs::SmallFiles => ("--folder", fixtures::small_files()?),
+            };
+            words.extend([key.into(), path.to_string_lossy().into_owned()]);
+        }
+        Work::Start => {}
+    }
+    Ok(words)
 }
 
 /// The command of a contender: pinned, or behind a `wrapper` that counts what no other process disturbs.
@@ -96,10 +104,7 @@ pub fn command(
     programs: &Path,
     wrapper: &[String],
 ) -> Result<Command, String> {
-    let program = programs.join(contender.program);
-    if !program.exists() {
-        return Err(format!("{} was not built", contender.program));
-    }
+    let program = program_of(contender, programs)?;
     let mut command = match wrapper.split_first() {
         None => Command::new(&program),
         Some((first, rest)) => {
@@ -108,22 +113,7 @@ pub fn command(
             command
         }
     };
-    if contender.is_in_c() {
-        command.args(["127.0.0.1", "0"]);
-    } else {
-        command.arg(workload.called).args(contender.arguments);
-        match workload.work {
-            Work::Echo { bytes, .. } => {
-                command.args(["--bytes", &bytes.to_string()]);
-            }
-            Work::Alone { arguments, needs_file, .. } => {
-                command.args(arguments);
-                if needs_file {
-                    command.arg("--file").arg(file()?);
-                }
-            }
-        }
-    }
+    command.args(arguments_of(workload, contender)?);
     command.envs(contender.environment.iter().copied());
     if wrapper.is_empty() {
         // SAFETY: a system call in the child, before it becomes the contender.
@@ -159,7 +149,7 @@ impl Server {
     }
 
     /// CPU time of all its threads so far.
-    fn cpu(&self) -> Duration {
+    pub fn cpu(&self) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let of_thread = |entry: std::io::Result<fs::DirEntry>| -> Option<u64> {
             let text = fs::read_to_string(entry.ok()?.path().join("schedstat")).ok()?;
@@ -168,16 +158,27 @@ impl Server {
         Duration::from_nanos(threads.into_iter().flatten().filter_map(of_thread).sum())
     }
 
+    /// Bytes that it has in memory, and bytes that it has mapped.
+    pub fn memory(&self) -> Result<(f64, f64), String> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let kilobytes = |name: &str| -> Option<f64> {
+            text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+        };
+        match (kilobytes("VmRSS:"), kilobytes("VmSize:")) {
+            (Some(resident), Some(mapped)) => Ok((resident * 1024.0, mapped * 1024.0)),
+            _ => Err(format!("{path} tells no memory")),
+        }
+    }
+
     /// Ends it as a terminal would.
-    pub fn end(mut self, load: Load) -> Result<(), String> {
-        drop(load);
+    pub fn end(mut self) -> Result<(), String> {
         self.signal();
         self.wait()
     }
 
-    /// Its clients go, and it ends by itself.
-    pub fn end_after(mut self, load: Load) -> Result<(), String> {
-        drop(load);
+    /// Its clients have gone, and it ends by itself.
+    pub fn end_by_itself(mut self) -> Result<(), String> {
         self.wait()
     }
 
@@ -199,39 +200,4 @@ impl Server {
         let _ = self.child.wait();
         Err("it did not end when it was told to".into())
     }
-}
-
-/// One round of a contender.
-pub fn timed(workload: &Workload, contender: &Contender, programs: &Path, seconds: f64) -> Result<Timed, String> {
-    let mut command = command(workload, contender, programs, &[])?;
-    let Work::Echo { connections, bytes, .. } = workload.work else {
-        command.args(["--seconds", &seconds.to_string()]);
-        let output = command.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?;
-        return serde_json::from_slice(&output.stdout).map_err(|error| format!("{command:?}: {error}"));
-    };
-    let server = Server::start(command)?;
-    let mut load = Load::connect(server.port, connections, bytes)?;
-    load.run(load::Until::Time(Duration::from_secs_f64(0.1)))?;
-    let cpu = server.cpu();
-    let (operations, elapsed) = load.run(load::Until::Time(Duration::from_secs_f64(seconds)))?;
-    let cpu_ns = (server.cpu() - cpu).as_nanos() as u64;
-    server.end(load)?;
-    Ok(Timed { operations, elapsed_ns: elapsed.as_nanos() as u64, cpu_ns })
-}
-
-/// Latencies in nanoseconds at a rate, from the time at which each message was to be sent.
-pub fn latencies(
-    workload: &Workload,
-    contender: &Contender,
-    programs: &Path,
-    seconds: f64,
-    rate: f64,
-) -> Result<Vec<u64>, String> {
-    let Work::Echo { connections, bytes, .. } = workload.work else { return Err("not a server".into()) };
-    let server = Server::start(command(workload, contender, programs, &[])?)?;
-    let mut load = Load::connect(server.port, connections, bytes)?;
-    load.run(load::Until::Time(Duration::from_secs_f64(0.1)))?;
-    let latencies = load.run_at_rate(rate, Duration::from_secs_f64(seconds))?;
-    server.end(load)?;
-    Ok(latencies)
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::contenders::CONTENDERS;
+
 /// All rounds of one figure.
 struct Series {
     workload: &'static str,
@@ -33,7 +35,7 @@ pub struct Figure {
 }
 
 /// The figure that ratios are to, in this order.
-const REFERENCES: [&str; 2] = ["corella callbacks", "corella await"];
+const REFERENCES: [&str; 3] = ["corella callbacks", "corella await", "corella in Lua"];
 
 impl Results {
     pub fn add(
@@ -63,37 +65,33 @@ impl Results {
         self.figures().into_iter().find(is_it).map(|figure| figure.median)
     }
 
-    /// A table for each metric of a workload, in Markdown: median, spread, and ratio to Corella.
+    /// A table of a workload in Markdown: a row for each contender, a column for each metric, each figure with its spread
+    /// and, behind ×, its ratio to Corella.
     pub fn print(&self, workload: &str) {
-        println!("\n### {workload}\n");
         let figures: Vec<Figure> = self.figures().into_iter().filter(|figure| figure.workload == workload).collect();
-        let mut metrics: Vec<&str> = Vec::new();
+        let (mut metrics, mut contenders): (Vec<(&str, &str)>, Vec<&str>) = (Vec::new(), Vec::new());
         for figure in &figures {
-            if !metrics.contains(&figure.metric) {
-                metrics.push(figure.metric);
+            if !metrics.contains(&(figure.metric, figure.unit)) {
+                metrics.push((figure.metric, figure.unit));
+            }
+            if !contenders.contains(&figure.contender) {
+                contenders.push(figure.contender);
             }
         }
-        for metric in metrics {
-            let of_metric: Vec<&Figure> = figures.iter().filter(|figure| figure.metric == metric).collect();
-            let reference =
-                REFERENCES.iter().find_map(|name| of_metric.iter().find(|figure| figure.contender == *name));
-            println!(
-                "| {metric} | median, {} | least to most | to {} |",
-                of_metric[0].unit,
-                reference.map_or("Corella", |figure| figure.contender)
-            );
-            println!("|---|---|---|---|");
-            for figure in &of_metric {
-                let ratio = reference.filter(|reference| reference.median != 0.0);
-                let ratio = ratio.map_or("–".into(), |reference| format!("{:.2}", figure.median / reference.median));
-                let spread = match figure.rounds {
-                    1 => "counted once".into(),
-                    _ => format!("{} to {}", number(figure.min), number(figure.max)),
-                };
-                println!("| {} | {} | {spread} | {ratio} |", figure.contender, number(figure.median));
-            }
-            println!();
+        // In the order of the table of contenders, whoever ran first.
+        contenders.sort_by_key(|name| CONTENDERS.iter().position(|contender| contender.name == *name));
+        let heads = metrics.iter().map(|(metric, unit)| format!(" {metric}, {unit} |"));
+        println!("\n### {workload}\n\n| |{}", heads.collect::<String>());
+        println!("|---|{}", "---|".repeat(metrics.len()));
+        for contender in contenders {
+            let cells = metrics.iter().map(|(metric, _)| {
+                let find = |name: &str| figures.iter().find(|it| it.metric == *metric && it.contender == name);
+                let reference = REFERENCES.iter().find_map(|name| find(name));
+                find(contender).map_or(" – |".into(), |figure| format!(" {} |", cell(figure, reference)))
+            });
+            println!("| {contender} |{}", cells.collect::<String>());
         }
+        println!();
     }
 
     pub fn write_json(&self, path: &Path) -> Result<(), String> {
@@ -117,8 +115,20 @@ impl Series {
     }
 }
 
+fn cell(figure: &Figure, reference: Option<&Figure>) -> String {
+    let spread = match figure.rounds {
+        1 => String::new(),
+        _ => format!(" ({} to {})", number(figure.min), number(figure.max)),
+    };
+    let ratio = match reference {
+        Some(reference) if reference.median != 0.0 => format!(" ×{:.2}", figure.median / reference.median),
+        _ => String::new(),
+    };
+    format!("{}{spread}{ratio}", number(figure.median))
+}
+
 /// With as many digits as mean something.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 => {
             let digits = format!("{value:.0}");

@@ -1,17 +1,16 @@
 //! tokio as its users write it, on one thread: sockets by readiness, files by its pool of threads.
 
-use std::cell::{Cell, RefCell};
+mod files;
+
+use std::cell::Cell;
 use std::error::Error;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use contender::{Arguments, Limit, Offsets, Run, aligned_block, announce, connection_ended, length_of, unknown};
+use contender::{Arguments, Run, announce, connection_ended, unknown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{LocalSet, spawn_blocking};
+use tokio::task::LocalSet;
 
 type Ended = Result<(), Box<dyn Error>>;
 
@@ -21,7 +20,12 @@ fn main() -> Ended {
     LocalSet::new().block_on(&runtime, async {
         match arguments.workload.as_str() {
             "echo" => echo(&arguments).await,
-            "read" => read(&arguments).await,
+            "stream" => stream(&arguments).await,
+            "read" => files::read(&arguments).await,
+            "write" => files::write(&arguments).await,
+            "append" => files::append(&arguments).await,
+            "files" => files::small(&arguments).await,
+            "fire" => fire(&arguments).await,
             "timers" => timers(&arguments).await,
             "spawn" => spawned(&arguments).await,
             "yield" => yielding(&arguments).await,
@@ -42,7 +46,17 @@ async fn serve(mut stream: TcpStream, bytes: usize) -> std::io::Result<()> {
     }
 }
 
+/// Opens a FIFO, which sleeps in the pool, again and again.
+async fn sleep_in_pool(path: std::path::PathBuf) -> std::io::Result<()> {
+    loop {
+        drop(tokio::fs::File::open(&path).await?);
+    }
+}
+
 async fn echo(arguments: &Arguments) -> Ended {
+    for path in contender::folder::fifos(arguments) {
+        tokio::task::spawn_local(sleep_in_pool(path));
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let bytes = arguments.need("bytes") as usize;
     announce(listener.local_addr()?.port());
@@ -56,49 +70,41 @@ async fn echo(arguments: &Arguments) -> Ended {
     }
 }
 
-struct Shared {
-    file: Arc<File>,
-    offsets: RefCell<Offsets>,
-    limit: Limit,
-    begun: Cell<u64>,
-    done: Cell<u64>,
-}
-
-async fn read_on(shared: Rc<Shared>) {
-    let mut buffer: &'static mut [u8] = aligned_block();
-    while shared.limit.allows(shared.begun.get()) {
-        shared.begun.set(shared.begun.get() + 1);
-        let offset = shared.offsets.borrow_mut().next_offset();
-        let file = Arc::clone(&shared.file);
-        let read = spawn_blocking(move || {
-            file.read_exact_at(buffer, offset)?;
-            Ok::<_, std::io::Error>(buffer)
-        });
-        buffer = read.await.expect("a read does not panic").expect("a read of what is there");
-        shared.done.set(shared.done.get() + 1);
+async fn stream(arguments: &Arguments) -> Ended {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    announce(listener.local_addr()?.port());
+    let mut buffer = vec![0; arguments.need("bytes") as usize];
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        while stream.read(&mut buffer).await? > 0 {}
+        connection_ended();
     }
 }
 
-async fn read(arguments: &Arguments) -> Ended {
-    let path = arguments.path();
-    let mut options = File::options();
-    options.read(true);
-    if arguments.has("direct") {
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, 0x4000);
-    }
-    let shared = Rc::new(Shared {
-        file: Arc::new(options.open(&path)?),
-        offsets: RefCell::new(Offsets::new(length_of(&path))),
-        limit: arguments.limit(),
-        begun: Cell::new(0),
-        done: Cell::new(0),
-    });
+/// Arms timers of a millisecond, a thousand at a time, and waits until all have fired.
+async fn fire(arguments: &Arguments) -> Ended {
+    let limit = arguments.limit();
     let run = Run::begin();
-    let tasks = (0..arguments.need("depth")).map(|_| tokio::task::spawn_local(read_on(Rc::clone(&shared))));
-    for task in tasks.collect::<Vec<_>>() {
-        task.await?;
+    let mut fired = 0;
+    while limit.allows(fired) {
+        let mut sleeps: Vec<_> = (0..1000).map(|_| Box::pin(tokio::time::sleep(Duration::from_millis(1)))).collect();
+        // Armed when they are first polled; all before one is waited for. What has fired is not polled again.
+        let mut are_over = vec![false; sleeps.len()];
+        std::future::poll_fn(|context| {
+            for (sleep, is_over) in sleeps.iter_mut().zip(&mut are_over) {
+                *is_over = *is_over || sleep.as_mut().poll(context).is_ready();
+            }
+            std::task::Poll::Ready(())
+        })
+        .await;
+        for (sleep, is_over) in sleeps.into_iter().zip(are_over) {
+            if !is_over {
+                sleep.await;
+            }
+        }
+        fired += 1000;
     }
-    run.end(shared.done.get())
+    run.end(fired)
 }
 
 async fn timers(arguments: &Arguments) -> Ended {
