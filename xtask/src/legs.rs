@@ -1,8 +1,8 @@
 //! The legs of the test run, as one table: to add a leg, add an entry to `LEGS`.
 
 use crate::tools::{
-    CLIPPY, CMAKE, CURL, GCC, GLIB, GXX, MINGW, PKG_CONFIG, PYTHON, RUST_WITH_SOURCES, RUSTFMT, STRACE, Tool, VALGRIND,
-    WINE,
+    CLIPPY, CMAKE, CURL, GCC, GLIB, GXX, LIBCLANG, MINGW, PKG_CONFIG, PYTHON, RUST_WITH_SOURCES, RUSTFMT, STRACE, Tool,
+    VALGRIND, WINE,
 };
 
 /// One part of the checks, which runs alone with `--leg NAME`.
@@ -62,6 +62,29 @@ pub const LEGS: &[Leg] = &[
             Counts::OneTest,
             &["cargo", "clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
         )],
+    },
+    Leg {
+        name: "bench",
+        budget_seconds: 180,
+        purpose: "the benchmark compiles without a warning, and no contender is left out of a workload without a word",
+        needs: &[&CLIPPY, &LIBCLANG],
+        steps: &[
+            step(
+                Counts::OneTest,
+                &[
+                    "cargo",
+                    "clippy",
+                    "--manifest-path",
+                    "bench/Cargo.toml",
+                    "--workspace",
+                    "--all-targets",
+                    "--",
+                    "-D",
+                    "warnings",
+                ],
+            ),
+            step(Counts::Reported, &["cargo", "test", "--manifest-path", "bench/Cargo.toml", "-p", "bench"]),
+        ],
     },
     Leg {
         name: "unit",

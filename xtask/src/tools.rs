@@ -72,6 +72,13 @@ pub const MINGW: Tool = Tool {
 pub const WINE: Tool =
     Tool { name: "wine", probe: &["wineserver", "--version"], source: Source::DebianPackages(&["wine64", "wine"]) };
 
+/// For the bindings of the benchmark's contender libuv.
+pub const LIBCLANG: Tool = Tool {
+    name: "libclang",
+    probe: &["sh", "-c", "ls /usr/lib/llvm-*/lib /usr/lib/*/libclang* | grep -q 'libclang.*[.]so'"],
+    source: Source::DebianPackages(&["libclang-dev"]),
+};
+
 impl Tool {
     /// Whether the tool is here, after trying to install it if it was not.
     pub fn obtain(&self, runner: &mut Runner) -> bool {
