@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Command;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 use corella::{BackendKind, BufferPool, File, Io, Mode, Scheduler, Socket};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -301,7 +301,7 @@ fn memory_does_not_grow_with_requests_given_up_in_the_queue(backend: BackendKind
     let io = scheduler.io();
     let (here, there) = connection(&io);
     let receives = [&here, &there].map(|socket| socket.recv(vec![0; 1]).submit().unwrap());
-    let waker = std::task::Waker::noop();
+    let waker = Waker::noop();
     let give_up = || {
         let mut sync = here.send("x");
         let polled = Pin::new(&mut sync).poll(&mut Context::from_waker(waker));
@@ -309,6 +309,36 @@ fn memory_does_not_grow_with_requests_given_up_in_the_queue(backend: BackendKind
     };
     assert!(grown_over_a_million(give_up) < 64 << 10);
     drop(receives);
+}
+
+// Wakers.
+
+thread_local! {
+    static CLONES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Wakes nobody, and counts its clones.
+static COUNTING_WAKER: RawWakerVTable = RawWakerVTable::new(
+    |nothing| {
+        CLONES.set(CLONES.get() + 1);
+        RawWaker::new(nothing, &COUNTING_WAKER)
+    },
+    |_| {},
+    |_| {},
+    |_| {},
+);
+
+fn a_poll_of_what_runs_still_clones_no_waker_that_it_has(backend: BackendKind) {
+    let scheduler = scheduler(backend);
+    let io = scheduler.io();
+    // SAFETY: it has no data, and its functions do nothing but count.
+    let waker = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &COUNTING_WAKER)) };
+    let mut sleep = io.sleep(std::time::Duration::from_secs(1000));
+    let before = CLONES.get();
+    for _ in 0..100 {
+        assert!(Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    assert_eq!(CLONES.get() - before, 1);
 }
 
 // System calls.
@@ -423,7 +453,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     type Test = fn(BackendKind);
-    let counted: [(&str, Test); 8] = [
+    let counted: [(&str, Test); 9] = [
         ("awaited_requests_allocate_nothing", awaited_requests_allocate_nothing),
         ("requests_with_callbacks_allocate_nothing", requests_with_callbacks_allocate_nothing),
         ("vectored_joined_and_pooled_requests_allocate_nothing", vectored_joined_and_pooled_requests_allocate_nothing),
@@ -432,6 +462,10 @@ fn main() {
         (
             "memory_does_not_grow_with_requests_given_up_in_the_queue",
             memory_does_not_grow_with_requests_given_up_in_the_queue,
+        ),
+        (
+            "a_poll_of_what_runs_still_clones_no_waker_that_it_has",
+            a_poll_of_what_runs_still_clones_no_waker_that_it_has,
         ),
         ("a_blocking_read_on_an_idle_file_is_one_system_call", a_blocking_read_on_an_idle_file_is_one_system_call),
         ("a_wake_on_the_own_thread_is_no_system_call", a_wake_on_the_own_thread_is_no_system_call),

@@ -154,3 +154,29 @@ fn writes_queued_on_a_stream_go_out_in_one_call_up_to_its_bounds() {
     assert_eq!(call_behind_one(10, large), (4 * large as u64, 4));
     assert!(3 * (large as u64) < JOINED_BYTES_MAX && JOINED_BYTES_MAX < 4 * large as u64);
 }
+
+#[test]
+fn a_stream_that_answers_that_it_would_block_is_waited_for_once_by_readiness_and_a_file_is_not() {
+    let (machine, _scheduler, io, _core) = simulated(64);
+    machine.add_file("/data", b"bytes").unwrap();
+    let file = io.open("/data", Mode::Read).wait().unwrap();
+    let (reader, writer) = io.pipe().unwrap();
+    writer.write("bytes").wait().unwrap();
+    let answers = |times: u64| {
+        let (before, mut given) = (machine.operations(), 0);
+        machine.script(move |_, _| {
+            given += 1;
+            (given <= times).then_some(InjectedFault::Error(codes::EAGAIN))
+        });
+        before
+    };
+    let before = answers(1);
+    assert_eq!(reader.read(vec![0; 2]).wait().unwrap().1, b"by");
+    assert_eq!(machine.operations() - before, 2);
+    // Waited for in that way already, it is told what the OS says.
+    let before = answers(5);
+    let failed = reader.read(vec![0; 2]).wait().unwrap_err();
+    assert_eq!((failed.error.os_code(), machine.operations() - before), (Some(codes::EAGAIN), 1));
+    answers(1);
+    assert_eq!(file.read_at(vec![0; 2], 0).wait().unwrap_err().error.os_code(), Some(codes::EAGAIN));
+}

@@ -525,6 +525,10 @@ fn what_outlives_a_scheduler_keeps_nothing_of_the_os(setup: &Setup) {
     drop((look_up, remote));
 }
 
+/// What a forked child ends with when all was right: not what one ends with that panics.
+#[cfg(unix)]
+const RIGHT: i32 = 77;
+
 #[cfg(unix)]
 fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(setup: &Setup) {
     let mut scheduler = setup.scheduler();
@@ -554,14 +558,14 @@ fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(set
         ];
         remote.wake();
         drop((file, socket, scheduler));
-        let code = all.iter().position(|is_right| !is_right).map_or(0, |place| place as i32 + 1);
+        let code = all.iter().position(|is_right| !is_right).map_or(RIGHT, |place| place as i32 + 1);
         // SAFETY: ends the child without running the parent's clean-up.
         unsafe { libc::_exit(code) };
     }
     let mut status = 0;
     // SAFETY: waits for the child just made.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == RIGHT, "the child ended with {status:#x}");
     peer.write_all(b"unha").unwrap();
     assert_eq!(receive.wait().unwrap().1, b"unha");
     assert_eq!(file.read_at(vec![0; 7], 0).wait().unwrap().1, b"content");
@@ -606,12 +610,12 @@ fn a_child_forked_while_other_threads_call_waits_for_none_of_them(setup: &Setup)
                 && token.is_cancelled()
                 && remote.is_gone();
             // SAFETY: ends the child without running the parent's clean-up.
-            unsafe { libc::_exit(i32::from(!is_right)) };
+            unsafe { libc::_exit(if is_right { RIGHT } else { 1 }) };
         }
         let mut status = 0;
         // SAFETY: waits for the child just made.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == RIGHT, "the child ended with {status:#x}");
     }
     stop.store(true, Ordering::Relaxed);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -643,12 +647,12 @@ fn a_childs_own_scheduler_takes_no_token_of_its_parents_requests(setup: &Setup) 
         let is_right = refused.is_err_and(|error| error.kind() == ErrorKind::WrongProcess)
             && own.is_ok_and(|own| own.wait().is_err_and(|error| error.kind() == ErrorKind::Cancelled));
         // SAFETY: ends the child without running the parent's clean-up.
-        unsafe { libc::_exit(i32::from(!is_right)) };
+        unsafe { libc::_exit(if is_right { RIGHT } else { 1 }) };
     }
     let mut status = 0;
     // SAFETY: waits for the child just made.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == RIGHT, "the child ended with {status:#x}");
     assert!(!used.is_cancelled() && !unused.is_cancelled() && !parents.is_settled());
     used.cancel();
     assert_eq!(parents.wait().unwrap_err().kind(), ErrorKind::Cancelled);

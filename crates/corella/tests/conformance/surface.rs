@@ -402,7 +402,7 @@ fn an_accepted_socket_goes_to_another_threads_scheduler(setup: &Setup) {
 fn a_shared_description_is_never_made_non_blocking(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
-    let (reader, mut writer) = crate::setup::pipe();
+    let (mut reader, mut writer) = crate::setup::pipe();
     let ours = io.adopt_file(reader.try_clone().unwrap(), "pipe").unwrap();
     let pending = ours.read(vec![0; 4]).submit().unwrap();
     for _ in 0..5 {
@@ -423,6 +423,21 @@ fn a_shared_description_is_never_made_non_blocking(setup: &Setup) {
     writer.write_all(b"more").unwrap();
     assert_eq!(pending.wait().unwrap().1, b"more");
     assert!(rustix::fs::fcntl_getfl(reader.as_fd()).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
+    // So is one that they made so later, also where they take what has come.
+    for _ in 0..2 {
+        let pending = ours.read(vec![0; 4]).submit().unwrap();
+        for _ in 0..5 {
+            scheduler.poll().unwrap();
+        }
+        writer.write_all(b"gone").unwrap();
+        reader.read_exact(&mut [0; 4]).unwrap();
+        for _ in 0..5 {
+            scheduler.poll().unwrap();
+        }
+        assert!(!pending.is_settled());
+        writer.write_all(b"last").unwrap();
+        assert_eq!(pending.wait().unwrap().1, b"last");
+    }
 }
 
 /// Runs this test program again as another process, with its standard streams redirected.
