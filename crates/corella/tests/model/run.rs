@@ -441,6 +441,11 @@ impl Run<'_> {
         for (index, future) in std::mem::take(&mut self.futures) {
             self.io.spawn(future.into_task(Rc::clone(&self.diary), index)).unwrap();
         }
+        // Two ends that are both closed take nothing from each other: what they still send ends by its deadline or token.
+        let is_closed = |end: usize| self.diary.closed_at(Place::End(end)).is_some();
+        if (0..self.ends.len()).any(|end| is_closed(end) && is_closed(end ^ 1)) {
+            self.tokens.iter().for_each(CancelToken::cancel);
+        }
         let bytes = self.drain_streams()?;
         let datagrams = self.drain_datagrams()?;
         let diary = Rc::clone(&self.diary);
