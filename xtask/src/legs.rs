@@ -324,13 +324,18 @@ pub const LEGS: &[Leg] = &[
     },
     Leg {
         name: "windows",
-        budget_seconds: 480,
-        purpose: "Windows, as far as Wine is that: the contract on a completion port, scripts, what they see, corella.h, and what Wine lacks",
+        budget_seconds: 600,
+        purpose: "Windows, as far as Wine is that: the contract and random programs on a completion port, scripts, what they see, corella.h, and what Wine lacks",
         needs: &[&GCC, &RUST_WITH_SOURCES, &MINGW, &WINE, &CURL],
         steps: &[
             step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--lib"]),
             step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella", "--test", "conformance"]),
             step(Counts::Reported, &["xtask", "windows", "test", "-p", "corella-lua", "--test", "semantics"]),
+            Step {
+                counts: Counts::Reported,
+                environment: &[("CORELLA_SEEDS", "200")],
+                command: &["xtask", "windows", "test", "-p", "corella", "--features", "marks", "--test", "model"],
+            },
             step(Counts::Reported, &["xtask", "wine-lacks"]),
             step(Counts::Nothing, &["xtask", "windows", "build", "-p", "corella-cli", "-p", "corella-c"]),
             step(Counts::Nothing, &["cargo", "build", "-p", "corella-cli"]),

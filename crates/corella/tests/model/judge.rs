@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use corella::marks::Census;
 use corella::{
-    CancelToken, DatagramSocket, Faults, File, Io, Listener, OpenOptions, Scheduler, SchedulerBuilder, Simulation,
-    Socket,
+    BackendKind, CancelToken, DatagramSocket, Faults, File, Io, Listener, OpenOptions, Scheduler, SchedulerBuilder,
+    Simulation, Socket,
 };
 
 use crate::codes;
@@ -27,13 +27,18 @@ const CONTENT: [u8; 300] = [0xee; 300];
 /// The machine that a program runs on.
 pub enum Machine {
     Simulated,
-    /// With the builder's backend, and a folder for its files.
-    Real(SchedulerBuilder, PathBuf),
+    /// With this backend of the builder's, and a folder for its files.
+    Real(BackendKind, SchedulerBuilder, PathBuf),
 }
 
 impl Machine {
     fn is_simulated(&self) -> bool {
         matches!(self, Machine::Simulated)
+    }
+
+    /// Whether writes to streams that end on their way may leave it open how much went out: a port tells of the end alone.
+    fn hides_moved(&self) -> bool {
+        matches!(self, Machine::Real(BackendKind::Iocp, ..))
     }
 }
 
@@ -56,8 +61,9 @@ fn run(program: &Program, machine: &Machine) -> Result<u64, String> {
             let builder = Scheduler::builder().queue_depth(program.depth);
             (builder.build_simulated(&simulation).unwrap(), PathBuf::from("/"), "10.0.0.1:0")
         }
-        Machine::Real(builder, folder) => {
-            (builder.clone().queue_depth(program.depth).build().unwrap(), folder.clone(), "127.0.0.1:0")
+        Machine::Real(kind, builder, folder) => {
+            let builder = builder.clone().backend(*kind).queue_depth(program.depth);
+            (builder.build().unwrap(), folder.clone(), "127.0.0.1:0")
         }
     };
     let address: SocketAddr = address.parse().unwrap();
@@ -279,12 +285,12 @@ impl Judge<'_> {
 
     fn circumstances_of_file(&self, number: usize) -> Circumstances {
         // A place before the beginning is wrong on every machine.
-        let mut errors = vec![codes::EINVAL];
+        let mut errors = codes::EINVAL.to_vec();
         if self.machine.is_simulated() {
-            errors.extend((self.program.disk_errors > 0).then_some(codes::EIO));
-            errors.extend(self.program.disk_is_small.then_some(codes::ENOSPC));
+            errors.extend(if self.program.disk_errors > 0 { codes::EIO } else { &[] });
+            errors.extend(if self.program.disk_is_small { codes::ENOSPC } else { &[] });
         }
-        Circumstances { errors, closed_at: self.diary.closed_at(Place::File(number)) }
+        Circumstances { errors, closed_at: self.diary.closed_at(Place::File(number)), hides_moved: false }
     }
 
     /// What one end sends and its neighbour receives.
@@ -304,14 +310,15 @@ impl Judge<'_> {
         }
         let closed_at = |end: usize| self.diary.closed_at(Place::End(end));
         let is_lossy = self.program.resets > 0 && self.machine.is_simulated();
-        let mut sender = Circumstances { errors: Vec::new(), closed_at: closed_at(end) };
-        let mut receiver = Circumstances { errors: Vec::new(), closed_at: closed_at(end ^ 1) };
+        let hides_moved = self.machine.hides_moved();
+        let mut sender = Circumstances { errors: Vec::new(), closed_at: closed_at(end), hides_moved };
+        let mut receiver = Circumstances { closed_at: closed_at(end ^ 1), ..Circumstances::default() };
         if is_lossy || closed_at(end ^ 1).is_some() || closed_at(end).is_some() {
-            sender.errors.extend([codes::ECONNRESET, codes::EPIPE, codes::ENOTCONN]);
-            receiver.errors.push(codes::ECONNRESET);
+            sender.errors.extend([codes::ECONNRESET, codes::EPIPE, codes::ENOTCONN].concat());
+            receiver.errors.extend(codes::ECONNRESET);
         }
         if sends.iter().any(|record| record.op == SocketOp::ShutDownWrites) {
-            sender.errors.extend([codes::EPIPE, codes::ENOTCONN]);
+            sender.errors.extend([codes::EPIPE, codes::ENOTCONN].concat());
         }
         // A real machine throws away what is on its way when a connection is closed with something unread.
         let may_lose_the_end =
@@ -330,18 +337,20 @@ impl Judge<'_> {
         };
         // Who sends to nobody is told so, at the next call of either kind.
         let errors = match was_closed(end) || was_closed(end ^ 1) {
-            true => vec![codes::ECONNREFUSED, codes::ECONNRESET, codes::ENOTCONN],
+            true => [codes::ECONNREFUSED, codes::ECONNRESET, codes::ENOTCONN].concat(),
             false => Vec::new(),
         };
-        let circumstances =
-            |end: usize| Circumstances { errors: errors.clone(), closed_at: self.diary.closed_at(Place::End(end)) };
+        let circumstances = |end: usize, hides_moved: bool| {
+            let closed_at = self.diary.closed_at(Place::End(end));
+            Circumstances { errors: errors.clone(), closed_at, hides_moved }
+        };
         let is_lossy = is_simulated && (self.program.resets > 0 || self.program.steps.contains(&Step::Partition));
         check_datagrams(&Datagrams {
             sends,
             receives,
             rest: &self.rests.datagrams[end ^ 1],
-            sender: circumstances(end),
-            receiver: circumstances(end ^ 1),
+            sender: circumstances(end, self.machine.hides_moved()),
+            receiver: circumstances(end ^ 1, false),
             may_be_lost: is_lossy || was_closed(end) || was_closed(end ^ 1),
             are_in_order: !is_simulated,
         })
@@ -354,26 +363,27 @@ impl Judge<'_> {
         let accepts = of(&|verb| verb == Verb::Accept { listener: number });
         let connects = of(&|verb| matches!(verb, Verb::Connect { listener, .. } if listener == number));
         let has_few = self.program.descriptors < 1000 && self.machine.is_simulated();
-        let few = || has_few.then_some(codes::EMFILE).into_iter();
+        let few = if has_few { codes::EMFILE } else { &[] };
         // Until the end it was open, if the program did not close it.
         let was_closed =
             self.program.has(|verb| matches!(verb, Verb::Close { place, .. } if place == Place::Listener(number)))
                 || self.program.steps.contains(&Step::Drop(Place::Listener(number)));
-        let mut connect_errors: Vec<i32> = few().collect();
+        let mut connect_errors: Vec<i32> = few.to_vec();
         if was_closed {
             // One that had come and was not accepted is reset, which a real machine may tell as the connect's end.
-            connect_errors.extend([codes::ECONNREFUSED, codes::ECONNRESET]);
+            connect_errors.extend([codes::ECONNREFUSED, codes::ECONNRESET].concat());
         }
         check_listener(&Door {
             accepts: &accepts,
             connects: &connects,
             rest: &self.rests.connections[number],
             circumstances: Circumstances {
-                errors: few().collect(),
+                errors: few.to_vec(),
                 closed_at: self.diary.closed_at(Place::Listener(number)),
+                hides_moved: false,
             },
             may_throw_away: was_closed,
-            connect_errors: Circumstances { errors: connect_errors, closed_at: None },
+            connect_errors: Circumstances { errors: connect_errors, ..Circumstances::default() },
         })
     }
 
@@ -381,6 +391,6 @@ impl Judge<'_> {
     fn check_close(&self, record: &Record<Verb>) -> Verdict {
         let (Verb::Close { place, .. }, Some(outcome)) = (record.op, &record.outcome) else { return Ok(()) };
         let closed_at = self.diary.closed_at(place);
-        check_failure(record, outcome, &Circumstances { errors: Vec::new(), closed_at })
+        check_failure(record, outcome, &Circumstances { closed_at, ..Circumstances::default() })
     }
 }

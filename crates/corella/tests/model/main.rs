@@ -2,8 +2,8 @@
 //!
 //! `CORELLA_SEED=N` runs one program and shows it; `CORELLA_SEEDS=N` runs so many; `CORELLA_BACKEND` narrows the run to
 //! `simulated`, `uring`, `portable` or `iocp`: Windows' completion port or, with feature `fake-port`, a double of one, whose
-//! packets are delayed, reordered and racing by the same seed. `CORELLA_MARKS=1` shows how often each rare moment was met. A failing
-//! program is shown in a short form that fails as well.
+//! packets are delayed, reordered and racing by the same seed. `CORELLA_MARKS=1` shows how often each rare moment was met.
+//! A failing program is shown in a short form that fails as well.
 
 mod codes;
 mod diary;
@@ -104,10 +104,10 @@ fn every_program_on_a_real_backend_is_as_if_one_at_a_time(kind: BackendKind) -> 
     let folder = std::env::temp_dir().join(format!("corella-model-{}-{}", kind.name(), std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let result = for_each_seed(300, |seed, steps| {
-        let builder = Scheduler::builder().backend(kind);
+        let builder = Scheduler::builder();
         #[cfg(all(unix, feature = "fake-port"))]
         let builder = builder.packet_seed(seed);
-        check(seed, steps, &Machine::Real(builder, folder.clone())).map(drop)
+        check(seed, steps, &Machine::Real(kind, builder, folder.clone())).map(drop)
     });
     std::fs::remove_dir_all(PathBuf::from(&folder))?;
     result

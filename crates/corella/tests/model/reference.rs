@@ -28,12 +28,16 @@ pub struct Circumstances {
     pub errors: Vec<i32>,
     /// When it was closed.
     pub closed_at: Option<u64>,
+    /// The machine may not say how much of a write went out that was stopped on its way, or failed there.
+    pub hides_moved: bool,
 }
 
 /// Whether a failed stream write leaves a gap, after which nothing may follow until it is known.
 fn breaks(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Failed { kind: ErrorKind::Cancelled | ErrorKind::TimedOut, moved, .. } => moved.bytes() > 0,
+        Outcome::Failed { kind: ErrorKind::Cancelled | ErrorKind::TimedOut, moved, .. } => {
+            moved.bytes() > 0 || *moved == Moved::Unknown
+        }
         Outcome::Failed { kind, .. } => !matches!(kind, ErrorKind::LaneBroken | ErrorKind::Closed),
         _ => false,
     }
@@ -88,9 +92,10 @@ pub fn check_failure<Op: std::fmt::Debug>(
     outcome: &Outcome,
     circumstances: &Circumstances,
 ) -> Verdict {
-    let Circumstances { errors, closed_at } = circumstances;
+    let Circumstances { errors, closed_at, hides_moved } = circumstances;
     let is_late = closed_at.is_some_and(|closed| record.submitted > closed);
     match outcome {
+        Outcome::Failed { moved: Moved::Unknown, .. } if !hides_moved => record.wrong("it knows how much it moved"),
         Outcome::Failed { kind: ErrorKind::Closed, moved: Moved::NotStarted, .. }
         | Outcome::Refused(ErrorKind::Closed, _)
             if !is_late =>

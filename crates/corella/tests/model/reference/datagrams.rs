@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use corella::ErrorKind;
+use corella::{ErrorKind, Moved};
 
 use super::{Circumstances, Verdict, check_failure};
 use crate::diary::{Outcome, Record};
@@ -49,7 +49,9 @@ pub fn check_datagrams(datagrams: &Datagrams<'_>) -> Verdict {
             Outcome::Failed { moved, .. } if moved.bytes() > 0 => {
                 return record.wrong("it is sent whole or not at all");
             }
-            Outcome::Unseen => sent.push(Sent { bytes: &record.content, must_arrive: false }),
+            Outcome::Unseen | Outcome::Failed { moved: Moved::Unknown, .. } => {
+                sent.push(Sent { bytes: &record.content, must_arrive: false })
+            }
             Outcome::Failed { .. } | Outcome::Refused(..) => {}
             Outcome::Bytes(_) => return record.wrong("a send gives a number"),
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use corella::Moved;
+
 use super::{Circumstances, Lane, Verdict, check_failure};
 use crate::diary::{Outcome, Record};
 use crate::program::SocketOp;
@@ -33,6 +35,7 @@ pub fn check_stream(stream: &Stream<'_>) -> Verdict {
         match outcome {
             Outcome::Number(count) if *count != record.content.len() as u64 => return record.wrong("a send is whole"),
             Outcome::Number(_) => sent.push((&record.content, true)),
+            Outcome::Failed { moved: Moved::Unknown, .. } => sent.push((&record.content, false)),
             Outcome::Failed { moved, .. } => sent.push((&record.content[..moved.bytes() as usize], true)),
             Outcome::Unseen => sent.push((&record.content, false)),
             Outcome::Refused(..) => {}
