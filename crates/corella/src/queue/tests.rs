@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::codes;
 use super::joined::JOINED_BYTES_MAX;
-use super::slots::RequestId;
+use super::slots::{RequestId, Slots};
 use crate::backend::{Completion, Fault, InjectedFault, Simulation, TRANSFER_PARTS_MAX};
 use crate::file::Mode;
 use crate::op::Op;
@@ -179,4 +179,14 @@ fn a_stream_that_answers_that_it_would_block_is_waited_for_once_by_readiness_and
     assert_eq!((failed.error.os_code(), machine.operations() - before), (Some(codes::EAGAIN), 1));
     answers(1);
     assert_eq!(file.read_at(vec![0; 2], 0).wait().unwrap_err().error.os_code(), Some(codes::EAGAIN));
+}
+
+#[test]
+fn every_place_for_a_request_is_used_before_more_are_made() {
+    let mut slots = Slots::default();
+    let places: Vec<u32> = (0..200).map(|_| slots.insert(Op::Sleep)).collect();
+    assert_eq!(places, (0..200).collect::<Vec<u32>>());
+    places.iter().rev().for_each(|place| slots.remove(*place));
+    let again: Vec<u32> = (0..200).map(|_| slots.insert(Op::Sleep)).collect();
+    assert_eq!(again, places);
 }
