@@ -113,6 +113,12 @@ impl Error {
         self
     }
 
+    /// An argument's error, which the OS has told of.
+    pub(crate) fn into_invalid_input(mut self, note: &str) -> Error {
+        self.detail.kind = ErrorKind::InvalidInput;
+        self.with_note(note)
+    }
+
     pub(crate) fn with_target(mut self, target: impl Into<String>) -> Error {
         self.detail.target = target.into();
         self

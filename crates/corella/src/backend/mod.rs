@@ -180,6 +180,9 @@ pub(crate) enum Fault {
     Name(Box<str>),
     /// It cannot be, for this reason.
     Invalid(Box<str>),
+    /// It cannot be: the OS's code, and what it means here.
+    #[cfg_attr(not(any(windows, feature = "fake-port")), expect(dead_code, reason = "of a completion port alone"))]
+    InvalidFor(i32, &'static str),
     /// It ended without moving anything, because of a cancel or a signal.
     Interrupted,
     /// It was stopped on its way, by a cancel or with this code of the OS's, which cannot say how much it has moved.

@@ -175,6 +175,7 @@ impl RequestQueue {
                     Err(Fault::StoppedSomewhere(None)) => self.os_error(index, codes::ECANCELED),
                     Err(Fault::Os(code) | Fault::StoppedSomewhere(Some(code))) => self.os_error(index, code),
                     Err(Fault::Name(why)) => self.error(index, ErrorKind::NameNotResolved).with_note(why),
+                    Err(Fault::InvalidFor(code, why)) => self.os_error(index, code).into_invalid_input(why),
                     Err(Fault::Invalid(why)) => self.error(index, ErrorKind::InvalidInput).with_note(why),
                     _ => self.error(index, ErrorKind::UnexpectedEnd).with_note(format!("after {moved} bytes")),
                 };

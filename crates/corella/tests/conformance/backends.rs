@@ -536,7 +536,11 @@ fn a_socket_of_another_port_is_refused_with_the_reason_and_its_buffer(setup: &Se
     let socket = scheduler.io().adopt_datagrams(socket).unwrap();
     let failed = socket.recv_from(vec![7; 4]).wait().unwrap_err();
     assert_eq!((failed.error.kind(), &failed.buffer[..]), (ErrorKind::InvalidInput, &[7; 4][..]));
-    assert!(failed.to_string().ends_with("belongs to another completion port already (os error 87)"), "{failed}");
+    assert_eq!(failed.error.os_code(), Some(87));
+    assert!(
+        failed.to_string().ends_with("(os error 87): the socket belongs to another completion port already"),
+        "{failed}"
+    );
     let failed = socket.send_to("kept", peer.local_addr().unwrap()).wait().unwrap_err();
     assert_eq!(failed.buffer, "kept");
     socket.close().wait().unwrap();

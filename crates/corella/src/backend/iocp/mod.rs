@@ -68,7 +68,7 @@ const BATCH: usize = 128;
 /// `has_completions` costs a system call on this backend, so it says yes on every so manyth call instead.
 const CHECK_EVERY: u32 = 16;
 /// Of a socket that no port takes; the system's own text names a parameter that nobody gave.
-const ANOTHER_PORTS: &str = "the socket belongs to another completion port already (os error 87)";
+const ANOTHER_PORTS: &str = "the socket belongs to another completion port already";
 /// How often blocks are looked at when there is no port any more, and threads of the pool that are to be found in a call.
 const LOOK_TIME: Duration = Duration::from_millis(1);
 
@@ -185,7 +185,9 @@ impl<P: CompletionPort> Iocp<P> {
             // It is not overlapped, or another port's.
             Err(ERROR_INVALID_PARAMETER) if !is_socket => Binding::Pool,
             // The code says nothing to anybody who does not know what this call is.
-            Err(ERROR_INVALID_PARAMETER) => return Err(Fault::Invalid(ANOTHER_PORTS.into())),
+            Err(ERROR_INVALID_PARAMETER) => {
+                return Err(Fault::InvalidFor(self.port.host_code(ERROR_INVALID_PARAMETER), ANOTHER_PORTS));
+            }
             Err(code) => return Err(self.fault(code)),
         };
         self.bindings.set(descriptor, Some(binding));

@@ -19,7 +19,6 @@ use std::ptr::null;
 use socket2::SockRef;
 use windows_sys::Wdk::Storage::FileSystem::{FILE_ACCESS_INFORMATION, FileAccessInformation, NtQueryInformationFile};
 use windows_sys::Win32::Foundation::STATUS_SUCCESS;
-use windows_sys::Win32::Networking::WinSock::{WSAEINVAL, WSAENOTSOCK, WSAEOPNOTSUPP};
 use windows_sys::Win32::Storage::FileSystem::{FILE_APPEND_DATA, FILE_CURRENT, FILE_WRITE_DATA, SetFilePointerEx};
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 use windows_sys::Win32::System::Threading::CreateEventW;
@@ -193,10 +192,10 @@ pub(crate) fn set_cursor(descriptor: &OsDescriptor, place: u64) -> io::Result<()
 
 /// Sets whether calls on a socket block. What is no socket has no such mode.
 pub(crate) fn set_nonblocking(socket: &impl AsSocket, nonblocking: bool) -> io::Result<()> {
-    match SockRef::from(socket).set_nonblocking(nonblocking) {
-        // Wine calls it a socket that cannot do so, and a device a wrong argument.
-        Err(error) if matches!(error.raw_os_error(), Some(WSAENOTSOCK | WSAEOPNOTSUPP | WSAEINVAL)) => Ok(()),
-        result => result,
+    let socket = SockRef::from(socket);
+    match socket.r#type() {
+        Ok(_) => socket.set_nonblocking(nonblocking),
+        Err(_) => Ok(()),
     }
 }
 

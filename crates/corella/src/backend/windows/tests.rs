@@ -219,6 +219,22 @@ fn a_handle_that_is_not_overlapped_serves_as_well() {
 }
 
 #[test]
+fn sockets_alone_have_a_mode_in_which_calls_do_not_block() {
+    use std::io::{ErrorKind, Read};
+    let directory = Directory::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let null = fs::OpenOptions::new().write(true).open("NUL").unwrap();
+    let file = open(&directory.path("file"), both()).unwrap();
+    for none in [from_file(reader.into()), from_file(writer.into()), from_file(null.into()), file] {
+        set_nonblocking(&none, true).unwrap();
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    set_nonblocking(&socket, true).unwrap();
+    assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
 fn the_process_that_starts_a_program_learns_how_it_ended() {
     use super::super::children::{reap, signal, start};
     let command = |script: &str| {
