@@ -30,6 +30,7 @@ promises![
     a_write_is_carried_through_short_transfers,
     a_write_to_a_pipe_is_carried_through_short_transfers,
     a_reset_with_fifty_writes_queued_breaks_the_lane_for_all_of_them,
+    a_reset_that_a_receive_meets_is_an_error_and_no_end,
     a_files_lane_is_whole_again_once_the_failure_was_handed_over,
     a_broken_lane_fails_every_write_before_the_failure_is_known_however_many,
     a_write_cancelled_before_it_started_breaks_nothing,
@@ -316,6 +317,17 @@ fn a_reset_with_fifty_writes_queued_breaks_the_lane_for_all_of_them(setup: &Setu
     }
     // A socket's lane stays broken.
     assert_eq!(socket.send("later").wait().unwrap_err().error.kind(), ErrorKind::LaneBroken);
+}
+
+fn a_reset_that_a_receive_meets_is_an_error_and_no_end(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, peer) = setup.connection(&scheduler.io());
+    let receive = socket.recv_to_end(Vec::new()).submit().unwrap();
+    scheduler.poll().unwrap();
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    let failed = receive.wait().unwrap_err();
+    assert_eq!(failed.error.os_code(), Some(codes::ECONNRESET), "{failed}");
 }
 
 fn a_files_lane_is_whole_again_once_the_failure_was_handed_over(setup: &Setup) {
