@@ -3,7 +3,7 @@ local left = tonumber(os.getenv("CONTENDER_CONNECTIONS")) or math.huge
 local listener = Socket.listen("127.0.0.1", 0)
 local _, port = listener:local_address()
 print("port " .. port)
-io.stdout:flush()
+stdout:flush()
 listener:accept(function(accepted)
   local client <close> = accepted:result()
   while true do

@@ -101,13 +101,13 @@ pub fn woken(mut scheduler: Scheduler, arguments: &Arguments) -> Ended {
     scheduler.block_on(contender::wake::from_another_thread(arguments.limit()))?
 }
 
-/// Asks whether there is work while there is none.
+/// Asks whether there is work while there is none. On readiness the answer may be yes now and then for nothing.
 pub fn has_work(scheduler: Scheduler, arguments: &Arguments) -> Ended {
     let limit = arguments.limit();
     let run = Run::begin();
     let mut asked = 0u64;
     while limit.allows(asked) {
-        assert!(!std::hint::black_box(&scheduler).has_work());
+        std::hint::black_box(std::hint::black_box(&scheduler).has_work());
         asked += 1;
     }
     run.end(asked)
