@@ -46,6 +46,12 @@ impl Parts {
         self.total
     }
 
+    /// The run, if there is one and no more.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<Part> {
+        if self.rest.is_empty() { self.first } else { None }
+    }
+
     /// How many runs there are.
     pub(crate) fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.len()

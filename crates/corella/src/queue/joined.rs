@@ -4,6 +4,7 @@
 //! the lane takes its followers along. Each stays a request of its own: it settles when its last byte is out, and
 //! cancelling one fails no other, as the rest are handed over again without it.
 
+use super::lanes::SEND;
 use super::outcome::State;
 use super::slots::NONE;
 use super::{Outcome, RequestQueue, Value};
@@ -12,8 +13,6 @@ use crate::marks::{self, Mark};
 use crate::op::{At, Op};
 use crate::planted::{self, Defect};
 
-/// The send lane of a stream.
-const SEND: usize = 1;
 /// Bytes of one joined call at most: beyond it, joining saves nothing and holds the outcomes back.
 pub(super) const JOINED_BYTES_MAX: u64 = 1 << 20;
 

@@ -18,6 +18,11 @@ use crate::op::{Access, Lanes, conflicts};
 /// Requests that one looks back over at most.
 const LOOK_BACK_MAX: usize = 512;
 
+/// A file's only lane, and the receive lane of a stream.
+pub(super) const RECEIVE: usize = 0;
+/// The send lane of a stream.
+pub(super) const SEND: usize = 1;
+
 /// Puts a request at the end of its lanes.
 pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
     let slot = &mut slots[index];
@@ -60,6 +65,25 @@ pub(crate) fn unlink(index: u32, slots: &mut Slots, handle: &mut Handle) {
             NONE => handle.lanes[lane].tail = previous,
             _ => slots[next].links[lane].previous = previous,
         }
+    }
+}
+
+/// The same for a transfer, which is in one lane and is no barrier.
+#[inline(always)]
+pub(super) fn unlink_transfer(index: u32, lane: usize, only_reads: bool, slots: &mut Slots, handle: &mut Handle) {
+    let slot = &mut slots[index];
+    debug_assert_eq!(only_reads, slot.op.access(handle.class, slot.unordered).only_reads());
+    debug_assert!(slot.lanes.contains(lane) && !slot.lanes.contains(1 - lane));
+    handle.not_only_reads -= u32::from(!only_reads);
+    slot.lanes = Lanes::NONE;
+    let Link { previous, next } = std::mem::replace(&mut slot.links[lane], Link::UNLINKED);
+    match previous {
+        NONE => handle.lanes[lane].head = next,
+        _ => slots[previous].links[lane].next = next,
+    }
+    match next {
+        NONE => handle.lanes[lane].tail = previous,
+        _ => slots[next].links[lane].previous = previous,
     }
 }
 

@@ -21,6 +21,9 @@ impl RequestQueue {
         if matches!(slot.op, Op::Sleep) {
             return;
         }
+        if self.launch_transfer(index) {
+            return;
+        }
         self.at_os += 1;
         if let Some(outcome) = self.carry_out_here(index) {
             let token = self.slots.id(index).token();
@@ -164,7 +167,7 @@ impl RequestQueue {
     }
 
     /// The class and descriptor of a request's handle, and where in the file its next byte goes.
-    fn place(&mut self, index: u32) -> Place {
+    pub(super) fn place(&mut self, index: u32) -> Place {
         let slot = &mut self.slots[index];
         let Some(key) = slot.handle else {
             let waits_by = WaitsBy::Class;
@@ -202,7 +205,7 @@ impl RequestQueue {
 }
 
 /// Where a request is carried out.
-struct Place {
+pub(super) struct Place {
     class: Class,
     /// In the file; `None` for streams and where the OS keeps the cursor.
     offset: Option<u64>,
@@ -210,6 +213,13 @@ struct Place {
     descriptor: RawDescriptor,
     waits_by: WaitsBy,
     lingers: bool,
+}
+
+impl Place {
+    /// Whether it is as the hot path has it.
+    pub(super) fn is(&self, of_transfer: (Class, Option<u64>, RawDescriptor, WaitsBy)) -> bool {
+        of_transfer == (self.class, self.offset, self.descriptor, self.waits_by) && !self.lingers
+    }
 }
 
 /// Moves a file's cursor, or says where it is not.

@@ -19,6 +19,7 @@ pub(crate) mod slots;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
 use std::collections::VecDeque;
 use std::io;

@@ -37,6 +37,13 @@ impl RequestQueue {
             return;
         };
         self.at_os -= 1;
+        if let Ok(Value::Count(count)) = completion.outcome
+            && self.complete_transfer(index, count)
+        {
+            // A number has nothing to drop; to find that out costs a call.
+            std::mem::forget(completion);
+            return self.fill_os();
+        }
         let outcome = self.see_mode(index, completion.outcome);
         let outcome = if self.has_a_place(index) { self.keep_in_order(index, outcome) } else { outcome };
         match std::mem::take(&mut self.slots[index].joined) {
@@ -271,7 +278,7 @@ impl RequestQueue {
     }
 
     /// Those who waited for this one look again, in submission order.
-    fn release_waiters(&mut self, index: u32) {
+    pub(super) fn release_waiters(&mut self, index: u32) {
         let mut waiter = std::mem::replace(&mut self.slots[index].waiters, NONE);
         while waiter != NONE {
             self.released.push(self.slots.id(waiter));
