@@ -90,7 +90,7 @@ impl RequestQueue {
     }
 
     /// Frees a slot whose outcome is taken.
-    fn free(&mut self, index: u32) {
+    pub(super) fn free(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         let id = RequestId { index, generation: slot.generation };
         match slot.op {

@@ -9,9 +9,9 @@
 //! it goes back request by request, [`LOOK_BACK_MAX`] at most; beyond that it waits for the one it has come to, so
 //! that so many requests of one file run at once at most.
 
-use super::handles::{Handle, Handles};
+use super::handles::{Handle, Handles, Lane};
 use super::outcome::State;
-use super::slots::{Link, NONE, RequestId, Slots};
+use super::slots::{Link, NONE, RequestId, Slot, Slots};
 use crate::marks::{self, Mark};
 use crate::op::{Access, Lanes, conflicts};
 
@@ -46,6 +46,16 @@ pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
     for (lane, tail) in tails.into_iter().enumerate().filter(|(_, tail)| *tail != NONE) {
         slots[tail].links[lane].next = index;
     }
+}
+
+/// The same for a transfer that is to be alone in its lane: nothing holds it back, so no wall matters to it.
+#[inline(always)]
+pub(super) fn link_transfer(index: u32, lane: usize, only_reads: bool, slot: &mut Slot, handle: &mut Handle) {
+    debug_assert_eq!(only_reads, slot.op.access(handle.class, slot.unordered).only_reads());
+    slot.lanes = if lane == SEND { Lanes::SEND } else { Lanes::RECEIVE };
+    debug_assert_eq!(slot.lanes, slot.op.lanes(handle.class));
+    handle.not_only_reads += u32::from(!only_reads);
+    handle.lanes[lane] = Lane { head: index, tail: index };
 }
 
 /// Takes a request out of its lanes.

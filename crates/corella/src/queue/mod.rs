@@ -23,6 +23,7 @@ mod transfers;
 
 use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use crate::error::{Error, ErrorKind};
 use crate::marks::{self, Mark};
 use crate::op::{Access, At, Class, Op};
 use crate::planted::{self, Defect};
+use crate::scheduler::hosted::HostedOutcomes;
 use crate::scheduler::remote::Inbox;
 use crate::scheduler::token::CancelToken;
 
@@ -121,6 +123,8 @@ pub(crate) struct RequestQueue {
     released: Vec<RequestId>,
     /// Lists of parts of vectored requests, empty, kept for the next.
     pub(crate) spare_lists: Vec<Vec<Part>>,
+    /// What a host has yet to fetch.
+    pub(crate) hosted: Rc<HostedOutcomes>,
     /// What the scheduler drops outside its borrow of the queue.
     pub(crate) leftovers: Vec<(Payload, Ending)>,
     now: Nanoseconds,
@@ -151,6 +155,7 @@ impl RequestQueue {
             followers: Vec::new(),
             released: Vec::new(),
             spare_lists: Vec::new(),
+            hosted: Rc::default(),
             leftovers: Vec::new(),
             now: 0,
         }
@@ -193,12 +198,16 @@ impl RequestQueue {
     #[inline(always)]
     fn set_going(&mut self, index: u32, token: Option<CancelToken>) -> RequestId {
         let id = self.slots.id(index);
-        self.enter_lanes(index);
-        match token.is_some_and(|token| self.register(index, &token)) {
-            true => self.interrupt(index, Cause::Cancel),
-            false => self.start_or_wait(index),
+        if token.is_some() || !self.begin_transfer(index) {
+            self.enter_lanes(index);
+            match token.is_some_and(|token| self.register(index, &token)) {
+                true => self.interrupt(index, Cause::Cancel),
+                false => self.start_or_wait(index),
+            }
         }
-        self.pump();
+        if !self.completions.is_empty() || !self.rechecks.is_empty() {
+            self.pump();
+        }
         id
     }
 
@@ -366,6 +375,11 @@ impl RequestQueue {
     /// Whether there is work left over from the last pump.
     pub(crate) fn has_backlog(&self) -> bool {
         !self.completions.is_empty() || !self.rechecks.is_empty() || !self.settled.is_empty()
+    }
+
+    /// Whether there is such work, or something that a host has yet to fetch: neither is to be slept on.
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_backlog() || !self.hosted.is_empty()
     }
 
     /// Requests at the OS that must come back before their memory is freed.

@@ -5,13 +5,15 @@
 //! them. In debug builds what both would do is compared.
 
 use super::deadlines::NO_TIMER;
-use super::handles::Handle;
+use super::handles::{Handle, HandleKey};
 use super::outcome::State;
-use super::slots::{Ending, NONE, Report, RequestId};
+use super::slots::{Ending, NONE, Report, RequestId, Slot};
 use super::{RequestQueue, lanes};
 use crate::backend::{Submission, TRANSFER_BYTES_MAX, Value};
+use crate::buffer::Part;
 use crate::error::Moved;
 use crate::op::{At, Class, Extent, Op};
+use crate::scheduler::hosted::HostedOutcome;
 
 /// What a plain transfer is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,28 +36,69 @@ impl Transfer {
             _ => None,
         }
     }
+
+    #[inline(always)]
+    fn lane(self) -> usize {
+        match self {
+            Transfer::Receive(_) | Transfer::Read(..) => lanes::RECEIVE,
+            Transfer::Send => lanes::SEND,
+        }
+    }
+
+    /// As [`Access::only_reads`](crate::op::Access::only_reads) says of it.
+    #[inline(always)]
+    fn only_reads(self) -> bool {
+        matches!(self, Transfer::Read(..))
+    }
+}
+
+/// The transfer that a request is, with its only run of bytes, if the backend is to have it just so.
+#[inline(always)]
+fn plain(slot: &Slot, handle: &Handle) -> Option<(Transfer, Part)> {
+    let transfer = Transfer::of(&slot.op, handle.class)?;
+    let is_special = slot.begun || slot.bare || handle.pushback.is_some() || slot.links[lanes::SEND].next != NONE;
+    if is_special { None } else { Some((transfer, slot.op.parts()?.only()?)) }
 }
 
 impl RequestQueue {
+    /// Puts a plain transfer into its lane, if that is empty, and hands it to the backend; false, and nothing done, if it is
+    /// none or has to wait.
+    #[inline(always)]
+    pub(super) fn begin_transfer(&mut self, index: u32) -> bool {
+        let slot = &mut self.slots[index];
+        let Some(key) = slot.handle else { return false };
+        let handle = &mut self.handles[key.index];
+        let Some((transfer, part)) = plain(slot, handle) else { return false };
+        let lane = transfer.lane();
+        if handle.lanes[lane].head != NONE || self.at_os >= self.depth {
+            return false;
+        }
+        lanes::link_transfer(index, lane, transfer.only_reads(), slot, handle);
+        self.hand_over(index, key, transfer, part);
+        true
+    }
+
     /// Hands a plain transfer to the backend; false, and nothing done, if it is none.
     #[inline(always)]
     pub(super) fn launch_transfer(&mut self, index: u32) -> bool {
-        let slot = &mut self.slots[index];
+        let slot = &self.slots[index];
         let Some(key) = slot.handle else { return false };
+        let Some((transfer, part)) = plain(slot, &self.handles[key.index]) else { return false };
+        self.hand_over(index, key, transfer, part);
+        true
+    }
+
+    #[inline(always)]
+    fn hand_over(&mut self, index: u32, key: HandleKey, transfer: Transfer, part: Part) {
         let handle = &self.handles[key.index];
-        let Some(transfer) = Transfer::of(&slot.op, handle.class) else { return false };
-        if slot.begun || slot.bare || handle.pushback.is_some() || slot.links[lanes::SEND].next != NONE {
-            return false;
-        }
-        let Some(part) = slot.op.parts().and_then(|parts| parts.only()) else { return false };
         let (origin, offset) = match transfer {
             Transfer::Read(_, offset) => (offset, Some(offset)),
             Transfer::Receive(_) | Transfer::Send => (handle.received, None),
         };
-        let Handle { class, waits_by, .. } = *handle;
-        let descriptor = handle.raw();
+        let (class, waits_by, descriptor) = (handle.class, handle.waits_by, handle.raw());
         debug_assert!(self.place(index).is((class, offset, descriptor, waits_by)));
         let slot = &mut self.slots[index];
+        slot.state = State::AtOs;
         slot.origin = origin;
         slot.begun = true;
         self.at_os += 1;
@@ -71,7 +114,6 @@ impl RequestQueue {
             lingers: false,
         };
         self.backend.submit(&submission, &mut self.completions);
-        true
     }
 
     /// Settles a plain transfer of which the OS reports so many bytes, if that ends it as a success; false, and nothing
@@ -110,19 +152,24 @@ impl RequestQueue {
         }
         slot.moved = moved;
         slot.state = State::Settled;
-        slot.report = Some(Report { result: Ok(Value::Count(moved)), moved: Moved::Bytes(moved) });
         self.unsettled -= 1;
         let has_waiters = slot.waiters != NONE;
-        let (lane, only_reads) = match transfer {
-            Transfer::Receive(_) => (lanes::RECEIVE, false),
-            Transfer::Send => (lanes::SEND, false),
-            Transfer::Read(..) => (lanes::RECEIVE, true),
-        };
-        lanes::unlink_transfer(index, lane, only_reads, &mut self.slots, handle);
+        lanes::unlink_transfer(index, transfer.lane(), transfer.only_reads(), &mut self.slots, handle);
         if has_waiters {
             self.release_waiters(index);
         }
-        self.hand_on(index);
+        let slot = &mut self.slots[index];
+        match slot.ending {
+            // A host is told at once, unless another's outcome is to come first.
+            Ending::Hosted(name) if self.settled.is_empty() => {
+                self.hosted.add(HostedOutcome { name, moved: Moved::Bytes(moved), error: None });
+                self.free(index);
+            }
+            _ => {
+                slot.report = Some(Report { result: Ok(Value::Count(moved)), moved: Moved::Bytes(moved) });
+                self.hand_on(index);
+            }
+        }
         true
     }
 }

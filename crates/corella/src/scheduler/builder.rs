@@ -222,7 +222,6 @@ impl SchedulerBuilder {
             tasks: RefCell::new(Tasks::default()),
             ready,
             direct: RefCell::new(VecDeque::new()),
-            hosted: Rc::default(),
             inbox,
             arrived: RefCell::new(Arrived::default()),
             inside: Cell::new(false),

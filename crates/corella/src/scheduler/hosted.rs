@@ -31,6 +31,11 @@ impl HostedOutcomes {
     }
 
     #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.borrow().is_empty()
+    }
+
+    #[inline]
     pub(crate) fn add(&self, outcome: HostedOutcome) {
         self.list.borrow_mut().push(outcome);
     }

@@ -89,7 +89,7 @@ impl Scheduler {
     /// Where a host finds what became of its requests.
     #[doc(hidden)]
     pub fn hosted_outcomes(&self) -> Rc<hosted::HostedOutcomes> {
-        Rc::clone(&self.core.hosted)
+        Rc::clone(&self.core.queue.borrow().hosted)
     }
 
     /// What other threads hold.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Io;
-use super::hosted::{HostedOutcome, HostedOutcomes};
+use super::hosted::HostedOutcome;
 use super::remote::{Arrived, Inbox};
 use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
 use crate::backend::{BackendReason, BorrowedWaitable, Clock, fork};
@@ -41,8 +41,6 @@ pub(crate) struct Core {
     pub(super) ready: Rc<ReadyQueue>,
     /// Settled requests whose callbacks run before the tasks.
     pub(super) direct: RefCell<VecDeque<RequestId>>,
-    /// What a host has yet to fetch.
-    pub(super) hosted: Rc<HostedOutcomes>,
     pub(crate) inbox: Arc<Inbox>,
     pub(super) arrived: RefCell<Arrived>,
     /// A task or a callback is running.
@@ -222,7 +220,7 @@ impl Core {
             || !self.direct.borrow().is_empty()
             || !self.arrived.borrow().jobs.is_empty()
             || self.root_is_ready.get();
-        if has_work || limit == Some(Duration::ZERO) || self.queue.borrow().has_backlog() {
+        if has_work || limit == Some(Duration::ZERO) || self.queue.borrow().has_news() {
             return Some(Duration::ZERO);
         }
         let next_due = self.queue.borrow().next_due();
@@ -336,7 +334,7 @@ impl Core {
                 Some(Ending::Hosted(name)) => {
                     let name = *name;
                     let outcome = queue.take_with(id, |slot| HostedOutcome::of(name, slot));
-                    outcome.into_iter().for_each(|outcome| self.hosted.add(outcome));
+                    outcome.into_iter().for_each(|outcome| queue.hosted.add(outcome));
                 }
                 Some(Ending::Detached) => {
                     let report = queue.take_with(id, |slot| slot.report.take());
@@ -513,7 +511,7 @@ impl Core {
             || !self.direct.borrow().is_empty()
             || !self.arrived.borrow().jobs.is_empty()
             || self.inbox.has_arrived()
-            || self.queue.borrow().has_backlog()
+            || self.queue.borrow().has_news()
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -525,7 +523,7 @@ impl Core {
         }
         let mut queue = self.queue.borrow_mut();
         if queue.backend.has_completions()
-            || queue.has_backlog()
+            || queue.has_news()
             || !self.direct.borrow().is_empty()
             || !self.arrived.borrow().jobs.is_empty()
         {
