@@ -315,6 +315,7 @@ impl Handles {
 impl Index<u32> for Handles {
     type Output = Handle;
 
+    #[inline(always)]
     fn index(&self, index: u32) -> &Handle {
         match &self.entries[index as usize] {
             Entry::Used(handle) => handle,
@@ -324,6 +325,7 @@ impl Index<u32> for Handles {
 }
 
 impl IndexMut<u32> for Handles {
+    #[inline(always)]
     fn index_mut(&mut self, index: u32) -> &mut Handle {
         match &mut self.entries[index as usize] {
             Entry::Used(handle) => handle,

@@ -332,6 +332,7 @@ impl Slots {
 impl Index<u32> for Slots {
     type Output = Slot;
 
+    #[inline(always)]
     fn index(&self, index: u32) -> &Slot {
         match self.get(index) {
             Some(slot) => slot,
@@ -341,6 +342,7 @@ impl Index<u32> for Slots {
 }
 
 impl IndexMut<u32> for Slots {
+    #[inline(always)]
     fn index_mut(&mut self, index: u32) -> &mut Slot {
         match self.chunks.get_mut(index as usize / CHUNK) {
             Some(chunk) if chunk[index as usize % CHUNK].is_used => &mut chunk[index as usize % CHUNK],
