@@ -129,11 +129,12 @@ impl RequestQueue {
         if !is_wanted || !is_simple || slot.timer != NO_TIMER || handle.pushback.is_some() {
             return false;
         }
+        // What one call cannot take, of several runs, is asked for again.
+        let Some(run) = slot.op.parts().and_then(|parts| parts.only()) else { return false };
         let moved = slot.moved + count;
-        let is_whole = slot.op.parts().is_some_and(|parts| moved >= parts.total());
+        let is_whole = moved >= run.length as u64;
         let is_enough = match transfer {
             Transfer::Receive(Extent::Some) => true,
-            // More than one call takes is asked for again.
             Transfer::Read(Extent::Some, _) => is_whole || count < TRANSFER_BYTES_MAX,
             _ => is_whole,
         };
