@@ -144,6 +144,11 @@ impl Host {
         Ok(answer?)
     }
 
+    /// Whether the engine has something to tell of plain transfers.
+    pub(crate) fn has_outcomes(&self) -> bool {
+        !self.outcomes.is_empty()
+    }
+
     /// Writes what the engine has to tell of plain transfers into their records.
     pub(crate) fn fetch_outcomes(&self) {
         let mut fetched = self.fetched.take();

@@ -405,7 +405,7 @@ pub extern "C" fn corella_stop(scheduler: Scheduler) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_has_work(scheduler: Scheduler) -> c_int {
     on_host("corella_has_work", scheduler, |host, _| {
-        if host.requests.borrow().has_undelivered() || host.inbox.has_arrived() {
+        if host.requests.borrow().has_undelivered() || host.has_outcomes() || host.inbox.has_arrived() {
             return Ok(1);
         }
         Ok(host.engine.borrow().as_ref().map_or(0, |engine| c_int::from(engine.has_work())))

@@ -1383,6 +1383,30 @@ static void a_foreign_loop_drives_it_and_safe_points_ask(void) {
     OK(corella_scheduler_free(s));
 }
 
+static void a_transfer_that_ends_at_its_submission_is_work_and_is_not_slept_on(void) {
+    corella_scheduler s = scheduler_new();
+    corella_handle here, there;
+    corella_request request;
+    int round, timeout_ms, asked;
+    connect_both(s, &here, &there);
+    for (round = 0; round < 10; round++) {
+        called = 0;
+        OK(corella_send(here, "x", 1, &request));
+        OK(corella_then(request, note, NULL));
+        /* Where it has ended already there is work; elsewhere the OS is to be asked first. */
+        OK(corella_prepare_wait(s, &timeout_ms));
+        for (asked = 0; timeout_ms == 0 && corella_has_work(s) == 0; asked++) {
+            CHECK(asked < 16);
+        }
+        while (called == 0) {
+            CHECK(corella_run_once(s, 10000000000) >= 0);
+        }
+    }
+    OK(corella_handle_free(here));
+    OK(corella_handle_free(there));
+    OK(corella_scheduler_free(s));
+}
+
 static void a_full_queue_rejects_and_the_request_is_as_it_was(void) {
     corella_settings settings;
     corella_scheduler s;
@@ -1461,6 +1485,7 @@ int main(int argc, char **argv) {
     RUN(a_pipe_without_a_reader_is_an_error_and_no_death);
 #endif
     RUN(a_foreign_loop_drives_it_and_safe_points_ask);
+    RUN(a_transfer_that_ends_at_its_submission_is_work_and_is_not_slept_on);
     RUN(a_full_queue_rejects_and_the_request_is_as_it_was);
     return 0;
 }

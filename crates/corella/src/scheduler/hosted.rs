@@ -30,8 +30,9 @@ impl HostedOutcomes {
         std::mem::swap(&mut *self.list.borrow_mut(), empty);
     }
 
+    /// Whether there are none. [`Scheduler::has_work`](crate::Scheduler::has_work) does not say: it is to be cheap.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.list.borrow().is_empty()
     }
 

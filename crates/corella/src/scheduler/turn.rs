@@ -523,7 +523,7 @@ impl Core {
         }
         let mut queue = self.queue.borrow_mut();
         if queue.backend.has_completions()
-            || queue.has_news()
+            || queue.has_backlog()
             || !self.direct.borrow().is_empty()
             || !self.arrived.borrow().jobs.is_empty()
         {
