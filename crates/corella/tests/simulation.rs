@@ -207,6 +207,38 @@ fn a_crash_takes_what_was_not_synced_and_keeps_what_was() {
 }
 
 #[test]
+fn a_misdirected_write_is_told_as_a_success_and_lands_elsewhere() {
+    let astray = |machine: &Simulation| {
+        let scheduler = Scheduler::simulated(machine).unwrap();
+        let file = scheduler.io().open("/data", Mode::ReadWrite).wait().unwrap();
+        assert_eq!(file.write_at(vec![2; 100], 0).wait().unwrap().0, 100);
+        let (_, bytes) = file.read_at(vec![0; 2000], 0).wait().unwrap();
+        let at = bytes.iter().position(|byte| *byte == 2).unwrap();
+        assert!(bytes.iter().enumerate().all(|(place, byte)| (*byte == 2) == (at..at + 100).contains(&place)));
+        at
+    };
+    let mut seen = [0; 2];
+    for seed in 0..40 {
+        let machine = Simulation::new(seed);
+        machine.add_file("/data", vec![1; 2000]).unwrap();
+        let mut faults = Faults::default();
+        faults.misdirected_writes = 0.5;
+        machine.set_faults(faults);
+        match astray(&machine) {
+            0 => seen[0] += 1,
+            512 => seen[1] += 1,
+            at => panic!("at {at}"),
+        }
+    }
+    assert!(seen[0] > 5 && seen[1] > 5, "{seen:?}");
+    // Also where a script says so.
+    let machine = Simulation::new(1);
+    machine.add_file("/data", vec![1; 2000]).unwrap();
+    machine.script(|operation, _| operation.starts_with("write").then_some(InjectedFault::Misdirected));
+    assert_eq!(astray(&machine), 512);
+}
+
+#[test]
 fn a_crash_at_a_time_ends_the_run() {
     let machine = Simulation::new(3);
     let mut scheduler = Scheduler::simulated(&machine).unwrap();
