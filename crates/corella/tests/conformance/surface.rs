@@ -402,7 +402,7 @@ fn an_accepted_socket_goes_to_another_threads_scheduler(setup: &Setup) {
 fn a_shared_description_is_never_made_non_blocking(setup: &Setup) {
     let mut scheduler = setup.scheduler();
     let io = scheduler.io();
-    let (mut reader, mut writer) = crate::setup::pipe();
+    let (reader, mut writer) = crate::setup::pipe();
     let ours = io.adopt_file(reader.try_clone().unwrap(), "pipe").unwrap();
     let pending = ours.read(vec![0; 4]).submit().unwrap();
     for _ in 0..5 {
