@@ -2,7 +2,7 @@
 //!
 //! What is here does nothing that [`launch`](super::launch) and [`settle`](super::settle) do not do, in the same order, for
 //! any request; it only knows beforehand how each of their questions is answered. Whatever it is not sure of it leaves to
-//! them. In debug builds what both would do is compared.
+//! them. Debug builds compare the place and the lane that it has worked out with what those work out.
 
 use super::deadlines::NO_TIMER;
 use super::handles::{Handle, HandleKey};
