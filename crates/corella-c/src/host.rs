@@ -136,12 +136,10 @@ impl Host {
         &self,
         call: impl FnOnce(&mut Engine) -> Result<T, Error>,
     ) -> Result<T, crate::faults::Fault> {
-        let answer = match &mut *self.engine.borrow_mut() {
-            None => return Err(CORELLA_ERROR_SCHEDULER_GONE.into()),
-            Some(engine) => call(engine),
-        };
-        self.fetch_outcomes();
-        Ok(answer?)
+        match &mut *self.engine.borrow_mut() {
+            None => Err(CORELLA_ERROR_SCHEDULER_GONE.into()),
+            Some(engine) => Ok(call(engine)?),
+        }
     }
 
     /// Whether the engine has something to tell of plain transfers.
@@ -183,6 +181,8 @@ impl Host {
     /// Writes the outcome of a running request into its record and puts it where its ending wants it. Called by the
     /// engine, inside a turn; calls nothing of C's.
     pub(crate) fn settle(&self, index: u32, settled: Settled) {
+        // Those that the engine has told of so far came before this one.
+        self.fetch_outcomes();
         let mut requests = self.requests.borrow_mut();
         let record = requests.at(index);
         if self.under_valgrind && record.verb.fills() {

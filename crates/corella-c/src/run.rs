@@ -162,7 +162,9 @@ fn fetch_from(host: &Host, drive: &mut Drive) -> Result<c_int, Fault> {
         let Some(limit) = limit(host, drive, is_over_budget) else {
             if drive.goal == Goal::Idle {
                 // Nothing of C's runs. What the engine does for itself, a close in the background, comes first.
-                host.with_engine(|engine| engine.run())?;
+                let answer = host.with_engine(|engine| engine.run());
+                host.fetch_outcomes();
+                answer?;
                 if has_more(host) || host.requests.borrow().running > 0 {
                     continue;
                 }
@@ -175,7 +177,10 @@ fn fetch_from(host: &Host, drive: &mut Drive) -> Result<c_int, Fault> {
         }
         host.delivered_since_turn.set(0);
         drive.has_turned = true;
-        host.with_engine(|engine| engine.turn(limit).map(drop))?;
+        let answer = host.with_engine(|engine| engine.turn(limit).map(drop));
+        // Nowhere else: until a turn has looked at them they are what keeps the next one from waiting.
+        host.fetch_outcomes();
+        answer?;
         host.take_inbox();
     }
 }
@@ -215,7 +220,7 @@ fn has_callbacks(host: &Host) -> bool {
 
 /// Whether another turn would find something to do at once.
 fn has_more(host: &Host) -> bool {
-    has_callbacks(host) || host.inbox.has_arrived()
+    has_callbacks(host) || host.has_outcomes() || host.inbox.has_arrived()
 }
 
 enum Next {

@@ -1407,6 +1407,30 @@ static void a_transfer_that_ends_at_its_submission_is_work_and_is_not_slept_on(v
     OK(corella_scheduler_free(s));
 }
 
+static void callbacks_come_in_the_order_of_their_ends_whatever_the_operations_are(void) {
+    corella_scheduler s = scheduler_new();
+    corella_handle here, there;
+    corella_request request;
+    int round, index;
+    connect_both(s, &here, &there);
+    for (round = 0; round < 20; round++) {
+        called = 0;
+        for (index = 0; index < 4; index++) {
+            OK(index % 2 == 0 ? corella_send(here, "x", 1, &request) : corella_barrier(here, &request));
+            OK(corella_then(request, note, NULL));
+            OK(corella_set_user_data(request, NULL, index));
+        }
+        OK(corella_run(s));
+        CHECK(called == 4);
+        for (index = 0; index < 4; index++) {
+            CHECK(order[index] == index);
+        }
+    }
+    OK(corella_handle_free(here));
+    OK(corella_handle_free(there));
+    OK(corella_scheduler_free(s));
+}
+
 static void a_full_queue_rejects_and_the_request_is_as_it_was(void) {
     corella_settings settings;
     corella_scheduler s;
@@ -1486,6 +1510,7 @@ int main(int argc, char **argv) {
 #endif
     RUN(a_foreign_loop_drives_it_and_safe_points_ask);
     RUN(a_transfer_that_ends_at_its_submission_is_work_and_is_not_slept_on);
+    RUN(callbacks_come_in_the_order_of_their_ends_whatever_the_operations_are);
     RUN(a_full_queue_rejects_and_the_request_is_as_it_was);
     return 0;
 }

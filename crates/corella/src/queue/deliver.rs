@@ -10,6 +10,7 @@ use super::slots::{Chain, ChainStep, Ending, Payload, Report, RequestId, Slot};
 use crate::error::Moved;
 use crate::marks::{self, Mark};
 use crate::op::Op;
+use crate::scheduler::hosted::HostedOutcome;
 
 impl RequestQueue {
     /// The next settled request that the scheduler has not seen.
@@ -87,6 +88,13 @@ impl RequestQueue {
         let taken = take_out(slot);
         self.free(index);
         Some(taken)
+    }
+
+    /// Puts a host's outcome where the host fetches it.
+    pub(crate) fn tell_host(&mut self, id: RequestId, name: u32) {
+        if let Some(outcome) = self.take_with(id, |slot| HostedOutcome::of(name, slot)) {
+            self.hosted.add(outcome);
+        }
     }
 
     /// Frees a slot whose outcome is taken.

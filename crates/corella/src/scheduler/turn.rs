@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Io;
-use super::hosted::HostedOutcome;
 use super::remote::{Arrived, Inbox};
 use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
 use crate::backend::{BackendReason, BorrowedWaitable, Clock, fork};
@@ -331,10 +330,11 @@ impl Core {
                     true => self.direct.borrow_mut().push_back(id),
                     false => self.ready.push(Ready::Callback(id)),
                 },
+                // Behind the callbacks that came before it: a host has both, in one order.
+                Some(Ending::Hosted(_)) if !self.direct.borrow().is_empty() => self.direct.borrow_mut().push_back(id),
                 Some(Ending::Hosted(name)) => {
                     let name = *name;
-                    let outcome = queue.take_with(id, |slot| HostedOutcome::of(name, slot));
-                    outcome.into_iter().for_each(|outcome| queue.hosted.add(outcome));
+                    queue.tell_host(id, name);
                 }
                 Some(Ending::Detached) => {
                     let report = queue.take_with(id, |slot| slot.report.take());
@@ -404,9 +404,16 @@ impl Core {
     }
 
     pub(super) fn run_callback(&self, request: RequestId) {
-        let run = match self.queue.borrow_mut().ending(request) {
-            Some(Ending::Callback(callback)) => callback.run,
-            _ => return,
+        let run = {
+            let mut queue = self.queue.borrow_mut();
+            match queue.ending(request) {
+                Some(Ending::Callback(callback)) => callback.run,
+                Some(Ending::Hosted(name)) => {
+                    let name = *name;
+                    return queue.tell_host(request, name);
+                }
+                _ => return,
+            }
         };
         self.refill_budget();
         run(self, request);
