@@ -66,15 +66,8 @@ pub(crate) fn unlink(index: u32, slots: &mut Slots, handle: &mut Handle) {
     handle.barriers -= u32::from(access == Access::Barrier);
     let lanes = std::mem::replace(&mut slot.lanes, Lanes::NONE);
     let links = std::mem::replace(&mut slot.links, [Link::UNLINKED; Lanes::COUNT]);
-    for (lane, Link { previous, next }) in links.into_iter().enumerate().filter(|(lane, _)| lanes.contains(*lane)) {
-        match previous {
-            NONE => handle.lanes[lane].head = next,
-            _ => slots[previous].links[lane].next = next,
-        }
-        match next {
-            NONE => handle.lanes[lane].tail = previous,
-            _ => slots[next].links[lane].previous = previous,
-        }
+    for (lane, link) in links.into_iter().enumerate().filter(|(lane, _)| lanes.contains(*lane)) {
+        join_neighbours(lane, link, slots, handle);
     }
 }
 
@@ -86,7 +79,13 @@ pub(super) fn unlink_transfer(index: u32, lane: usize, only_reads: bool, slots: 
     debug_assert!(slot.lanes.contains(lane) && !slot.lanes.contains(1 - lane));
     handle.not_only_reads -= u32::from(!only_reads);
     slot.lanes = Lanes::NONE;
-    let Link { previous, next } = std::mem::replace(&mut slot.links[lane], Link::UNLINKED);
+    let link = std::mem::replace(&mut slot.links[lane], Link::UNLINKED);
+    join_neighbours(lane, link, slots, handle);
+}
+
+/// Has a lane go on past the place between two neighbours.
+#[inline(always)]
+fn join_neighbours(lane: usize, Link { previous, next }: Link, slots: &mut Slots, handle: &mut Handle) {
     match previous {
         NONE => handle.lanes[lane].head = next,
         _ => slots[previous].links[lane].next = next,
