@@ -276,7 +276,8 @@ fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-fn seconds(value: &Value) -> Result<Duration, String> {
+/// A time in seconds.
+pub(crate) fn seconds(value: &Value) -> Result<Duration, String> {
     let number = match value {
         Value::Integer(number) => *number as f64,
         Value::Number(number) => *number,

@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corella::Error;
-use mlua::{Function, Lua, MultiValue, Value};
+use mlua::{BString, Function, IntoLuaMulti, Lua, MultiValue, Value};
 
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::request::{Listener, Outcome};
 use crate::runtime::Ready;
+use crate::shortest::{Answer, Awaited, Budget};
 use crate::status::Status;
 use crate::tasks::{self, TaskHandle, TaskKey, TaskKind};
 
@@ -109,6 +110,10 @@ impl Host {
     fn run_ready(&self, lua: &Lua, ready: Ready) -> mlua::Result<()> {
         match ready {
             Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
+            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.resume(lua, key, (true, BString::from(bytes))),
+            Ready::Answer(key, Ok(Answer::Count(count))) => self.resume(lua, key, (true, count)),
+            Ready::Answer(key, Ok(Answer::Nothing)) => self.resume(lua, key, true),
+            Ready::Answer(key, Err(failure)) => self.resume(lua, key, (false, failure.into_value(lua)?)),
             Ready::Begin(key, function, mut arguments) => {
                 arguments.push_front(Value::Function(function));
                 self.resume(lua, key, arguments)
@@ -131,7 +136,10 @@ impl Host {
             Some(task) => std::mem::take(&mut task.takes).then(|| task.awaits.take()).flatten(),
             None => None,
         };
-        request.map_or_else(|| Ok(MultiValue::new()), |request| request.given(lua))
+        match request {
+            Some(Awaited::Request(request)) => request.given(lua),
+            _ => Ok(MultiValue::new()),
+        }
     }
 
     /// Runs a callback as a task of its own.
@@ -142,7 +150,7 @@ impl Host {
     }
 
     /// Runs a task until it waits, gives way or ends.
-    fn resume(&self, lua: &Lua, key: TaskKey, arguments: MultiValue) -> mlua::Result<()> {
+    fn resume(&self, lua: &Lua, key: TaskKey, arguments: impl IntoLuaMulti) -> mlua::Result<()> {
         let thread = match self.runtime.tasks.borrow_mut().get_mut(key) {
             Some(task) => {
                 task.awaits = None;
@@ -151,9 +159,15 @@ impl Host {
             None => return Ok(()),
         };
         self.runtime.current.set(Some(key));
+        self.runtime.budget.set(Budget::FULL);
         let outcome = thread.resume::<MultiValue>(arguments);
         self.runtime.current.set(None);
+        let begun = self.runtime.begun.take();
         match outcome {
+            Ok(_) if let Some(awaited) = begun => {
+                self.awaits(key, awaited, true);
+                Ok(())
+            }
             Ok(yielded) if thread.is_resumable() => self.suspended(key, &yielded),
             Ok(results) => self.ended(key, results),
             Err(error) => {
@@ -166,25 +180,28 @@ impl Host {
     }
 
     fn suspended(&self, key: TaskKey, yielded: &MultiValue) -> mlua::Result<()> {
-        let begun = self.runtime.begun.take();
         match (yielded.front(), yielded.get(1)) {
-            (Some(Value::Table(first)), status) if first.to_pointer() == self.marker.to_pointer() => {
-                let takes = begun.is_some();
-                let request = match (begun, status) {
-                    (Some(request), _) => request,
-                    (None, Some(Value::UserData(status))) => Rc::clone(&status.borrow::<Status>()?.0),
-                    // Leaving for good, through os.exit.
-                    _ => return Ok(()),
-                };
-                if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
-                    (task.awaits, task.takes) = (Some(Rc::clone(&request)), takes);
+            (Some(Value::LightUserData(first)), status) if *first == self.marker => {
+                // Without one it leaves for good, through os.exit.
+                if let Some(Value::UserData(status)) = status {
+                    let request = Rc::clone(&status.borrow::<Status>()?.0);
+                    self.awaits(key, Awaited::Request(request), false);
                 }
-                request.listen(Listener::Task(key));
             }
             // The task itself yields: the others have their turn.
             _ => self.runtime.make_ready(Ready::Resume(key)),
         }
         Ok(())
+    }
+
+    /// A task waits. Whether it `takes` what that gives when it is resumed, or asks for it itself.
+    fn awaits(&self, key: TaskKey, awaited: Awaited, takes: bool) {
+        if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
+            (task.awaits, task.takes) = (Some(awaited.clone()), takes);
+        }
+        if let Awaited::Request(request) = awaited {
+            request.listen(Listener::Task(key));
+        }
     }
 
     fn ended(&self, key: TaskKey, mut results: MultiValue) -> mlua::Result<()> {

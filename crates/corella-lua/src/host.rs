@@ -10,7 +10,7 @@ use std::time::Duration;
 use corella::{Scheduler, SchedulerBuilder};
 use mlua::chunk::ChunkMode;
 use mlua::state::{GcIncParams, GcMode};
-use mlua::{Lua, MultiValue, Table, Value};
+use mlua::{LightUserData, Lua, MultiValue, Table, Value};
 
 use crate::interruption::Interrupter;
 use crate::os_text::bytes_of;
@@ -36,7 +36,7 @@ pub struct Host {
     pub(crate) lua: Option<Lua>,
     pub(crate) runtime: Rc<Runtime>,
     /// What a task yields first when it waits for the Status that it yields second.
-    pub(crate) marker: Table,
+    pub(crate) marker: LightUserData,
     pub(crate) last_collection: Duration,
 }
 
@@ -121,9 +121,10 @@ impl Host {
         // Buffers are strings, which soon are garbage: not to wait until the heap has doubled keeps it small.
         let pace = GcIncParams::default().pause(GC_PAUSE_PERCENT).step_multiplier(GC_SPEED_PERCENT);
         lua.gc_set_mode(GcMode::Incremental(pace));
-        let marker = lua.create_table()?;
+        // An address that no script can name.
+        let marker = LightUserData(Rc::as_ptr(&runtime).cast_mut().cast());
         prepare(&lua, &runtime)?;
-        crate::install::install(&lua, &runtime, &marker)?;
+        crate::install::install(&lua, &runtime, marker)?;
         let last_collection = runtime.now();
         Ok(Host { lua: Some(lua), runtime, marker, last_collection })
     }

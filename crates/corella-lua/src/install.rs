@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use mlua::{Lua, Table, Value};
+use mlua::{LightUserData, Lua, Table, Value};
 
 use crate::failure::OperationError;
 use crate::runtime::Runtime;
-use crate::{address, channel, directory, file_handle, file_system, scheduler, socket, status, tasks, verb};
+use crate::{address, channel, directory, file_handle, file_system, scheduler, shortest, socket, status, tasks, verb};
 
 const PRELUDE: &str = include_str!("prelude.lua");
 const MODULES: &str = include_str!("modules.lua");
@@ -24,7 +24,7 @@ fn inner(lua: &Lua, table: &Table, name: &str) -> mlua::Result<Table> {
     Ok(inner)
 }
 
-pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: &Table) -> mlua::Result<()> {
+pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: LightUserData) -> mlua::Result<()> {
     let raw = lua.create_table()?;
     let classes = inner(lua, &raw, "classes")?;
     for name in CLASSES {
@@ -35,6 +35,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: &Table) -> mlua:
     install_direct(lua, runtime, &inner(lua, &raw, "direct")?)?;
     status::install_take(lua, &raw)?;
     file_handle::install_shortest(lua, &raw)?;
+    shortest::install(lua, runtime, &raw)?;
     address::install_raw(lua, &raw)?;
     raw.set("cannot_wait", lua.create_function(|_, name: String| Ok(verb::cannot_wait(&name)))?)?;
     tasks::install(lua, runtime, &raw)?;
@@ -46,7 +47,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: &Table) -> mlua:
     let prelude = lua.load(PRELUDE).set_name("=[corella]");
     // The standard streams are objects, which need what the Lua side defines.
     let late = raw.clone();
-    prelude.call::<()>((late, marker))?;
+    prelude.call::<()>((late, Value::LightUserData(marker)))?;
     lua.load(MODULES).set_name("=[corella]").call::<()>(&raw)?;
     file_handle::install_standard(lua, runtime, &raw, &lua.globals())
 }

@@ -85,6 +85,7 @@ mod request;
 mod runtime;
 mod scheduler;
 mod session;
+mod shortest;
 mod simulated;
 mod socket;
 mod status;

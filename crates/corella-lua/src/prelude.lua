@@ -7,8 +7,8 @@
 -- they are resumed themselves. So the script's own yields and resumes never see it.
 local raw, marker = ...
 
-local error, pairs, rawequal, select, setmetatable, tostring, type, xpcall =
-  error, pairs, rawequal, select, setmetatable, tostring, type, xpcall
+local error, pairs, select, setmetatable, tostring, type, xpcall =
+  error, pairs, select, setmetatable, tostring, type, xpcall
 local concat, find, sub, tointeger = table.concat, string.find, string.sub, math.tointeger
 local create, is_yieldable, raw_close, raw_resume, raw_status, running, yield =
   coroutine.create, coroutine.isyieldable, coroutine.close, coroutine.resume, coroutine.status, coroutine.running,
@@ -274,6 +274,39 @@ end
 
 Socket.blocks = FileHandle.blocks
 
+-- The shortest way of calls that wait: what only the task knows takes a request of the engine's and none of the host's.
+local function sooner(now, later)
+  return function(first, second, options, callback)
+    if options == nil and callback == nil and barriers == 0 and is_yieldable() then
+      local answer, failure = now(first, second)
+      if answer then
+        return answer
+      elseif failure then
+        error(located(failure), 0)
+      elseif answer == false then
+        return given(yield(marker))
+      end
+    end
+    return later(first, second, options, callback)
+  end
+end
+
+Socket.recv = sooner(raw.receive_now, Socket.recv)
+Socket.send = sooner(raw.send_now, Socket.send)
+
+local sleep, sleep_now = Scheduler.sleep, raw.sleep_now
+function Scheduler.sleep(seconds, options, callback)
+  if options == nil and callback == nil and barriers == 0 and is_yieldable() then
+    local answer, failure = sleep_now(seconds)
+    if failure then
+      error(located(failure), 0)
+    elseif answer == false then
+      return given(yield(marker))
+    end
+  end
+  return sleep(seconds, options, callback)
+end
+
 local listen = Socket.listen
 function Socket.listen(first, ...)
   local is_address = raw.is_address(first)
@@ -389,7 +422,7 @@ local function pass_down(thread, ...)
 end
 
 local function pass(thread, ok, first, ...)
-  if ok and rawequal(first, marker) then
+  if ok and first == marker then
     waiting[thread] = true
     return pass(thread, pass_down(thread, yield(first, ...)))
   end

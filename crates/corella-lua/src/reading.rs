@@ -6,10 +6,10 @@ use crate::encoding::{Encoding, Measure};
 use crate::failure::{Failure, OperationError};
 use crate::input::Separator;
 use crate::request::Outcome;
-use crate::work::{Buffers, Entry, Step, Work};
+use crate::work::{Buffers, Entry, Life, Step, Work};
 
 /// What one read asks for at most.
-const FILL_MAX: usize = 1 << 20;
+pub(crate) const FILL_MAX: usize = 1 << 20;
 /// Reads ahead that follow each other grow up to so much.
 const AHEAD_MAX: usize = 64 * 1024;
 
@@ -73,6 +73,17 @@ impl Buffers {
     pub(crate) fn take_lent(&mut self, length: usize) {
         self.position += length as u64;
         self.input.skip(length);
+    }
+
+    /// Whether nobody has asked for anything, and bytes are what they are.
+    pub(crate) fn is_plain_and_quiet(&self) -> bool {
+        self.is_quiet() && self.life == Life::Open && self.encoding == Encoding::Binary
+    }
+
+    /// What has come already, at most so much of it.
+    pub(crate) fn take_received(&mut self, most: usize) -> Vec<u8> {
+        self.eof = false;
+        self.take(Encoding::Binary, most.min(self.input.len()))
     }
 
     fn is_quiet(&self) -> bool {

@@ -13,6 +13,7 @@ use mlua::{AnyUserData, Function, Lua, MultiValue, Thread};
 use crate::failure::Failure;
 use crate::interruption::Interruption;
 use crate::request::{Class, Outcome, Place, Request, Stop};
+use crate::shortest::{Answer, Awaited, Budget};
 use crate::stream::Stream;
 use crate::tasks::{TaskKey, Tasks};
 
@@ -39,6 +40,8 @@ pub(crate) enum Ready {
     Resume(TaskKey),
     /// A task that has not begun: its function and arguments.
     Begin(TaskKey, Function, MultiValue),
+    /// A task whose request, that only it knows, has settled.
+    Answer(TaskKey, Result<Answer, Failure>),
     /// A task that was killed; its variables are to be closed.
     Close(Thread),
     /// A callback with its Status.
@@ -57,7 +60,9 @@ pub(crate) struct Runtime {
     ready: RefCell<VecDeque<Ready>>,
     pub(crate) tasks: RefCell<Tasks>,
     /// What the task that is running has just asked for, and is about to wait for.
-    pub(crate) begun: RefCell<Option<Rc<Request>>>,
+    pub(crate) begun: Cell<Option<Awaited>>,
+    /// What it may still do at once.
+    pub(crate) budget: Cell<Budget>,
     /// The task that is running.
     pub(crate) current: Cell<Option<TaskKey>>,
     /// Requests that have not settled, by class.
@@ -113,7 +118,8 @@ impl Runtime {
                 scheduler: RefCell::new(Some(scheduler)),
                 ready: RefCell::new(VecDeque::new()),
                 tasks: RefCell::new(Tasks::default()),
-                begun: RefCell::new(None),
+                begun: Cell::new(None),
+                budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),
                 counted: Cell::new(0),
                 passive: Cell::new(0),

@@ -81,6 +81,10 @@ fn socket_of(arguments: &mut Arguments) -> Result<Socket, String> {
 }
 
 impl Socket {
+    pub(crate) fn runtime(&self) -> &Rc<Runtime> {
+        &self.runtime
+    }
+
     fn new(runtime: &Rc<Runtime>) -> Socket {
         Socket { runtime: Rc::clone(runtime), state: Rc::new(RefCell::new(State::New)) }
     }
@@ -293,7 +297,15 @@ impl Socket {
 
     // Transfers.
 
-    fn stream(&self) -> Option<Rc<Stream>> {
+    /// The connection, while there is one.
+    pub(crate) fn connection(&self) -> Option<Connection> {
+        match &*self.state.borrow() {
+            State::Connected { connection, .. } => Some(connection.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn stream(&self) -> Option<Rc<Stream>> {
         match &*self.state.borrow() {
             State::Connected { stream, .. } => Some(Rc::clone(stream)),
             _ => None,

@@ -36,8 +36,15 @@ pub(crate) struct State {
     pub(crate) buffers: Buffers,
     /// The program that it is, or was, a pipe to.
     pub(crate) child: Option<Rc<Child>>,
-    /// The engine's request for the front entry.
-    at_engine: Option<RequestId>,
+    pub(crate) at_engine: Option<AtEngine>,
+}
+
+/// A request of the engine's.
+#[derive(Clone, Copy)]
+pub(crate) struct AtEngine {
+    pub(crate) id: RequestId,
+    /// It is for the front entry, and not for a task that is not in the queue.
+    pub(crate) is_for_front: bool,
 }
 
 pub(crate) struct Stream {
@@ -254,11 +261,12 @@ impl Stream {
         let mut state = self.state.borrow_mut();
         let place = state.buffers.queue.iter().position(|entry| Rc::ptr_eq(&entry.request, request));
         let Some(place) = place else { return };
-        if place == 0 && state.at_engine.is_some() {
+        if place == 0
+            && let Some(AtEngine { id, is_for_front: true }) = state.at_engine
+        {
             state.buffers.queue[0].stopped.get_or_insert(kind);
-            let at_engine = state.at_engine;
             drop(state);
-            at_engine.into_iter().for_each(|id| self.runtime.io().cancel(id));
+            self.runtime.io().cancel(id);
             return;
         }
         let Some(entry) = state.buffers.queue.remove(place) else { return };
@@ -278,7 +286,7 @@ impl Stream {
     }
 
     /// Takes steps until one has to be waited for.
-    fn advance(self: &Rc<Self>) {
+    pub(crate) fn advance(self: &Rc<Self>) {
         loop {
             let (step, transport) = {
                 let mut state = self.state.borrow_mut();
@@ -339,7 +347,7 @@ impl Stream {
             stream.advance();
         });
         match submitted {
-            Ok(id) => self.state.borrow_mut().at_engine = Some(id),
+            Ok(id) => self.state.borrow_mut().at_engine = Some(AtEngine { id, is_for_front: true }),
             Err(error) => finish(self, Err(error)),
         }
     }

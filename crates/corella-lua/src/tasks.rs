@@ -1,6 +1,5 @@
 //! Tasks: the coroutines that the host drives. The main program is one, and so is every call of a callback.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,18 +13,26 @@ use crate::arguments::Arguments;
 use crate::failure::OperationError;
 use crate::request::{Class, Request};
 use crate::runtime::{Ready, Runtime};
+use crate::shortest::Awaited;
 use crate::status::Status;
 use crate::traceback;
 use crate::verb::direct;
 
+/// Room for so many tasks is kept when there are none.
+const PLACES_KEPT: usize = 4096;
+
 /// Names one task, for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TaskKey(u64);
+pub(crate) struct TaskKey {
+    number: u64,
+    /// Among the tasks that have not ended.
+    place: u32,
+}
 
 impl TaskKey {
     /// The number that scripts see.
     pub(crate) fn number(self) -> u64 {
-        self.0
+        self.number
     }
 }
 
@@ -57,48 +64,80 @@ pub(crate) struct Task {
     /// Settles when it ends, with what its function returned or raised.
     pub(crate) ending: Rc<Request>,
     /// What it waits for.
-    pub(crate) awaits: Option<Rc<Request>>,
+    pub(crate) awaits: Option<Awaited>,
     /// It is to be resumed with what that gives.
     pub(crate) takes: bool,
     kind: TaskKind,
     born: Duration,
+    number: u64,
 }
 
-/// All tasks that have not ended.
+/// All tasks that have not ended, each in a place of its own.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    tasks: BTreeMap<TaskKey, Task>,
+    places: Vec<Option<Task>>,
+    free: Vec<u32>,
     made: u64,
 }
 
 impl Tasks {
     fn insert(&mut self, thread: Thread, ending: Rc<Request>, kind: TaskKind, born: Duration) -> TaskHandle {
         self.made += 1;
-        let key = TaskKey(self.made);
-        self.tasks.insert(key, Task { thread, ending: Rc::clone(&ending), awaits: None, takes: false, kind, born });
-        TaskHandle { key, ending, kind, born }
+        let number = self.made;
+        let task = Task { thread, ending: Rc::clone(&ending), awaits: None, takes: false, kind, born, number };
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.places[place as usize] = Some(task);
+                place
+            }
+            None => {
+                self.places.push(Some(task));
+                self.places.len() as u32 - 1
+            }
+        };
+        TaskHandle { key: TaskKey { number, place }, ending, kind, born }
     }
 
     /// What a script may hold of a task that has not ended.
     pub(crate) fn handle(&self, key: TaskKey) -> Option<TaskHandle> {
-        let task = self.tasks.get(&key)?;
+        let task = self.get(key)?;
         Some(TaskHandle { key, ending: Rc::clone(&task.ending), kind: task.kind, born: task.born })
     }
 
+    fn get(&self, key: TaskKey) -> Option<&Task> {
+        self.places.get(key.place as usize)?.as_ref().filter(|task| task.number == key.number)
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn has(&self, key: TaskKey) -> bool {
+        self.get(key).is_some()
+    }
+
     pub(crate) fn get_mut(&mut self, key: TaskKey) -> Option<&mut Task> {
-        self.tasks.get_mut(&key)
+        self.places.get_mut(key.place as usize)?.as_mut().filter(|task| task.number == key.number)
     }
 
     pub(crate) fn remove(&mut self, key: TaskKey) -> Option<Task> {
-        self.tasks.remove(&key)
+        let task = self.places.get_mut(key.place as usize)?.take_if(|task| task.number == key.number)?;
+        self.free.push(key.place);
+        // After a crowd its room is given back.
+        if self.len() == 0 && self.places.capacity() > PLACES_KEPT {
+            (self.places, self.free) = (Vec::new(), Vec::new());
+        }
+        Some(task)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.tasks.len()
+        self.places.len() - self.free.len()
     }
 
+    /// In the order in which they were made.
     pub(crate) fn keys(&self) -> Vec<TaskKey> {
-        self.tasks.keys().copied().collect()
+        let keys = self.places.iter().zip(0..);
+        let mut keys: Vec<TaskKey> =
+            keys.filter_map(|(task, place)| Some(TaskKey { number: task.as_ref()?.number, place })).collect();
+        keys.sort_unstable();
+        keys
     }
 }
 
@@ -142,12 +181,11 @@ impl Runtime {
         if self.current.get() == Some(key) {
             return "running";
         }
-        let waits = self
-            .tasks
-            .borrow()
-            .tasks
-            .get(&key)
-            .is_some_and(|task| task.awaits.as_ref().is_some_and(|request| !request.is_settled()));
+        let waits = self.tasks.borrow().get(key).is_some_and(|task| match &task.awaits {
+            Some(Awaited::Request(request)) => !request.is_settled(),
+            Some(Awaited::Engine(_)) => true,
+            None => false,
+        });
         if waits { "waiting" } else { "ready" }
     }
 }
@@ -193,10 +231,10 @@ pub(crate) fn spawn(
 pub(crate) fn kill(runtime: &Rc<Runtime>, key: TaskKey) {
     let task = runtime.tasks.borrow_mut().remove(key);
     let Some(task) = task else { return };
-    if let Some(request) = &task.awaits
-        && !request.is_shared()
-    {
-        request.cancel();
+    match &task.awaits {
+        Some(Awaited::Request(request)) if !request.is_shared() => request.cancel(),
+        Some(Awaited::Engine(id)) => runtime.io().cancel(*id),
+        _ => {}
     }
     runtime.make_ready(Ready::Close(task.thread));
     let operation = format!("task {}", key.number());

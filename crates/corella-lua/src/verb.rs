@@ -8,6 +8,7 @@ use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use crate::arguments::Arguments;
 use crate::failure::{Failure, OperationError};
 use crate::request::{Listener, Request};
+use crate::shortest::Awaited;
 use crate::status::Status;
 
 /// Adds an operation to `table` under `name`. `submit` takes the arguments and starts the request.
@@ -32,7 +33,7 @@ where
             Ok((request, false, _)) if request.is_settled() => request.given(lua),
             // The task that waits for it gets what comes of it when it is resumed.
             Ok((request, false, _)) => {
-                request.runtime().begun.replace(Some(Rc::clone(&request)));
+                request.runtime().begun.set(Some(Awaited::Request(Rc::clone(&request))));
                 Ok(MultiValue::new())
             }
             Ok((request, true, callback)) => {

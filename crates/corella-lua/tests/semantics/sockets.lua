@@ -85,6 +85,107 @@ test("a deadline ends a wait, and nothing that arrives later is lost", function(
   server:close()
 end)
 
+test("what two tasks receive comes to each in its turn, a line that a third asked for too", function()
+  local client, server = suite.connection()
+  local got = {}
+  local first = Scheduler.spawn(function() got[1] = server:recv(3) end)
+  local second = Scheduler.spawn(function() got[2] = server:readline() end)
+  local third = Scheduler.spawn(function() got[3] = server:recv(100) end)
+  Scheduler.poll()
+  client:send("onetwo\nthree")
+  first:join()
+  second:join()
+  third:join()
+  assert(table.concat(got, "|") == "one|two\n|three")
+  client:close()
+  server:close()
+end)
+
+test("a task that is killed while it receives takes nothing from the next", function()
+  local client, server = suite.connection()
+  for _ = 1, 20 do
+    local task = Scheduler.spawn(function() server:recv(100) end)
+    Scheduler.poll()
+    client:send("kept")
+    task:kill()
+    assert(task:status() == "killed")
+    local text = server:read(4)
+    assert(text == "kept", text)
+  end
+  client:close()
+  server:close()
+end)
+
+test("a receive and a send that fail raise an error with its place, operation and target", function()
+  local client, server = suite.connection()
+  local host, port = server:remote_address()
+  local task = Scheduler.spawn(function()
+    return fails("cancelled", server.recv, server, 100)
+  end)
+  Scheduler.poll()
+  server:close()
+  local problem = task:join()
+  assert(problem.kind == "Cancelled" and problem.operation == "recv 100 bytes")
+  assert(problem.target == host .. ":" .. port and problem.place:find("sockets.lua:%d+"), problem.place)
+  local broken
+  repeat
+    local ok, found = pcall(client.send, client, "nobody reads this")
+    broken = not ok and found
+  until broken
+  assert(broken.operation:find("^send") and broken.place:find("sockets.lua:%d+"), broken.place)
+  client:close()
+end)
+
+test("one who sends without end lets the others have their turns", function()
+  local client, server = suite.connection()
+  local turns, is_over = 0, false
+  local counter = Scheduler.spawn(function()
+    while not is_over do
+      turns = turns + 1
+      Scheduler.poll()
+    end
+  end)
+  Scheduler.poll()
+  local before = turns
+  for _ = 1, 1000 do
+    client:send("x")
+  end
+  assert(turns - before >= 5, turns)
+  is_over = true
+  counter:join()
+  assert(#server:read(1000) == 1000)
+  client:close()
+  server:close()
+end)
+
+test("a generator may receive and send", function()
+  local client, server = suite.connection()
+  local words = coroutine.wrap(function()
+    while true do
+      local word = server:recv(100)
+      if word == "" then
+        return
+      end
+      assert(server:send("got " .. word) == 4 + #word)
+      coroutine.yield(word)
+    end
+  end)
+  local heard = {}
+  local listener = Scheduler.spawn(function()
+    for word in words do
+      heard[#heard + 1] = word
+    end
+  end)
+  for _, word in ipairs({ "one", "two", "three" }) do
+    client:send(word)
+    assert(client:recv(100) == "got " .. word)
+  end
+  client:close()
+  listener:join()
+  assert(table.concat(heard, " ") == "one two three")
+  server:close()
+end)
+
 test("addresses say who is who", function()
   local client, server = suite.connection()
   local host, port = client:local_address()

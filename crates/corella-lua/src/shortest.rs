@@ -1,0 +1,234 @@
+//! The shortest way of a call that waits: one request of the engine's, and the task is resumed with what came of it. There
+//! is no `Request`, as nobody but the task can ask for it.
+//!
+//! The Lua side tries it first, for calls in a task without options and callback. It gets what the call gives; `false` if
+//! the task has to wait; `false` and a failure; or nothing: then the call goes the long way, which also finds what is wrong
+//! with it.
+
+use std::rc::Rc;
+
+use corella::actions::Reading;
+use corella::{Action, Begun, Error, ErrorKind, Failed, RequestId, Spare, SpareCapacity};
+use mlua::{BString, Either, Lua, Table, UserDataRef, Value};
+
+use crate::arguments;
+use crate::failure::{Failure, OperationError};
+use crate::reading::FILL_MAX;
+use crate::request::{Class, Request};
+use crate::runtime::{Ready, Runtime};
+use crate::socket::Socket;
+use crate::stream::{AtEngine, Stream, Transport};
+use crate::tasks::TaskKey;
+use crate::work::Work;
+
+/// Calls of a task that may finish at once, and the bytes that they may move, until others have their turn.
+const OPERATIONS_AT_ONCE: u32 = 128;
+const BYTES_AT_ONCE: usize = 1 << 20;
+
+/// What a task has asked for and waits for.
+#[derive(Clone)]
+pub(crate) enum Awaited {
+    Request(Rc<Request>),
+    /// A request of the engine's that only this task knows.
+    Engine(RequestId),
+}
+
+/// What came of a request that only one task knows.
+pub(crate) enum Answer {
+    Nothing,
+    Bytes(Vec<u8>),
+    Count(usize),
+}
+
+/// How far a call got at once.
+enum Progress {
+    Answered(Answer),
+    Waits,
+    Failed(Failure),
+    /// It has to go the long way.
+    NotHere,
+}
+
+impl Progress {
+    fn into_values(self, lua: &Lua) -> mlua::Result<(Value, Value)> {
+        let value = match self {
+            Progress::Answered(Answer::Nothing) => Value::Boolean(true),
+            Progress::Answered(Answer::Bytes(bytes)) => Value::String(lua.create_string(bytes)?),
+            Progress::Answered(Answer::Count(count)) => Value::Integer(count as i64),
+            Progress::Waits => Value::Boolean(false),
+            Progress::Failed(failure) => return Ok((Value::Boolean(false), failure.into_value(lua)?)),
+            Progress::NotHere => Value::Nil,
+        };
+        Ok((value, Value::Nil))
+    }
+}
+
+/// What a task may still do before it has to give way.
+#[derive(Clone, Copy)]
+pub(crate) struct Budget {
+    operations: u32,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(crate) const FULL: Budget = Budget { operations: OPERATIONS_AT_ONCE, bytes: BYTES_AT_ONCE };
+
+    /// Takes an operation from it; nothing if there is none left.
+    fn spend(self, bytes: usize) -> Option<Budget> {
+        let operations = self.operations.checked_sub(1)?;
+        (self.bytes > 0).then(|| Budget { operations, bytes: self.bytes.saturating_sub(bytes) })
+    }
+}
+
+impl Runtime {
+    /// What the engine calls when it has settled a request that only the task that is running knows.
+    fn answers<T: 'static>(
+        self: &Rc<Self>,
+        task: TaskKey,
+        convert: impl FnOnce(T) -> Result<Answer, Failure> + 'static,
+    ) -> impl FnOnce(T) + 'static {
+        let runtime = Rc::clone(self);
+        move |outcome| runtime.answer(task, convert(outcome))
+    }
+
+    /// Has a task resumed, unless it was killed.
+    fn answer(&self, task: TaskKey, answer: Result<Answer, Failure>) {
+        self.count(Class::Counted, -1);
+        let is_there = self.tasks.borrow_mut().get_mut(task).map(|task| task.awaits = None).is_some();
+        if is_there {
+            self.make_ready(Ready::Answer(task, answer));
+        }
+    }
+
+    /// The task that is running is about to wait for a request of the engine's, unless that was refused.
+    fn awaits(&self, submitted: Result<RequestId, Failure>) -> Progress {
+        match submitted {
+            Ok(id) => {
+                self.count(Class::Counted, 1);
+                self.begun.set(Some(Awaited::Engine(id)));
+                Progress::Waits
+            }
+            Err(failure) => Progress::Failed(failure),
+        }
+    }
+
+    /// Has the task that is running sleep.
+    fn sleep_now(self: &Rc<Self>, length: &Value) -> Progress {
+        let (Some(task), Ok(length)) = (self.current.get(), arguments::seconds(length)) else {
+            return Progress::NotHere;
+        };
+        let operation = self.io().sleep(length);
+        let answers = self.answers(task, |outcome: Result<(), Error>| Ok(outcome.map(|()| Answer::Nothing)?));
+        self.awaits(operation.direct().then(answers).map_err(Failure::from))
+    }
+}
+
+impl Socket {
+    /// Sends; most sends find room, and then there is nothing to wait for.
+    fn send_now(&self, bytes: Vec<u8>) -> Progress {
+        let runtime = self.runtime();
+        let (Some(task), Some(connection)) = (runtime.current.get(), self.connection()) else {
+            return Progress::NotHere;
+        };
+        let left = runtime.budget.get().spend(bytes.len());
+        let operation = connection.send(bytes).direct();
+        let keeps = self.clone();
+        let answers = runtime.answers(task, move |outcome: Result<_, Failed<Vec<u8>>>| {
+            drop(keeps);
+            let (count, _): (usize, Vec<u8>) = outcome?;
+            Ok(Answer::Count(count))
+        });
+        let Some(left) = left else { return runtime.awaits(operation.then(answers).map_err(Failure::from)) };
+        runtime.budget.set(left);
+        match operation.finish_or_then(answers) {
+            Ok(Begun::Finished(Ok((count, _)))) => Progress::Answered(Answer::Count(count)),
+            Ok(Begun::Finished(Err(failed))) => Progress::Failed(failed.into()),
+            Ok(Begun::Submitted(id)) => runtime.awaits(Ok(id)),
+            Err(failed) => Progress::Failed(failed.into()),
+        }
+    }
+}
+
+type Filled = Result<<Reading<Spare<Vec<u8>>> as Action>::Output, <Reading<Spare<Vec<u8>>> as Action>::Error>;
+
+impl Stream {
+    /// Receives what there is on a connection, if nobody else has asked for anything.
+    fn receive_now(self: &Rc<Self>, most: usize) -> Progress {
+        let mut state = self.state.borrow_mut();
+        let Some(task) = self.runtime.current.get() else { return Progress::NotHere };
+        if state.at_engine.is_some() || !state.buffers.is_plain_and_quiet() || self.runtime.is_cut_short() {
+            return Progress::NotHere;
+        }
+        if !state.buffers.input.is_empty() {
+            return Progress::Answered(Answer::Bytes(state.buffers.take_received(most)));
+        }
+        let Transport::Socket(connection) = &state.transport else { return Progress::NotHere };
+        let mut buffer = Vec::new();
+        if most > FILL_MAX || buffer.try_reserve_exact(most).is_err() {
+            return Progress::NotHere;
+        }
+        let stream = Rc::clone(self);
+        let received = move |outcome| stream.received(task, most, outcome);
+        match connection.recv(buffer.spare()).direct().then(received) {
+            Ok(id) => {
+                state.at_engine = Some(AtEngine { id, is_for_front: false });
+                self.runtime.awaits(Ok(id))
+            }
+            Err(failed) => Progress::Failed(failed.into()),
+        }
+    }
+
+    fn received(self: &Rc<Self>, task: TaskKey, most: usize, outcome: Filled) {
+        let mut state = self.state.borrow_mut();
+        state.at_engine = None;
+        let buffers = &mut state.buffers;
+        let answer = match outcome {
+            // Its task was killed: what has come is for the next to ask.
+            Ok((_, Spare(bytes))) if !self.runtime.tasks.borrow().has(task) => {
+                buffers.input.push(&bytes);
+                Ok(Answer::Nothing)
+            }
+            Ok((count, Spare(bytes))) => {
+                buffers.eof = count == 0;
+                buffers.position += count as u64;
+                Ok(Answer::Bytes(bytes))
+            }
+            Err(failed) => {
+                buffers.input.push(&failed.buffer.0);
+                match failed.error.kind() {
+                    ErrorKind::Cancelled => {
+                        let name = Work::Receive { most: most as u64 }.name();
+                        Err(OperationError::stopped(ErrorKind::Cancelled, name, &*buffers.name).into())
+                    }
+                    _ => Err(failed.error.into()),
+                }
+            }
+        };
+        drop(state);
+        self.runtime.answer(task, answer);
+        self.advance();
+    }
+}
+
+/// Anything that was given where a socket is wanted.
+type Given = Either<UserDataRef<Socket>, Value>;
+
+/// Adds the shortest ways to `raw`.
+pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table) -> mlua::Result<()> {
+    let receive = |lua: &Lua, (socket, length): (Given, Value)| match (socket, length) {
+        (Either::Left(socket), Value::Integer(most @ 1..)) => match socket.stream() {
+            Some(stream) => stream.receive_now(most as usize).into_values(lua),
+            None => Progress::NotHere.into_values(lua),
+        },
+        _ => Progress::NotHere.into_values(lua),
+    };
+    raw.set("receive_now", lua.create_function(receive)?)?;
+    let send = |lua: &Lua, (socket, text): (Given, Either<BString, Value>)| match (socket, text) {
+        (Either::Left(socket), Either::Left(bytes)) => socket.send_now(bytes.into()).into_values(lua),
+        _ => Progress::NotHere.into_values(lua),
+    };
+    raw.set("send_now", lua.create_function(send)?)?;
+    let shared = Rc::clone(runtime);
+    let sleep = move |lua: &Lua, length: Value| shared.sleep_now(&length).into_values(lua);
+    raw.set("sleep_now", lua.create_function(sleep)?)
+}
