@@ -46,7 +46,7 @@ fn callbacks_leave_nothing_behind_however_many() {
 }
 
 #[test]
-fn a_sleeping_task_takes_less_than_three_kibibytes() {
+fn a_sleeping_task_takes_less_than_two_kibibytes() {
     let script = format!(
         "{RESIDENT}
         print(resident())
@@ -58,6 +58,6 @@ fn a_sleeping_task_takes_less_than_three_kibibytes() {
     );
     for backend in BACKENDS {
         let sizes = printed(backend, &script);
-        assert!(sizes[1] - sizes[0] < 30_000, "{backend}: {sizes:?} KiB");
+        assert!(sizes[1] - sizes[0] < 20_480, "{backend}: {sizes:?} KiB");
     }
 }

@@ -4,10 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corella::Error;
-use mlua::{BString, Function, IntoLuaMulti, Lua, MultiValue, Value};
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::os_text::text_of;
 use crate::request::{Listener, Outcome};
 use crate::runtime::Ready;
 use crate::shortest::{Answer, Awaited, Budget};
@@ -21,6 +22,16 @@ const SLEEP_MAX: Duration = Duration::MAX;
 /// Full collections for the sake of failures that nobody looked at are this far apart.
 const COLLECT_EVERY: Duration = Duration::from_secs(1);
 
+/// Why a task has been suspended.
+enum Pause {
+    /// It waits. Whether it `takes` what that gives when it is resumed, or asks for it itself.
+    Waits { awaited: Awaited, takes: bool },
+    /// The others have their turn.
+    GivesWay,
+    /// For good, through os.exit.
+    Leaves,
+}
+
 impl Host {
     /// Resumes what is ready and turns, until the program is over.
     pub(crate) fn drive(&mut self, lua: &Lua, main: &TaskHandle) {
@@ -29,7 +40,7 @@ impl Host {
             if self.runtime.is_exiting() {
                 return;
             }
-            if main.ending.has_failed() == Some(true) {
+            if main.ending(&self.runtime).has_failed() == Some(true) {
                 return;
             }
             if self.runtime.ready_count() == 0 && self.is_over(main) {
@@ -70,7 +81,7 @@ impl Host {
         if runtime.counted() > 0 {
             return false;
         }
-        if main.ending.is_settled() {
+        if main.ending(&self.runtime).is_settled() {
             return true;
         }
         if runtime.passive() > 0 {
@@ -110,11 +121,13 @@ impl Host {
     fn run_ready(&self, lua: &Lua, ready: Ready) -> mlua::Result<()> {
         match ready {
             Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
-            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.resume(lua, key, (true, BString::from(bytes))),
+            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.resume(lua, key, (true, text_of(bytes))),
             Ready::Answer(key, Ok(Answer::Count(count))) => self.resume(lua, key, (true, count)),
             Ready::Answer(key, Ok(Answer::Nothing)) => self.resume(lua, key, true),
             Ready::Answer(key, Err(failure)) => self.resume(lua, key, (false, failure.into_value(lua)?)),
             Ready::Begin(key, function, mut arguments) => {
+                let caught = self.caught()?;
+                arguments.push_front(caught);
                 arguments.push_front(Value::Function(function));
                 self.resume(lua, key, arguments)
             }
@@ -145,8 +158,15 @@ impl Host {
     /// Runs a callback as a task of its own.
     fn call(&self, lua: &Lua, kind: TaskKind, callback: Function, argument: Value) -> mlua::Result<()> {
         let task = tasks::make(lua, &self.runtime, kind)?;
-        let arguments = MultiValue::from_vec(vec![Value::Function(callback), argument]);
-        self.resume(lua, task.key, arguments)
+        self.resume(lua, task.key, (callback, self.caught()?, argument))
+    }
+
+    /// What is called with the error of a task that nothing in it has caught.
+    fn caught(&self) -> mlua::Result<Value> {
+        match &*self.runtime.body.borrow() {
+            Some(body) => Ok(Value::Function(body.caught.clone())),
+            None => Err(mlua::Error::runtime("the program is over")),
+        }
     }
 
     /// Runs a task until it waits, gives way or ends.
@@ -154,53 +174,66 @@ impl Host {
         let thread = match self.runtime.tasks.borrow_mut().get_mut(key) {
             Some(task) => {
                 task.awaits = None;
-                task.thread.clone()
+                task.thread.take()
             }
             None => return Ok(()),
         };
+        let Some(thread) = thread else { return Ok(()) };
         self.runtime.current.set(Some(key));
         self.runtime.budget.set(Budget::FULL);
         let outcome = thread.resume::<MultiValue>(arguments);
         self.runtime.current.set(None);
         let begun = self.runtime.begun.take();
-        match outcome {
-            Ok(_) if let Some(awaited) = begun => {
-                self.awaits(key, awaited, true);
-                Ok(())
-            }
-            Ok(yielded) if thread.is_resumable() => self.suspended(key, &yielded),
-            Ok(results) => self.ended(key, results),
+        let pause = match outcome {
+            Ok(_) if let Some(awaited) = begun => Pause::Waits { awaited, takes: true },
+            Ok(yielded) if thread.is_resumable() => self.pause_of(&yielded)?,
+            Ok(results) => return self.ended(key, results),
             Err(error) => {
                 let value = Value::String(lua.create_string(error.to_string())?);
                 let traceback = error.to_string();
                 self.finish(key, Err(Failure::Raised { value, traceback }));
-                Ok(())
+                return Ok(());
             }
-        }
-    }
-
-    fn suspended(&self, key: TaskKey, yielded: &MultiValue) -> mlua::Result<()> {
-        match (yielded.front(), yielded.get(1)) {
-            (Some(Value::LightUserData(first)), status) if *first == self.marker => {
-                // Without one it leaves for good, through os.exit.
-                if let Some(Value::UserData(status)) = status {
-                    let request = Rc::clone(&status.borrow::<Status>()?.0);
-                    self.awaits(key, Awaited::Request(request), false);
-                }
-            }
-            // The task itself yields: the others have their turn.
-            _ => self.runtime.make_ready(Ready::Resume(key)),
-        }
+        };
+        self.suspended(key, thread, pause);
         Ok(())
     }
 
-    /// A task waits. Whether it `takes` what that gives when it is resumed, or asks for it itself.
-    fn awaits(&self, key: TaskKey, awaited: Awaited, takes: bool) {
-        if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
-            (task.awaits, task.takes) = (Some(awaited.clone()), takes);
-        }
-        if let Awaited::Request(request) = awaited {
-            request.listen(Listener::Task(key));
+    /// Why a task that has not asked the engine for anything has yielded.
+    fn pause_of(&self, yielded: &MultiValue) -> mlua::Result<Pause> {
+        Ok(match (yielded.front(), yielded.get(1)) {
+            (Some(Value::LightUserData(first)), status) if *first == self.marker => match status {
+                Some(Value::UserData(status)) => {
+                    let request = Rc::clone(&status.borrow::<Status>()?.0);
+                    Pause::Waits { awaited: Awaited::Request(request), takes: false }
+                }
+                _ => Pause::Leaves,
+            },
+            _ => Pause::GivesWay,
+        })
+    }
+
+    fn suspended(&self, key: TaskKey, thread: Thread, pause: Pause) {
+        let mut tasks = self.runtime.tasks.borrow_mut();
+        let Some(task) = tasks.get_mut(key) else {
+            // It was killed while it ran.
+            drop(tasks);
+            if let Pause::Waits { awaited, .. } = pause {
+                awaited.cancel(&self.runtime);
+            }
+            return self.runtime.make_ready(Ready::Close(thread));
+        };
+        task.thread = Some(thread);
+        match pause {
+            Pause::Waits { awaited, takes } => {
+                (task.awaits, task.takes) = (Some(awaited.clone()), takes);
+                drop(tasks);
+                if let Awaited::Request(request) = awaited {
+                    request.listen(Listener::Task(key));
+                }
+            }
+            Pause::GivesWay => self.runtime.make_ready(Ready::Resume(key)),
+            Pause::Leaves => {}
         }
     }
 
@@ -224,7 +257,7 @@ impl Host {
     fn finish(&self, key: TaskKey, result: Result<Outcome, Failure>) {
         let task = self.runtime.tasks.borrow_mut().remove(key);
         if let Some(task) = task {
-            task.ending.settle(result);
+            task.ending.settle(&self.runtime, result);
         }
     }
 }

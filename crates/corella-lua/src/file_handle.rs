@@ -6,6 +6,7 @@ use std::rc::Rc;
 use corella::{File, Mode};
 use mlua::{
     AnyUserData, BString, Either, IntoLua, Lua, Table, UserData, UserDataFields, UserDataMethods, UserDataRef, Value,
+    Variadic,
 };
 
 use crate::arguments::Arguments;
@@ -351,19 +352,13 @@ type Given = Either<UserDataRef<FileHandle>, Value>;
 /// Adds to `raw` the shortest ways: what the buffers alone can do, without a request. Nothing means that it takes one.
 pub(crate) fn install_shortest(lua: &Lua, raw: &Table) -> mlua::Result<()> {
     // Records for many calls at once, of which the Lua side gives back those that it did not need.
-    let lend = |lua: &Lua, (handle, limit): (Given, usize)| match handle {
-        Either::Left(handle) => handle.0.with_buffers(|buffers| match buffers.lend(limit) {
-            Some(text) => {
-                let text = lua.create_string(text)?;
-                Ok((Some(text), Some(lua.create_string(&*buffers.separator)?)))
-            }
-            None => Ok((None, None)),
-        }),
-        Either::Right(_) => Ok((None, None)),
+    let lend = |_: &Lua, (handle, limit, is_cut): (Given, usize, bool)| match handle {
+        Either::Left(handle) => Ok(handle.0.with_buffers(|buffers| buffers.lend(limit, is_cut))),
+        Either::Right(_) => Ok(Variadic::new()),
     };
     raw.set("lend", lua.create_function(lend)?)?;
-    let give_back = |_: &Lua, (handle, used): (UserDataRef<FileHandle>, usize)| {
-        handle.0.with_buffers(|buffers| buffers.take_lent(used));
+    let give_back = |_: &Lua, (handle, records): (UserDataRef<FileHandle>, usize)| {
+        handle.0.with_buffers(|buffers| buffers.take_lent(records));
         Ok(())
     };
     raw.set("give_back", lua.create_function(give_back)?)?;

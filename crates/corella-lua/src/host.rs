@@ -150,7 +150,8 @@ impl Host {
         let mut is_cut_short = false;
         if let Some(main) = main {
             self.drive(&lua, &main);
-            is_cut_short = self.runtime.exit_code.get().is_some() || main.ending.has_failed() != Some(false);
+            is_cut_short =
+                self.runtime.exit_code.get().is_some() || main.ending(&self.runtime).has_failed() != Some(false);
         }
         drop(lua);
         if self.runtime.interruption.tells() {
@@ -181,6 +182,7 @@ impl Host {
             }
         }
         // Finalizers run, and handles that are still open close in the background.
+        self.runtime.body.take();
         self.lua = None;
         if let Some(output) = &*self.runtime.output.borrow() {
             output.flush_behind();

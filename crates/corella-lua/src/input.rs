@@ -17,6 +17,18 @@ pub(crate) struct Separator<'a> {
     pub(crate) unit: usize,
 }
 
+impl<'a> Separator<'a> {
+    /// Where it is in these bytes, one after the other.
+    pub(crate) fn places(self, bytes: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+        let one = match self.bytes {
+            [byte] => Some(memchr::memchr_iter(*byte, bytes)),
+            _ => None,
+        };
+        let several = one.is_none().then(|| memchr::memmem::find_iter(bytes, self.bytes));
+        one.into_iter().flatten().chain(several.into_iter().flatten())
+    }
+}
+
 impl Input {
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.start

@@ -25,6 +25,7 @@ fn inner(lua: &Lua, table: &Table, name: &str) -> mlua::Result<Table> {
 }
 
 pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: LightUserData) -> mlua::Result<()> {
+    lua.set_app_data(Rc::clone(runtime));
     let raw = lua.create_table()?;
     let classes = inner(lua, &raw, "classes")?;
     for name in CLASSES {
@@ -84,6 +85,6 @@ fn install_direct(lua: &Lua, runtime: &Rc<Runtime>, direct: &Table) -> mlua::Res
     channel::install(lua, &inner(lua, direct, "Channel")?)?;
     directory::install(lua, &inner(lua, direct, "Directory")?)?;
     let start = runtime.now();
-    tasks::install_methods(lua, &inner(lua, direct, "Task")?, start)?;
+    tasks::install_methods(lua, runtime, &inner(lua, direct, "Task")?, start)?;
     scheduler::install(lua, runtime, &inner(lua, direct, "Scheduler")?, start)
 }

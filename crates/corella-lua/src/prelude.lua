@@ -9,7 +9,7 @@ local raw, marker = ...
 
 local error, pairs, select, setmetatable, tostring, type, xpcall =
   error, pairs, select, setmetatable, tostring, type, xpcall
-local concat, find, sub, tointeger = table.concat, string.find, string.sub, math.tointeger
+local concat, sub, tointeger = table.concat, string.sub, math.tointeger
 local create, is_yieldable, raw_close, raw_resume, raw_status, running, yield =
   coroutine.create, coroutine.isyieldable, coroutine.close, coroutine.resume, coroutine.status, coroutine.running,
   coroutine.yield
@@ -67,9 +67,9 @@ local function verb(submit)
   end
 end
 
--- Records on loan: what the buffer of a handle has is taken for many calls at once, as one text that ends with the end
--- of a record. Whoever asks the handle for anything else gives back first what has not been read. A loan is a list:
--- the text, the place of the next record in it, what ends a record, and how large it may be.
+-- Records on loan: what the buffer of a handle has is taken for many calls at once. Whoever asks the handle for anything
+-- else gives back first what has not been read. A loan is a list: the place in it of the next record, and from the second
+-- place on the records; with how many bytes it may have, and whether the records are without their ends.
 local lent = setmetatable({}, { __mode = "k" })
 local loan_min <const>, loan_max <const> = 256, 65536
 local raw_lend, raw_give_back = raw.lend, raw.give_back
@@ -77,7 +77,9 @@ local raw_lend, raw_give_back = raw.lend, raw.give_back
 local function give_back(handle)
   local loan = lent[handle]
   lent[handle] = nil
-  raw_give_back(handle, loan[2] - 1)
+  raw_give_back(handle, loan[1] - 2)
+  -- Nothing is left for whoever still has it.
+  loan[1] = 0
 end
 
 local function lending(call)
@@ -89,25 +91,26 @@ local function lending(call)
   end
 end
 
--- The next record, if there is nothing to wait for. Whoever reads on gets more at once.
+-- The next record and the loan that it is of, if there is nothing to wait for. Whoever reads on gets more at once.
 local function next_record(handle, is_cut)
   local loan = lent[handle]
   local limit = loan_min
   if loan then
-    local from = loan[2]
-    local first, last = find(loan[1], loan[3], from, true)
-    if first then
-      loan[2] = last + 1
-      return sub(loan[1], from, is_cut and first - 1 or last)
+    local place = loan[1]
+    local record = loan.is_cut == is_cut and loan[place]
+    if record then
+      loan[1] = place + 1
+      return record, loan
     end
-    limit = loan[4] < loan_max and 2 * loan[4] or loan_max
+    limit = loan.limit < loan_max and 2 * loan.limit or loan_max
     give_back(handle)
   end
-  local text, separator = raw_lend(handle, limit)
-  if text then
-    local first, last = find(text, separator, 1, true)
-    lent[handle] = { text, last + 1, separator, limit }
-    return sub(text, 1, is_cut and first - 1 or last)
+  loan = { 3, raw_lend(handle, limit, is_cut) }
+  local record = loan[2]
+  if record then
+    loan.limit, loan.is_cut = limit, is_cut
+    lent[handle] = loan
+    return record, loan
   end
 end
 
@@ -188,16 +191,6 @@ end
 
 function FileHandle.readline(handle, separator, options, callback)
   if not (separator or options or callback) then
-    -- What `next_record` does first; a call less for most lines.
-    local loan = lent[handle]
-    if loan then
-      local from = loan[2]
-      local first, last = find(loan[1], loan[3], from, true)
-      if first then
-        loan[2] = last + 1
-        return sub(loan[1], from, last)
-      end
-    end
     local line = next_record(handle, false)
     if line then
       return line
@@ -236,20 +229,19 @@ function FileHandle.lines(handle, separator)
       return cut_off(readline(handle, separator), ending)
     end
   end
+  local loan = { 0 }
   return function()
-    local loan = lent[handle]
-    if loan then
-      local from = loan[2]
-      local first, last = find(loan[1], loan[3], from, true)
-      if first then
-        loan[2] = last + 1
-        return sub(loan[1], from, first - 1)
-      end
+    local place = loan[1]
+    local line = loan[place]
+    if line then
+      loan[1] = place + 1
+      return line
     end
-    local line = next_record(handle, true)
+    line, loan = next_record(handle, true)
     if line then
       return line
     end
+    loan = { 0 }
     return cut_off(readline(handle), ending)
   end
 end
@@ -277,7 +269,7 @@ Socket.blocks = FileHandle.blocks
 -- The shortest way of calls that wait: what only the task knows takes a request of the engine's and none of the host's.
 local function sooner(now, later)
   return function(first, second, options, callback)
-    if options == nil and callback == nil and barriers == 0 and is_yieldable() then
+    if not (options or callback) and barriers == 0 and is_yieldable() then
       local answer, failure = now(first, second)
       if answer then
         return answer
@@ -296,7 +288,7 @@ Socket.send = sooner(raw.send_now, Socket.send)
 
 local sleep, sleep_now = Scheduler.sleep, raw.sleep_now
 function Scheduler.sleep(seconds, options, callback)
-  if options == nil and callback == nil and barriers == 0 and is_yieldable() then
+  if not (options or callback) and barriers == 0 and is_yieldable() then
     local answer, failure = sleep_now(seconds)
     if failure then
       error(located(failure), 0)
@@ -377,10 +369,7 @@ local function caught(value)
   return { value = value, traceback = raw.traceback(value) }
 end
 
--- What every task runs.
-raw.define_body(function(call, ...)
-  return xpcall(call, caught, ...)
-end)
+raw.define_body(xpcall, caught)
 
 -- A line that was entered at a prompt: what it gives is shown, once it is there.
 local function show(count, ...)

@@ -34,7 +34,7 @@ enum Given {
     Running(Contender),
 }
 
-fn given(runtime: &Runtime, value: Value) -> Result<Given, String> {
+fn given(runtime: &Rc<Runtime>, value: Value) -> Result<Given, String> {
     let running = |request: &Rc<Request>, task| Given::Running(Contender { request: Rc::clone(request), task });
     match value {
         Value::Function(function) => Ok(Given::Function(function)),
@@ -42,7 +42,7 @@ fn given(runtime: &Runtime, value: Value) -> Result<Given, String> {
             (Ok(task), _) if runtime.current.get() == Some(task.key) => {
                 Err("a task cannot wait for its own end".into())
             }
-            (Ok(task), _) => Ok(running(&task.ending, Some(task.key))),
+            (Ok(task), _) => Ok(running(task.ending(runtime), Some(task.key))),
             (_, Ok(status)) => Ok(running(&status.0, None)),
             _ => Err("a function, a Task or a Status is expected".into()),
         },
@@ -106,7 +106,7 @@ fn contenders_of(
         Given::Running(contender) => Ok(contender),
         Given::Function(function) => {
             let task = tasks::spawn(lua, runtime, function, MultiValue::new()).map_err(|error| error.to_string())?;
-            Ok(Contender { request: Rc::clone(&task.ending), task: Some(task.key) })
+            Ok(Contender { request: Rc::clone(task.ending(runtime)), task: Some(task.key) })
         }
     };
     all.into_iter().map(start).collect()

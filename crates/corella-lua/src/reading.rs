@@ -1,10 +1,11 @@
 //! What a read finds among the bytes that were read ahead, and how many more it has to ask for.
 
-use memchr::memmem;
+use mlua::Variadic;
 
 use crate::encoding::{Encoding, Measure};
 use crate::failure::{Failure, OperationError};
 use crate::input::Separator;
+use crate::os_text::{Text, text_of};
 use crate::request::Outcome;
 use crate::work::{Buffers, Entry, Life, Step, Work};
 
@@ -12,6 +13,9 @@ use crate::work::{Buffers, Entry, Life, Step, Work};
 pub(crate) const FILL_MAX: usize = 1 << 20;
 /// Reads ahead that follow each other grow up to so much.
 const AHEAD_MAX: usize = 64 * 1024;
+
+/// Records that are lent at once.
+const LENT_MAX: usize = 200;
 
 /// What there is for a read.
 enum Found {
@@ -50,27 +54,36 @@ impl Buffers {
         }
     }
 
-    /// Whole records that are there already, for as many calls: about so many bytes of them. They stay in the input until
-    /// `take_lent` says how much was used: before anything else is asked of the handle.
-    pub(crate) fn lend(&mut self, limit: usize) -> Option<&[u8]> {
+    /// Whole records that are there already, for as many calls: about so many bytes of them, with or without their ends.
+    /// They stay in the input until `take_lent` says how many were used: before anything else is asked of the handle.
+    pub(crate) fn lend(&mut self, limit: usize, is_cut: bool) -> Variadic<Text> {
         let is_plain = matches!(self.encoding, Encoding::Binary | Encoding::Utf8);
         if !(is_plain && self.is_quiet()) {
-            return None;
+            return Variadic::new();
         }
         let (there, end) = (self.input.len(), self.separator.len());
-        let within = memmem::rfind(&self.input.bytes()[..there.min(limit)], &self.separator).map(|place| place + end);
         let separator = Separator { bytes: &self.separator, unit: 1 };
-        let length = within.or_else(|| self.input.record_length(separator))?;
-        if !matches!(whole_text(self.encoding, &self.input.bytes()[..length]), Found::Whole(_)) {
-            return None;
+        let Some(first) = self.input.record_length(separator) else { return Variadic::new() };
+        let text = &self.input.bytes()[..there.min(limit).max(first)];
+        let (mut records, mut from) = (Vec::new(), 0);
+        for place in separator.places(text).take(LENT_MAX) {
+            records.push(text_of(text[from..if is_cut { place } else { place + end }].to_vec()));
+            from = place + end;
+        }
+        if !matches!(whole_text(self.encoding, &text[..from]), Found::Whole(_)) {
+            return Variadic::new();
         }
         self.eof = false;
         self.input.forget_search();
-        Some(&self.input.bytes()[..length])
+        records.into()
     }
 
-    /// So much of what was lent is taken.
-    pub(crate) fn take_lent(&mut self, length: usize) {
+    /// So many of the records that were lent are taken.
+    pub(crate) fn take_lent(&mut self, records: usize) {
+        let Some(last) = records.checked_sub(1) else { return };
+        let end = self.separator.len();
+        let place = Separator { bytes: &self.separator, unit: 1 }.places(self.input.bytes()).nth(last);
+        let length = place.map_or(0, |place| place + end);
         self.position += length as u64;
         self.input.skip(length);
     }

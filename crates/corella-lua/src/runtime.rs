@@ -15,7 +15,7 @@ use crate::interruption::Interruption;
 use crate::request::{Class, Outcome, Place, Request, Stop};
 use crate::shortest::{Answer, Awaited, Budget};
 use crate::stream::Stream;
-use crate::tasks::{TaskKey, Tasks};
+use crate::tasks::{Body, TaskKey, Tasks};
 
 /// How long writes may take to go out at the end of a program that was cut short.
 const WRITES_LIMIT: Duration = Duration::from_secs(10);
@@ -59,6 +59,8 @@ pub(crate) struct Runtime {
     scheduler: RefCell<Option<Scheduler>>,
     ready: RefCell<VecDeque<Ready>>,
     pub(crate) tasks: RefCell<Tasks>,
+    /// Gone once the program is over.
+    pub(crate) body: RefCell<Option<Body>>,
     /// What the task that is running has just asked for, and is about to wait for.
     pub(crate) begun: Cell<Option<Awaited>>,
     /// What it may still do at once.
@@ -118,6 +120,7 @@ impl Runtime {
                 scheduler: RefCell::new(Some(scheduler)),
                 ready: RefCell::new(VecDeque::new()),
                 tasks: RefCell::new(Tasks::default()),
+                body: RefCell::new(None),
                 begun: Cell::new(None),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),

@@ -28,7 +28,7 @@ fn join(runtime: &Rc<Runtime>, arguments: &mut Arguments) -> Result<Rc<Request>,
     if runtime.current.get() == Some(task.key) && !arguments.is_async() {
         return Err("join: a task cannot wait for its own end".into());
     }
-    let request = follow(runtime, &task.ending, "join");
+    let request = follow(runtime, task.ending(runtime), "join");
     request.limit(arguments.options.deadline, "join", || {});
     Ok(request)
 }
@@ -38,7 +38,7 @@ fn timeout(lua: &Lua, runtime: &Rc<Runtime>, arguments: &mut Arguments) -> Resul
     let limit = arguments.seconds()?;
     let function = arguments.function("function")?;
     let task = tasks::spawn(lua, runtime, function, arguments.rest()).map_err(|error| error.to_string())?;
-    let request = follow(runtime, &task.ending, "timeout");
+    let request = follow(runtime, task.ending(runtime), "timeout");
     let (shared, key) = (Rc::clone(runtime), task.key);
     request.limit(Some(limit), "timeout", move || tasks::kill(&shared, key));
     let (shared, key) = (Rc::clone(runtime), task.key);
@@ -108,7 +108,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, functions: &Table, start
         if shared.current.get() == Some(task.key) {
             return Err(Problem::Text("kill: a task cannot kill itself; it can return".into()));
         }
-        task.ending.look();
+        task.ending(&shared).look();
         tasks::kill(&shared, task.key);
         Ok(())
     })?;

@@ -82,9 +82,9 @@ impl Session<'_> {
     /// Answers the prompt once the line has ended and what it printed is out.
     fn answer_when_done(&mut self) {
         let Some((task, _)) = &self.running else { return };
-        let Some(has_failed) = task.ending.has_failed() else { return };
-        if has_failed && let Some(failure) = task.ending.failure() {
-            task.ending.look();
+        let Some(has_failed) = task.ending(&self.host.runtime).has_failed() else { return };
+        if has_failed && let Some(failure) = task.ending(&self.host.runtime).failure() {
+            task.ending(&self.host.runtime).look();
             let text = match &failure {
                 Failure::Operation(error) if failure.is_unwanted() && error.is_of_task() => "interrupted".into(),
                 failure => failure.report(),

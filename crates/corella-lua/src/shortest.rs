@@ -33,6 +33,17 @@ pub(crate) enum Awaited {
     Engine(RequestId),
 }
 
+impl Awaited {
+    /// The task that waits for it is no more: it goes on only if the script holds its Status.
+    pub(crate) fn cancel(&self, runtime: &Runtime) {
+        match self {
+            Awaited::Request(request) if request.is_shared() => {}
+            Awaited::Request(request) => request.cancel(),
+            Awaited::Engine(id) => runtime.io().cancel(*id),
+        }
+    }
+}
+
 /// What came of a request that only one task knows.
 pub(crate) enum Answer {
     Nothing,

@@ -1,5 +1,6 @@
 //! Tasks: the coroutines that the host drives. The main program is one, and so is every call of a callback.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use mlua::{
 };
 
 use crate::arguments::Arguments;
+use crate::failure::Failure;
 use crate::failure::OperationError;
-use crate::request::{Class, Request};
+use crate::request::{Class, Outcome, Request};
 use crate::runtime::{Ready, Runtime};
 use crate::shortest::Awaited;
 use crate::status::Status;
@@ -60,16 +62,46 @@ impl TaskKind {
 
 /// A task that has not ended.
 pub(crate) struct Task {
-    pub(crate) thread: Thread,
-    /// Settles when it ends, with what its function returned or raised.
-    pub(crate) ending: Rc<Request>,
+    /// Not there while it runs.
+    pub(crate) thread: Option<Thread>,
+    pub(crate) ending: Rc<Ending>,
     /// What it waits for.
     pub(crate) awaits: Option<Awaited>,
     /// It is to be resumed with what that gives.
     pub(crate) takes: bool,
-    kind: TaskKind,
-    born: Duration,
     number: u64,
+}
+
+/// Since the scheduler started.
+type Nanoseconds = u64;
+
+/// What its function returned or raised, once it has ended; shared by the task and those who may ask for it.
+pub(crate) struct Ending {
+    /// Made when somebody asks: most tasks end without.
+    request: OnceCell<Rc<Request>>,
+    kind: TaskKind,
+    born: Nanoseconds,
+}
+
+impl Ending {
+    /// Settles when the task ends.
+    fn request(&self, runtime: &Rc<Runtime>) -> &Rc<Request> {
+        self.request.get_or_init(|| Request::new(runtime, Class::Internal))
+    }
+
+    pub(crate) fn settle(self: Rc<Self>, runtime: &Rc<Runtime>, result: Result<Outcome, Failure>) {
+        let is_asked_for = Rc::strong_count(&self) > 1 || self.request.get().is_some();
+        // Who drops a failure unseen reports it.
+        if is_asked_for || result.is_err() {
+            self.request(runtime).settle(result);
+        }
+    }
+}
+
+/// What every task runs: Lua's `xpcall`, called with the task's function, `caught` for its errors, and the arguments.
+pub(crate) struct Body {
+    protected: Function,
+    pub(crate) caught: Function,
 }
 
 /// All tasks that have not ended, each in a place of its own.
@@ -81,10 +113,11 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    fn insert(&mut self, thread: Thread, ending: Rc<Request>, kind: TaskKind, born: Duration) -> TaskHandle {
+    fn insert(&mut self, thread: Thread, ending: Rc<Ending>) -> TaskHandle {
         self.made += 1;
         let number = self.made;
-        let task = Task { thread, ending: Rc::clone(&ending), awaits: None, takes: false, kind, born, number };
+        let thread = Some(thread);
+        let task = Task { thread, ending: Rc::clone(&ending), awaits: None, takes: false, number };
         let place = match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = Some(task);
@@ -95,13 +128,13 @@ impl Tasks {
                 self.places.len() as u32 - 1
             }
         };
-        TaskHandle { key: TaskKey { number, place }, ending, kind, born }
+        TaskHandle { key: TaskKey { number, place }, ending }
     }
 
     /// What a script may hold of a task that has not ended.
     pub(crate) fn handle(&self, key: TaskKey) -> Option<TaskHandle> {
         let task = self.get(key)?;
-        Some(TaskHandle { key, ending: Rc::clone(&task.ending), kind: task.kind, born: task.born })
+        Some(TaskHandle { key, ending: Rc::clone(&task.ending) })
     }
 
     fn get(&self, key: TaskKey) -> Option<&Task> {
@@ -144,9 +177,7 @@ impl Tasks {
 /// What a script holds of a task that it spawned.
 pub(crate) struct TaskHandle {
     pub(crate) key: TaskKey,
-    pub(crate) ending: Rc<Request>,
-    kind: TaskKind,
-    born: Duration,
+    ending: Rc<Ending>,
 }
 
 impl UserData for TaskHandle {
@@ -156,21 +187,29 @@ impl UserData for TaskHandle {
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods
-            .add_meta_method("__tostring", |_, this, ()| Ok(format!("Task {} ({})", this.key.number(), this.status())));
+        methods.add_meta_method("__tostring", |lua, this, ()| {
+            let status = lua.app_data_ref::<Rc<Runtime>>().map_or("over", |runtime| this.status(&runtime));
+            Ok(format!("Task {} ({status})", this.key.number()))
+        });
         // Two objects of one task are as good as one.
         methods.add_meta_method("__eq", |_, this, other: UserDataRef<TaskHandle>| Ok(this.key == other.key));
     }
 }
 
 impl TaskHandle {
+    /// Settles when it ends, with what its function returned or raised.
+    pub(crate) fn ending(&self, runtime: &Rc<Runtime>) -> &Rc<Request> {
+        self.ending.request(runtime)
+    }
+
     /// How it stands, as scripts see it.
-    fn status(&self) -> &'static str {
-        match (self.ending.has_failed(), self.ending.failure()) {
+    fn status(&self, runtime: &Runtime) -> &'static str {
+        let Some(ending) = self.ending.request.get() else { return runtime.state_of(self.key) };
+        match (ending.has_failed(), ending.failure()) {
             (Some(false), _) => "done",
             (Some(true), Some(failure)) if failure.is_unwanted() => "killed",
             (Some(true), _) => "failed",
-            (None, _) => self.ending.runtime().state_of(self.key),
+            (None, _) => runtime.state_of(self.key),
         }
     }
 }
@@ -196,23 +235,29 @@ pub(crate) fn task_of(arguments: &mut Arguments) -> Result<AnyUserData, String> 
 }
 
 /// Adds Task's calls that finish at once to `methods`. `start` is when the clock of scripts began.
-pub(crate) fn install_methods(lua: &Lua, methods: &Table, start: Duration) -> mlua::Result<()> {
+pub(crate) fn install_methods(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table, start: Duration) -> mlua::Result<()> {
     direct(lua, methods, "id", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.key.number()))?;
-    direct(lua, methods, "type", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.kind.name()))?;
-    direct(lua, methods, "status", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.status()))?;
+    direct(lua, methods, "type", |_, arguments| Ok(task_of(arguments)?.borrow::<TaskHandle>()?.ending.kind.name()))?;
+    let shared = Rc::clone(runtime);
+    direct(lua, methods, "status", move |_, arguments| {
+        Ok(task_of(arguments)?.borrow::<TaskHandle>()?.status(&shared))
+    })?;
     direct(lua, methods, "birth_time", move |_, arguments| {
-        let born = task_of(arguments)?.borrow::<TaskHandle>()?.born;
+        let born = Duration::from_nanos(task_of(arguments)?.borrow::<TaskHandle>()?.ending.born);
         Ok(born.saturating_sub(start).as_secs_f64())
     })
 }
 
 /// Makes a task that has nothing to do yet.
 pub(crate) fn make(lua: &Lua, runtime: &Rc<Runtime>, kind: TaskKind) -> mlua::Result<TaskHandle> {
-    let body: Function = lua.named_registry_value("corella.body")?;
+    let body = match &*runtime.body.borrow() {
+        Some(body) => body.protected.clone(),
+        None => return Err(mlua::Error::runtime("the program is over")),
+    };
     let thread: Thread = lua.create_thread(body)?;
-    let ending = Request::new(runtime, Class::Internal);
-    let born = runtime.now();
-    Ok(runtime.tasks.borrow_mut().insert(thread, ending, kind, born))
+    let born = runtime.now().as_nanos() as Nanoseconds;
+    let ending = Rc::new(Ending { request: OnceCell::new(), kind, born });
+    Ok(runtime.tasks.borrow_mut().insert(thread, ending))
 }
 
 /// Makes a task that will call `function`.
@@ -231,14 +276,13 @@ pub(crate) fn spawn(
 pub(crate) fn kill(runtime: &Rc<Runtime>, key: TaskKey) {
     let task = runtime.tasks.borrow_mut().remove(key);
     let Some(task) = task else { return };
-    match &task.awaits {
-        Some(Awaited::Request(request)) if !request.is_shared() => request.cancel(),
-        Some(Awaited::Engine(id)) => runtime.io().cancel(*id),
-        _ => {}
+    if let Some(awaited) = &task.awaits {
+        awaited.cancel(runtime);
     }
-    runtime.make_ready(Ready::Close(task.thread));
+    // One that runs is closed when it has stopped.
+    task.thread.into_iter().for_each(|thread| runtime.make_ready(Ready::Close(thread)));
     let operation = format!("task {}", key.number());
-    task.ending.settle(Err(OperationError::stopped(ErrorKind::Killed, operation, "").into()));
+    task.ending.settle(runtime, Err(OperationError::stopped(ErrorKind::Killed, operation, "").into()));
 }
 
 /// Closes the to-be-closed variables of a task that was killed.
@@ -255,7 +299,11 @@ pub(crate) fn close(lua: &Lua, runtime: &Runtime, thread: Thread) -> mlua::Resul
 pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table) -> mlua::Result<()> {
     let coroutines: Table = lua.globals().get("coroutine")?;
     lua.set_named_registry_value("corella.close_coroutine", coroutines.get::<Function>("close")?)?;
-    let define_body = |lua: &Lua, body: Function| lua.set_named_registry_value("corella.body", body);
+    let shared = Rc::clone(runtime);
+    let define_body = move |_: &Lua, (protected, caught): (Function, Function)| {
+        shared.body.replace(Some(Body { protected, caught }));
+        Ok(())
+    };
     raw.set("define_body", lua.create_function(define_body)?)?;
     let define_close = |lua: &Lua, close: Function| lua.set_named_registry_value("corella.close", close);
     let define_evaluate = |lua: &Lua, call: Function| lua.set_named_registry_value("corella.evaluate", call);
