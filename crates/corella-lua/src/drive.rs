@@ -24,8 +24,7 @@ const COLLECT_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a task has been suspended.
 enum Pause {
-    /// It waits. Whether it `takes` what that gives when it is resumed, or asks for it itself.
-    Waits { awaited: Awaited, takes: bool },
+    Waits(Awaited),
     /// The others have their turn.
     GivesWay,
     /// For good, through os.exit.
@@ -145,12 +144,9 @@ impl Host {
 
     /// What a task is resumed with.
     fn given(&self, lua: &Lua, key: TaskKey) -> mlua::Result<MultiValue> {
-        let request = match self.runtime.tasks.borrow_mut().get_mut(key) {
-            Some(task) => std::mem::take(&mut task.takes).then(|| task.awaits.take()).flatten(),
-            None => None,
-        };
-        match request {
-            Some(Awaited::Request(request)) => request.given(lua),
+        let awaited = self.runtime.tasks.borrow_mut().get_mut(key).and_then(|task| task.awaits.take());
+        match awaited {
+            Some(Awaited::Given(request)) => request.given(lua),
             _ => Ok(MultiValue::new()),
         }
     }
@@ -185,7 +181,7 @@ impl Host {
         self.runtime.current.set(None);
         let begun = self.runtime.begun.take();
         let pause = match outcome {
-            Ok(_) if let Some(awaited) = begun => Pause::Waits { awaited, takes: true },
+            Ok(_) if let Some(awaited) = begun => Pause::Waits(awaited),
             Ok(yielded) if thread.is_resumable() => self.pause_of(&yielded)?,
             Ok(results) => return self.ended(key, results),
             Err(error) => {
@@ -205,7 +201,7 @@ impl Host {
             (Some(Value::LightUserData(first)), status) if *first == self.marker => match status {
                 Some(Value::UserData(status)) => {
                     let request = Rc::clone(&status.borrow::<Status>()?.0);
-                    Pause::Waits { awaited: Awaited::Request(request), takes: false }
+                    Pause::Waits(Awaited::Request(request))
                 }
                 _ => Pause::Leaves,
             },
@@ -218,17 +214,17 @@ impl Host {
         let Some(task) = tasks.get_mut(key) else {
             // It was killed while it ran.
             drop(tasks);
-            if let Pause::Waits { awaited, .. } = pause {
+            if let Pause::Waits(awaited) = pause {
                 awaited.cancel(&self.runtime);
             }
             return self.runtime.make_ready(Ready::Close(thread));
         };
         task.thread = Some(thread);
         match pause {
-            Pause::Waits { awaited, takes } => {
-                (task.awaits, task.takes) = (Some(awaited.clone()), takes);
+            Pause::Waits(awaited) => {
+                task.awaits = Some(awaited.clone());
                 drop(tasks);
-                if let Awaited::Request(request) = awaited {
+                if let Awaited::Given(request) | Awaited::Request(request) = awaited {
                     request.listen(Listener::Task(key));
                 }
             }

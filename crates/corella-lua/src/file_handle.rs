@@ -6,7 +6,6 @@ use std::rc::Rc;
 use corella::{File, Mode};
 use mlua::{
     AnyUserData, BString, Either, IntoLua, Lua, Table, UserData, UserDataFields, UserDataMethods, UserDataRef, Value,
-    Variadic,
 };
 
 use crate::arguments::Arguments;
@@ -352,9 +351,10 @@ type Given = Either<UserDataRef<FileHandle>, Value>;
 /// Adds to `raw` the shortest ways: what the buffers alone can do, without a request. Nothing means that it takes one.
 pub(crate) fn install_shortest(lua: &Lua, raw: &Table) -> mlua::Result<()> {
     // Records for many calls at once, of which the Lua side gives back those that it did not need.
-    let lend = |_: &Lua, (handle, limit, is_cut): (Given, usize, bool)| match handle {
-        Either::Left(handle) => Ok(handle.0.with_buffers(|buffers| buffers.lend(limit, is_cut))),
-        Either::Right(_) => Ok(Variadic::new()),
+    let lend = |lua: &Lua, (handle, limit, is_cut): (Given, usize, bool)| {
+        let Either::Left(handle) = handle else { return Ok(None) };
+        let records = handle.0.with_buffers(|buffers| buffers.lend(limit));
+        records.map(|records| records.into_list(lua, is_cut)).transpose()
     };
     raw.set("lend", lua.create_function(lend)?)?;
     let give_back = |_: &Lua, (handle, records): (UserDataRef<FileHandle>, usize)| {

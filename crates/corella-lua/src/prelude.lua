@@ -105,12 +105,11 @@ local function next_record(handle, is_cut)
     limit = loan.limit < loan_max and 2 * loan.limit or loan_max
     give_back(handle)
   end
-  loan = { 3, raw_lend(handle, limit, is_cut) }
-  local record = loan[2]
-  if record then
-    loan.limit, loan.is_cut = limit, is_cut
+  loan = raw_lend(handle, limit, is_cut)
+  if loan then
+    loan[1], loan.limit, loan.is_cut = 3, limit, is_cut
     lent[handle] = loan
-    return record, loan
+    return loan[2], loan
   end
 end
 

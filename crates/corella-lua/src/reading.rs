@@ -1,11 +1,13 @@
 //! What a read finds among the bytes that were read ahead, and how many more it has to ask for.
 
-use mlua::Variadic;
+use std::iter::once;
+use std::rc::Rc;
+
+use mlua::{BString, Either, Lua, Table};
 
 use crate::encoding::{Encoding, Measure};
 use crate::failure::{Failure, OperationError};
 use crate::input::Separator;
-use crate::os_text::{Text, text_of};
 use crate::request::Outcome;
 use crate::work::{Buffers, Entry, Life, Step, Work};
 
@@ -16,6 +18,35 @@ const AHEAD_MAX: usize = 64 * 1024;
 
 /// Records that are lent at once.
 const LENT_MAX: usize = 200;
+
+/// Whole records, one after the other.
+pub(crate) struct Records {
+    text: Vec<u8>,
+    separator: Rc<[u8]>,
+}
+
+impl Records {
+    /// A list of them as the Lua side has it, each with its end or without: from its second place on, as the first has the
+    /// place of the next.
+    pub(crate) fn into_list(self, lua: &Lua, is_cut: bool) -> mlua::Result<Table> {
+        let separator = Separator { bytes: &self.separator, unit: 1 };
+        let mut from = 0;
+        let records = separator.places(&self.text).map(|place| {
+            let end = place + self.separator.len();
+            let record = from..if is_cut { place } else { end };
+            from = end;
+            record
+        });
+        let first = Either::Left(2);
+        match std::str::from_utf8(&self.text) {
+            Ok(text) => lua.create_sequence_from(once(first).chain(records.map(|record| Either::Right(&text[record])))),
+            Err(_) => {
+                let bytes = records.map(|record| Either::Right(BString::from(&self.text[record])));
+                lua.create_sequence_from(once(Either::Left(2)).chain(bytes))
+            }
+        }
+    }
+}
 
 /// What there is for a read.
 enum Found {
@@ -54,28 +85,25 @@ impl Buffers {
         }
     }
 
-    /// Whole records that are there already, for as many calls: about so many bytes of them, with or without their ends.
-    /// They stay in the input until `take_lent` says how many were used: before anything else is asked of the handle.
-    pub(crate) fn lend(&mut self, limit: usize, is_cut: bool) -> Variadic<Text> {
+    /// Whole records that are there already, for as many calls: about so many bytes of them. They stay in the input until
+    /// `take_lent` says how many were used: before anything else is asked of the handle.
+    pub(crate) fn lend(&mut self, limit: usize) -> Option<Records> {
         let is_plain = matches!(self.encoding, Encoding::Binary | Encoding::Utf8);
         if !(is_plain && self.is_quiet()) {
-            return Variadic::new();
+            return None;
         }
         let (there, end) = (self.input.len(), self.separator.len());
         let separator = Separator { bytes: &self.separator, unit: 1 };
-        let Some(first) = self.input.record_length(separator) else { return Variadic::new() };
+        let first = self.input.record_length(separator)?;
         let text = &self.input.bytes()[..there.min(limit).max(first)];
-        let (mut records, mut from) = (Vec::new(), 0);
-        for place in separator.places(text).take(LENT_MAX) {
-            records.push(text_of(text[from..if is_cut { place } else { place + end }].to_vec()));
-            from = place + end;
+        let length = separator.places(text).take(LENT_MAX).last()? + end;
+        if !matches!(whole_text(self.encoding, &text[..length]), Found::Whole(_)) {
+            return None;
         }
-        if !matches!(whole_text(self.encoding, &text[..from]), Found::Whole(_)) {
-            return Variadic::new();
-        }
+        let records = Records { text: text[..length].to_vec(), separator: Rc::clone(&self.separator) };
         self.eof = false;
         self.input.forget_search();
-        records.into()
+        Some(records)
     }
 
     /// So many of the records that were lent are taken.

@@ -28,6 +28,9 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 /// What a task has asked for and waits for.
 #[derive(Clone)]
 pub(crate) enum Awaited {
+    /// It is resumed with what this gives.
+    Given(Rc<Request>),
+    /// It asks for that itself.
     Request(Rc<Request>),
     /// A request of the engine's that only this task knows.
     Engine(RequestId),
@@ -37,8 +40,8 @@ impl Awaited {
     /// The task that waits for it is no more: it goes on only if the script holds its Status.
     pub(crate) fn cancel(&self, runtime: &Runtime) {
         match self {
-            Awaited::Request(request) if request.is_shared() => {}
-            Awaited::Request(request) => request.cancel(),
+            Awaited::Given(request) | Awaited::Request(request) if request.is_shared() => {}
+            Awaited::Given(request) | Awaited::Request(request) => request.cancel(),
             Awaited::Engine(id) => runtime.io().cancel(*id),
         }
     }

@@ -67,8 +67,6 @@ pub(crate) struct Task {
     pub(crate) ending: Rc<Ending>,
     /// What it waits for.
     pub(crate) awaits: Option<Awaited>,
-    /// It is to be resumed with what that gives.
-    pub(crate) takes: bool,
     number: u64,
 }
 
@@ -117,7 +115,7 @@ impl Tasks {
         self.made += 1;
         let number = self.made;
         let thread = Some(thread);
-        let task = Task { thread, ending: Rc::clone(&ending), awaits: None, takes: false, number };
+        let task = Task { thread, ending: Rc::clone(&ending), awaits: None, number };
         let place = match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = Some(task);
@@ -221,7 +219,7 @@ impl Runtime {
             return "running";
         }
         let waits = self.tasks.borrow().get(key).is_some_and(|task| match &task.awaits {
-            Some(Awaited::Request(request)) => !request.is_settled(),
+            Some(Awaited::Given(request) | Awaited::Request(request)) => !request.is_settled(),
             Some(Awaited::Engine(_)) => true,
             None => false,
         });

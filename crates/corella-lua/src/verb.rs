@@ -33,7 +33,7 @@ where
             Ok((request, false, _)) if request.is_settled() => request.given(lua),
             // The task that waits for it gets what comes of it when it is resumed.
             Ok((request, false, _)) => {
-                request.runtime().begun.set(Some(Awaited::Request(Rc::clone(&request))));
+                request.runtime().begun.set(Some(Awaited::Given(Rc::clone(&request))));
                 Ok(MultiValue::new())
             }
             Ok((request, true, callback)) => {
