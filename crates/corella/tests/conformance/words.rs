@@ -61,6 +61,10 @@ fn an_error_reads_operation_numbers_target_reason_and_code(setup: &Setup) {
             io.open(path.parent().unwrap(), Mode::Read).wait().unwrap_err(),
             format!("open for reading of {}: {directory}", path.parent().unwrap().display()),
         ),
+        (
+            io.open(path.parent().unwrap(), Mode::Write).wait().unwrap_err(),
+            format!("open for writing of {}: {directory}", path.parent().unwrap().display()),
+        ),
     ];
     for (error, text) in expected {
         assert_eq!(error.to_string(), text);

@@ -24,16 +24,15 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::Storage::FileSystem::{
     CREATE_NEW, CreateFileW, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_READONLY, FILE_END_OF_FILE_INFO,
     FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_NO_BUFFERING, FILE_FLAG_OVERLAPPED, FILE_INFO_BY_HANDLE_CLASS,
-    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_TYPE_DISK, FileEndOfFileInfo, FlushFileBuffers,
-    GetFileType, OPEN_ALWAYS, OPEN_EXISTING, ReadFile, SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT,
-    SetFileInformationByHandle, WriteFile,
+    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FileEndOfFileInfo, FlushFileBuffers, OPEN_ALWAYS,
+    OPEN_EXISTING, ReadFile, SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, SetFileInformationByHandle, WriteFile,
 };
 use windows_sys::Win32::System::IO::{GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 
 use super::os::{self, RawDescriptor};
 use super::{Fault, Outcome, Submission, TRANSFER_BYTES_MAX, Value, children};
 use crate::buffer::Part;
-use crate::fs::Entry;
+use crate::fs::{Entry, FileKind};
 use crate::op::{Class, Entries, Op, OpenOptions, Shutdown};
 
 /// Directory entries in one answer at most.
@@ -185,8 +184,11 @@ fn open(path: &CStr, options: &OpenOptions) -> Outcome {
         let was_there = disposition == OPEN_EXISTING || GetLastError() == ERROR_ALREADY_EXISTS;
         (OwnedHandle::from_raw_handle(handle), was_there)
     };
-    // SAFETY: the handle is open.
-    if options.truncate && was_there && unsafe { GetFileType(handle.as_raw_handle()) } == FILE_TYPE_DISK {
+    // A directory has no length; whoever asked is told what it is.
+    if options.truncate
+        && was_there
+        && os::kind_and_size(handle.as_handle()).is_ok_and(|(kind, _)| kind == FileKind::File)
+    {
         set_length(handle.as_handle(), 0)?;
     }
     Ok(Value::Descriptor(os::from_file(handle).into()))

@@ -153,8 +153,11 @@ fn opens_make_empty_and_refuse_as_they_are_asked_to() {
     #[expect(clippy::permissions_set_readonly_false, reason = "it can be removed then")]
     permissions.set_readonly(false);
     fs::set_permissions(directory.path("read-only"), permissions).unwrap();
-    let here = open(&directory.0, OpenOptions::new().read(true)).unwrap();
-    assert_eq!(nature(&here).unwrap().kind, FileKind::Directory);
+    // One that there is to be made empty has no length, and whoever opened it is told what it is.
+    for options in [OpenOptions::new().read(true), OpenOptions::new().write(true).truncate(true)] {
+        let here = open(&directory.0, options).unwrap();
+        assert_eq!(nature(&here).unwrap().kind, FileKind::Directory);
+    }
 }
 
 #[test]
