@@ -1214,7 +1214,7 @@ int corella_is_truncated(corella_request request);
 
 /*
  * Writes the datagram's own length in bytes, of which `corella_count` were received. CORELLA_ERROR_NOTHING_TO_TAKE if it
- * was cut and the system does not tell (all but Linux).
+ * was cut and the system does not tell (all but Linux and Windows).
  */
 int corella_datagram_size(corella_request request,
                           int64_t *size);

@@ -156,7 +156,7 @@ pub extern "C" fn corella_is_truncated(request: Request) -> c_int {
 }
 
 /// Writes the datagram's own length in bytes, of which `corella_count` were received. CORELLA_ERROR_NOTHING_TO_TAKE if it
-/// was cut and the system does not tell (all but Linux).
+/// was cut and the system does not tell (all but Linux and Windows).
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_datagram_size(request: Request, size: Option<&mut MaybeUninit<i64>>) -> c_int {
     settled("corella_datagram_size", request, |_, record| match &record.value {

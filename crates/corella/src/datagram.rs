@@ -22,7 +22,7 @@ pub struct Datagram<B> {
     /// Bytes received; none is an empty datagram.
     pub count: usize,
     /// The datagram's own length. More than `count` if it was longer than the buffer and its rest is lost; nothing if
-    /// that is so and the system does not tell the length (all but Linux).
+    /// that is so and the system does not tell the length (all but Linux and Windows).
     pub size: Option<usize>,
     /// Who sent it.
     pub sender: Address,

@@ -9,9 +9,6 @@ local only = arg[1]
 local made = {}
 local on_windows = package.config:sub(1, 1) == "\\"
 
--- How long a datagram of ten bytes is said to be of which four found room: Windows says no more than that it was longer.
-suite.length_of_ten_cut_to_four = on_windows and 5 or 10
-
 -- A path that is free. What is there when the test ends is removed.
 function suite.path()
   local path = os.tmpname()

@@ -129,11 +129,6 @@ impl Setup {
         self.name.bytes().fold(1, |seed, byte| seed.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte))
     }
 
-    /// What is told of the size of a datagram that was cut off: nothing, by a completion port.
-    pub fn size_of_cut(&self, size: usize) -> Option<usize> {
-        (!self.variant.is_of_port()).then_some(size)
-    }
-
     /// A path in the test's own folder.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.join(name)

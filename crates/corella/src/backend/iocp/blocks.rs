@@ -14,6 +14,8 @@ use crate::buffer::Part;
 const NONE: u32 = u32::MAX;
 /// Room for any address.
 const ADDRESS_BYTES: usize = 128;
+/// More than any datagram of the internet has.
+const DATAGRAM_BYTES_MAX: usize = 1 << 16;
 /// The status of a request that has not ended, in an overlapped structure.
 pub(super) const STATUS_PENDING: usize = 0x103;
 
@@ -28,6 +30,8 @@ pub(super) struct Block {
     /// What AcceptEx fills, or the sender of a datagram.
     addresses: UnsafeCell<[u8; ACCEPT_BYTES]>,
     sender_length: UnsafeCell<i32>,
+    /// Bytes that find room in the request's buffer.
+    room: u32,
     /// Kept for their memory.
     vectors: Vec<Vector>,
 }
@@ -56,6 +60,10 @@ impl Block {
             let length = usize::try_from(*self.sender_length.get()).unwrap_or(0);
             std::slice::from_raw_parts(self.addresses(), length.min(ACCEPT_BYTES))
         }
+    }
+
+    pub(super) fn room(&self) -> u32 {
+        self.room
     }
 
     pub(super) fn vectors(&self) -> &[Vector] {
@@ -126,6 +134,9 @@ pub(super) struct Blocks {
     in_flight: usize,
     /// By the low half of a token, which is the place of its request in the queue.
     by_token: Vec<u32>,
+    /// Where the system puts what of datagrams finds no room in their buffers: it says how long one was only if all of it
+    /// found some. One for all of them, as nobody reads it.
+    overflow: Option<NonNull<[u8; DATAGRAM_BYTES_MAX]>>,
 }
 
 impl Blocks {
@@ -137,6 +148,7 @@ impl Blocks {
             self.by_token.resize(token_place + 1, NONE);
         }
         self.by_token[token_place] = index;
+        let overflow = (in_flight.call == Call::ReceiveFrom).then(|| self.overflow());
         let entry = &mut self.entries[index as usize];
         entry.in_flight = Some(in_flight);
         self.in_flight += 1;
@@ -154,8 +166,13 @@ impl Blocks {
                 block.vectors.push(Vector { length: length as u32, pointer: part.pointer });
             }
         }
+        block.room = (bytes_max - left) as u32;
+        if let Some(pointer) = overflow {
+            let length = DATAGRAM_BYTES_MAX.saturating_sub(block.room as usize);
+            block.vectors.push(Vector { length: length as u32, pointer });
+        }
         if block.vectors.is_empty() {
-            // A datagram without room, or without content.
+            // A datagram without content.
             block.vectors.push(Vector { length: 0, pointer: NonNull::dangling().as_ptr() });
         }
         index
@@ -169,10 +186,16 @@ impl Blocks {
             flags: UnsafeCell::default(),
             addresses: UnsafeCell::new([0; ACCEPT_BYTES]),
             sender_length: UnsafeCell::default(),
+            room: 0,
             vectors: Vec::new(),
         });
         self.entries.push(Entry { block: NonNull::from(Box::leak(block)), in_flight: None });
         index
+    }
+
+    fn overflow(&mut self) -> *mut u8 {
+        let made = || NonNull::from(Box::leak(Box::new([0; DATAGRAM_BYTES_MAX])));
+        self.overflow.get_or_insert_with(made).as_ptr().cast()
     }
 
     pub(super) fn block(&self, index: u32) -> &Block {
@@ -239,6 +262,10 @@ impl Drop for Blocks {
                 // SAFETY: it came from a box, and the system has given it back.
                 drop(unsafe { Box::from_raw(entry.block.as_ptr()) });
             }
+        }
+        if let (Some(overflow), 0) = (self.overflow, self.in_flight) {
+            // SAFETY: it came from a box, and no request is left of which the system could write there.
+            drop(unsafe { Box::from_raw(overflow.as_ptr()) });
         }
     }
 }

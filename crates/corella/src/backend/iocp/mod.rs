@@ -288,8 +288,9 @@ impl<P: CompletionPort> Iocp<P> {
                 self.port.finish_connect(descriptor).map(|()| Value::Count(0)).map_err(fault)
             }
             ended @ (Ended::Moved(count) | Ended::Cut(count)) if call == Call::ReceiveFrom => {
+                let block = self.blocks.block(index);
                 let size = matches!(ended, Ended::Moved(_)).then_some(count);
-                let sender = self.port.address(self.blocks.block(index).sender());
+                let (count, sender) = (count.min(block.room()), self.port.address(block.sender()));
                 Ok(Value::Datagram(Arrival { count, size, sender }))
             }
             Ended::Moved(count) | Ended::Cut(count) => Ok(Value::Count(u64::from(count))),

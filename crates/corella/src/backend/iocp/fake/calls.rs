@@ -85,16 +85,19 @@ const STREAM_BYTES_MAX: u64 = 1 << 20;
 /// Room for any address.
 const ADDRESS_BYTES: usize = size_of::<SockAddrStorage>();
 
+/// Of one call: a request's, and where a datagram's rest goes.
+const PARTS_MAX: usize = TRANSFER_PARTS_MAX + 1;
+
 /// The parts of one call, in place: the double allocates nothing for a request, so that what the backend does can be counted.
 #[derive(Clone, Copy)]
 pub(super) struct Runs {
-    list: [Part; TRANSFER_PARTS_MAX],
+    list: [Part; PARTS_MAX],
     count: usize,
 }
 
 impl Runs {
     pub(super) fn of(vectors: &[Vector]) -> Runs {
-        let mut runs = Runs { list: [NOTHING; TRANSFER_PARTS_MAX], count: vectors.len() };
+        let mut runs = Runs { list: [NOTHING; PARTS_MAX], count: vectors.len() };
         for (part, vector) in runs.list.iter_mut().zip(vectors) {
             *part = Part { pointer: vector.pointer, length: vector.length as usize };
         }
@@ -103,7 +106,7 @@ impl Runs {
 
     /// What is left behind the first `skip` bytes, and no more than `room`.
     fn cut(&self, mut skip: usize, mut room: usize) -> Runs {
-        let mut left = Runs { list: [NOTHING; TRANSFER_PARTS_MAX], count: 0 };
+        let mut left = Runs { list: [NOTHING; PARTS_MAX], count: 0 };
         for part in &self[..] {
             let begin = skip.min(part.length);
             skip -= begin;
