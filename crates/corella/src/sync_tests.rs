@@ -273,10 +273,10 @@ fn a_bell_that_was_rung_is_heard_by_one_who_looks_only_where_it_says_so() {
     });
 }
 
-/// The packets that are in a port.
+/// The packets that are in a port, and how many more it refuses before it takes one.
 #[cfg(feature = "fake-port")]
 #[derive(Default)]
-struct Posted(Mutex<u32>);
+struct Posted(Mutex<u32>, AtomicU64);
 
 #[cfg(feature = "fake-port")]
 impl std::fmt::Debug for Posted {
@@ -288,6 +288,10 @@ impl std::fmt::Debug for Posted {
 #[cfg(feature = "fake-port")]
 impl port::Post for Posted {
     fn post(&self, _key: usize) -> Result<(), port::Code> {
+        let one_less = |left: u64| left.checked_sub(1);
+        if self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return Err(port::ERROR_NO_SYSTEM_RESOURCES);
+        }
         let mut packets = self.0.lock().unwrap();
         *packets += 1;
         assert!(*packets == 1, "at most one packet of a bell's is in the port");
@@ -298,29 +302,34 @@ impl port::Post for Posted {
 #[cfg(feature = "fake-port")]
 #[test]
 fn a_bell_of_a_port_posts_one_packet_and_no_ring_goes_unheard() {
-    in_any_order(|| {
-        let posted = Arc::new(Posted::default());
-        let bell = Arc::new(iocp::Bell::new(Arc::clone(&posted) as Arc<dyn port::Post>));
-        let done = Arc::new(AtomicU64::new(0));
-        let ringers: Vec<_> = (0..2)
-            .map(|_| {
-                let (bell, done) = (Arc::clone(&bell), Arc::clone(&done));
-                thread::spawn(move || {
-                    done.fetch_add(1, Ordering::SeqCst);
-                    bell.ring();
-                })
+    for refusals in [0, 1, 3] {
+        in_any_order(move || ring_a_bell_of_a_port(refusals));
+    }
+}
+
+#[cfg(feature = "fake-port")]
+fn ring_a_bell_of_a_port(refusals: u64) {
+    let posted = Arc::new(Posted(Mutex::default(), AtomicU64::new(refusals)));
+    let bell = Arc::new(iocp::Bell::new(Arc::clone(&posted) as Arc<dyn port::Post>));
+    let done = Arc::new(AtomicU64::new(0));
+    let ringers: Vec<_> = (0..2)
+        .map(|_| {
+            let (bell, done) = (Arc::clone(&bell), Arc::clone(&done));
+            thread::spawn(move || {
+                done.fetch_add(1, Ordering::SeqCst);
+                bell.ring();
             })
-            .collect();
-        let mut seen = 0;
-        while seen < 2 {
-            if std::mem::take(&mut *posted.0.lock().unwrap()) > 0 {
-                bell.was_heard();
-                seen = done.load(Ordering::SeqCst);
-            }
-            thread::yield_now();
+        })
+        .collect();
+    let mut seen = 0;
+    while seen < 2 {
+        if std::mem::take(&mut *posted.0.lock().unwrap()) > 0 {
+            bell.was_heard();
+            seen = done.load(Ordering::SeqCst);
         }
-        ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
-    });
+        thread::yield_now();
+    }
+    ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
 }
 
 #[cfg(feature = "fake-port")]

@@ -12,6 +12,7 @@
 //! been reaped. If the port itself is lost, the blocks are watched instead, as the system writes a request's end there.
 #![allow(unsafe_code)]
 
+mod bell;
 mod bindings;
 mod blocks;
 #[cfg(all(unix, feature = "fake-port"))]
@@ -31,13 +32,12 @@ mod windows;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::bell::Bell;
 use self::bindings::{Binding, Bindings};
 use self::blocks::{Blocks, Call, InFlight, STATUS_PENDING};
-use self::port::{Code, CompletionPort, ERROR_INVALID_PARAMETER, Manner, Packet, Post, Started, WSAEWOULDBLOCK};
+use self::port::{Code, CompletionPort, ERROR_INVALID_PARAMETER, Manner, Packet, Started, WSAEWOULDBLOCK};
 use self::status::{Ended, judge};
 use super::pool::Pool;
 use super::{
@@ -46,7 +46,7 @@ use super::{
 };
 use crate::address::Address;
 use crate::op::{Class, Op, Shutdown};
-use crate::sync::AtomicBool;
+use crate::sync::thread;
 
 /// The port of this system: the double, where there is no other.
 #[cfg(unix)]
@@ -71,35 +71,6 @@ const CHECK_EVERY: u32 = 16;
 const ANOTHER_PORTS: &str = "the socket belongs to another completion port already";
 /// How often blocks are looked at when there is no port any more, and threads of the pool that are to be found in a call.
 const LOOK_TIME: Duration = Duration::from_millis(1);
-
-/// Ends a wait from any thread; at most one packet of its is ever in the port.
-#[derive(Debug)]
-pub(crate) struct Bell {
-    poster: Arc<dyn Post>,
-    is_posted: AtomicBool,
-}
-
-impl Bell {
-    pub(crate) fn new(poster: Arc<dyn Post>) -> Bell {
-        Bell { poster, is_posted: AtomicBool::new(false) }
-    }
-
-    pub(crate) fn ring(&self) {
-        if !self.is_posted.swap(true, Ordering::AcqRel) && self.poster.post(KEY_WAKE).is_err() {
-            // Nothing is on its way; whoever calls next tries again.
-            self.is_posted.store(false, Ordering::Release);
-        }
-    }
-
-    /// Its packet has come. What was done before a later ring that posts nothing is seen from now on.
-    pub(crate) fn was_heard(&self) {
-        self.is_posted.swap(false, Ordering::AcqRel);
-    }
-
-    fn is_rung(&self) -> bool {
-        self.is_posted.load(Ordering::Acquire)
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Iocp<P: CompletionPort> {

@@ -4,9 +4,12 @@ use std::cell::Cell;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -482,6 +485,55 @@ fn what_ends_inside_its_call_costs_no_dequeue_where_the_provider_skips_packets()
 }
 
 #[test]
+fn a_socket_that_somebody_else_closes_is_a_clear_error_for_each_of_its_requests() {
+    for forgets in [false, true] {
+        let (mut scheduler, io, control) = scheduler();
+        if forgets {
+            control.forget_what_went_out();
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (number, (peer, _)) = (ours.as_raw_fd(), listener.accept().unwrap());
+        let socket = io.adopt_socket(ours).unwrap();
+        let accepting = listener.as_raw_fd();
+        let listener = io.adopt_listener(listener).unwrap();
+        let (buffer, is_freed) = Watched::new(4);
+        let settled = Rc::new(Cell::new(0));
+        let count = Rc::clone(&settled);
+        let told = move |_| count.set(count.get() + 1);
+        socket.recv(buffer).then(told).unwrap();
+        let receives = [4, 5].map(|length| socket.recv(vec![7; length]).submit().unwrap());
+        let sends = [64 << 20, 1].map(|length| socket.send(vec![8; length]).submit().unwrap());
+        let accept = listener.accept().submit().unwrap();
+        scheduler.turn(Duration::from_millis(1)).unwrap();
+        control.close_socket(number);
+        control.close_socket(accepting);
+        turn_until(&mut scheduler, "all", || {
+            accept.is_settled() && [&receives[0], &receives[1]].iter().all(|receive| receive.is_settled())
+        });
+        for (receive, length) in receives.into_iter().zip([4, 5]) {
+            let failed = receive.wait().unwrap_err();
+            assert_eq!((failed.error.os_code(), failed.buffer), (Some(libc::ENOTSOCK), vec![7; length]));
+        }
+        assert_eq!((settled.get(), is_freed.get()), (1, true));
+        assert_eq!(accept.wait().unwrap_err().os_code(), Some(libc::ENOTSOCK));
+        let [stopped, behind] = sends.map(|send| scheduler.block_on(send).unwrap().unwrap_err());
+        assert_eq!(stopped.buffer.len(), 64 << 20);
+        match forgets {
+            // How much of it went out, nobody says.
+            true => assert_eq!((stopped.error.os_code(), stopped.moved), (Some(libc::ECANCELED), Moved::Unknown)),
+            false => assert_eq!(stopped.error.os_code(), Some(libc::ENOTSOCK)),
+        }
+        assert_eq!((behind.error.kind(), behind.moved), (ErrorKind::LaneBroken, Moved::NotStarted));
+        let next = scheduler.block_on(socket.recv(vec![0; 4])).unwrap().unwrap_err();
+        assert_eq!(next.error.os_code(), Some(libc::ENOTSOCK), "{next}");
+        drop((socket, listener, peer));
+        scheduler.shutdown(Duration::from_secs(5)).unwrap();
+        assert_eq!((control.in_flight(), settled.get()), (0, 1));
+    }
+}
+
+#[test]
 fn a_port_closed_under_the_scheduler_is_a_clear_error_and_every_request_settles_once() {
     let (mut scheduler, io, control) = scheduler();
     let (socket, _peer) = connection(&io);
@@ -604,6 +656,36 @@ fn calls_of_other_threads_put_one_packet_into_the_port() {
     scheduler.turn(Duration::from_secs(20)).unwrap();
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     waker.join().unwrap();
+}
+
+#[test]
+fn a_packet_that_could_not_be_posted_wakes_one_who_sleeps_once_there_is_room_for_it() {
+    const REFUSALS: u32 = 5;
+    let (mut scheduler, _io, control) = scheduler();
+    control.refuse_posts(REFUSALS);
+    let heard = Arc::new(AtomicU32::new(0));
+    let wakers: Vec<_> = (0..2)
+        .map(|_| {
+            let (remote, heard) = (scheduler.remote(), Arc::clone(&heard));
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                let done = remote.send(move |_| _ = heard.fetch_add(1, Ordering::SeqCst));
+                assert!(done.is_ok());
+            })
+        })
+        .collect();
+    let start = Instant::now();
+    while heard.load(Ordering::SeqCst) < 2 {
+        scheduler.turn(Duration::from_secs(30)).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(20), "it slept on");
+    }
+    assert_eq!((control.refusals_left(), control.posted()), (0, 0));
+    wakers.into_iter().for_each(|waker| waker.join().unwrap());
+    // Nobody tries any more for a scheduler that has ended.
+    control.refuse_posts(u32::MAX);
+    scheduler.remote().wake();
+    scheduler.shutdown(Duration::from_secs(5)).unwrap();
+    assert_eq!(control.posted(), 0);
 }
 
 #[test]

@@ -22,15 +22,17 @@ use crate::buffer::{Part, Parts};
 use crate::op::{At, Class, Extent, Op};
 
 /// What this system's codes are in Windows' words; those that have none keep theirs, marked as an application's.
-const CODES: [(i32, Code); 20] = [
+const CODES: [(i32, Code); 22] = [
     (libc::ECANCELED, ERROR_OPERATION_ABORTED),
     (libc::EBADF, ERROR_INVALID_HANDLE),
     (libc::EINVAL, ERROR_INVALID_PARAMETER),
     (libc::EMFILE, ERROR_TOO_MANY_OPEN_FILES),
     (libc::ENOSPC, ERROR_DISK_FULL),
+    (libc::ENOBUFS, ERROR_NO_SYSTEM_RESOURCES),
     (libc::EOPNOTSUPP, ERROR_NOT_SUPPORTED),
     (libc::EPIPE, ERROR_NO_DATA),
     (libc::EPIPE, ERROR_BROKEN_PIPE),
+    (libc::ENOTSOCK, WSAENOTSOCK),
     (libc::ENOTCONN, WSAENOTCONN),
     (libc::ECONNRESET, WSAECONNRESET),
     (libc::ECONNABORTED, WSAECONNABORTED),

@@ -10,11 +10,11 @@ mod plan;
 mod waits;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ struct Mailbox {
     keys: Mutex<Vec<usize>>,
     event: OwnedFd,
     is_closed: AtomicBool,
+    /// Posts that find no room before one does.
+    refusals: AtomicU32,
 }
 
 impl Mailbox {
@@ -57,6 +59,10 @@ impl Post for Mailbox {
     fn post(&self, key: usize) -> Result<(), Code> {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(ERROR_INVALID_HANDLE);
+        }
+        let (order, one_less) = (Ordering::AcqRel, |left: u32| left.checked_sub(1));
+        if self.refusals.fetch_update(order, Ordering::Acquire, one_less).is_ok() {
+            return Err(ERROR_NO_SYSTEM_RESOURCES);
         }
         self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(key);
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
@@ -101,6 +107,8 @@ struct State {
     skips: BTreeMap<RawDescriptor, bool>,
     /// What those descriptors were of.
     nodes: BTreeMap<RawDescriptor, u64>,
+    /// Sockets that somebody else has closed.
+    closed: BTreeSet<RawDescriptor>,
     pending: Vec<Pending>,
     ready: VecDeque<Packet>,
     withheld: Vec<Packet>,
@@ -153,6 +161,16 @@ impl Control {
         self.mailbox.keys.lock().unwrap().len()
     }
 
+    /// The system has no room for the next packets that are posted.
+    pub(crate) fn refuse_posts(&self, count: u32) {
+        self.mailbox.refusals.store(count, Ordering::Release);
+    }
+
+    /// Posts that have yet to be refused so.
+    pub(crate) fn refusals_left(&self) -> u32 {
+        self.mailbox.refusals.load(Ordering::Acquire)
+    }
+
     pub(crate) fn withheld(&self) -> usize {
         self.state.borrow().withheld.len()
     }
@@ -167,6 +185,17 @@ impl Control {
         self.state.borrow_mut().is_closed = true;
         self.mailbox.is_closed.store(true, Ordering::Release);
         let _ = rustix::io::write(&self.mailbox.event, &1u64.to_ne_bytes());
+    }
+
+    /// As if somebody had closed a socket: what is in flight on it is let go of, and nothing more is taken.
+    pub(crate) fn close_socket(&self, descriptor: RawDescriptor) {
+        let mut state = self.state.borrow_mut();
+        state.closed.insert(descriptor);
+        let is_its = |pending: &mut Pending| pending.task.descriptor == descriptor;
+        let ended: Vec<Pending> = state.pending.extract_if(.., is_its).collect();
+        for pending in ended {
+            state.end(&pending, ERROR_OPERATION_ABORTED, 0);
+        }
     }
 
     /// What comes of making handles the port's from now on.
@@ -205,11 +234,17 @@ impl FakePort {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let watched = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&watched, &event, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
-        let mailbox = Arc::new(Mailbox { keys: Mutex::default(), event, is_closed: AtomicBool::new(false) });
+        let mailbox = Arc::new(Mailbox {
+            keys: Mutex::default(),
+            event,
+            is_closed: AtomicBool::new(false),
+            refusals: AtomicU32::new(0),
+        });
         let state = State {
             plan,
             skips: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            closed: BTreeSet::new(),
             pending: Vec::new(),
             ready: VecDeque::new(),
             withheld: Vec::new(),
@@ -236,6 +271,9 @@ impl FakePort {
         let mut state = self.state.borrow_mut();
         let number = state.count(name);
         let mut fate = state.plan.draw(name, number);
+        if state.closed.contains(&task.descriptor) {
+            return Started::Refused(WSAENOTSOCK);
+        }
         if fate.timing == Timing::Inside && task.is_of_file() {
             // As Wine does: a file's requests are carried out inside the call, and their packets tell.
             fate.timing = Timing::PacketFirst;
@@ -394,6 +432,7 @@ impl CompletionPort for FakePort {
                     return Err(ERROR_INVALID_PARAMETER);
                 }
                 state.skips.insert(descriptor, false);
+                state.closed.remove(&descriptor);
                 Ok(())
             }
         }
