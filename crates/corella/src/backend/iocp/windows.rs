@@ -3,9 +3,10 @@
 use std::cell::OnceCell;
 use std::ffi::c_void;
 use std::io;
-use std::mem::size_of;
+use std::mem::{ManuallyDrop, size_of};
 use std::os::windows::io::{AsRawHandle, BorrowedSocket, FromRawHandle, OwnedHandle, RawSocket};
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ use windows_sys::Win32::System::WindowsProgramming::{
 use windows_sys::core::GUID;
 
 use super::port::{
-    ACCEPT_BYTES, Code, CompletionPort, ERROR_OPERATION_ABORTED, Manner, Overlapped, Packet, Post, Started, Vector,
+    ACCEPT_BYTES, Code, CompletionPort, ERROR_ABANDONED_WAIT_0, ERROR_INVALID_HANDLE, ERROR_OPERATION_ABORTED, Manner,
+    Overlapped, Packet, Post, Started, Vector,
 };
 use crate::address::{Address, UnixAddress};
 use crate::backend::{Descriptor, RawDescriptor, address, from_socket};
@@ -48,9 +50,32 @@ const _: () = assert!(size_of::<Overlapped>() == size_of::<OVERLAPPED>());
 const _: () = assert!(size_of::<Packet>() == size_of::<OVERLAPPED_ENTRY>());
 const _: () = assert!(size_of::<Vector>() == size_of::<WSABUF>());
 
+/// A port of the system's, closed with the last who has it.
+#[derive(Debug)]
+struct Handle {
+    port: ManuallyDrop<OwnedHandle>,
+    /// Somebody else has closed it, and its number may be another's by now.
+    is_gone: AtomicBool,
+}
+
+impl Handle {
+    fn raw(&self) -> HANDLE {
+        self.port.as_raw_handle()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.is_gone.load(Ordering::Relaxed) {
+            // SAFETY: nobody has it any more.
+            unsafe { ManuallyDrop::drop(&mut self.port) };
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct WindowsPort {
-    port: Arc<OwnedHandle>,
+    port: Arc<Handle>,
     /// Ends short waits: made at the first of them, if the system has such timers.
     timer: OnceCell<Option<OwnedHandle>>,
 }
@@ -78,12 +103,12 @@ fn new_timer() -> Option<OwnedHandle> {
 
 /// Posts to a port, which it keeps open.
 #[derive(Debug)]
-struct Poster(Arc<OwnedHandle>);
+struct Poster(Arc<Handle>);
 
 impl Post for Poster {
     fn post(&self, key: usize) -> Result<(), Code> {
         // SAFETY: the port is open; a packet without a structure is told by its key.
-        checked(unsafe { PostQueuedCompletionStatus(self.0.as_raw_handle(), 0, key, null()) })
+        checked(unsafe { PostQueuedCompletionStatus(self.0.raw(), 0, key, null()) })
     }
 }
 
@@ -96,12 +121,14 @@ impl WindowsPort {
             if port.is_null() {
                 return Err(io::Error::last_os_error());
             }
-            Ok(WindowsPort { port: Arc::new(OwnedHandle::from_raw_handle(port)), timer: OnceCell::new() })
+            let port = ManuallyDrop::new(OwnedHandle::from_raw_handle(port));
+            let handle = Handle { port, is_gone: AtomicBool::new(false) };
+            Ok(WindowsPort { port: Arc::new(handle), timer: OnceCell::new() })
         }
     }
 
     fn raw(&self) -> HANDLE {
-        self.port.as_raw_handle()
+        self.port.raw()
     }
 
     /// Starts the timer that ends the next wait of this thread, which is to be alertable.
@@ -347,7 +374,11 @@ impl CompletionPort for WindowsPort {
         match result {
             Ok(()) => Ok(count as usize),
             Err(WAIT_TIMEOUT | WAIT_IO_COMPLETION) => Ok(0),
-            Err(code) => Err(code),
+            Err(code) => {
+                let is_gone = matches!(code, ERROR_ABANDONED_WAIT_0 | ERROR_INVALID_HANDLE);
+                self.port.is_gone.store(is_gone, Ordering::Relaxed);
+                Err(code)
+            }
         }
     }
 
