@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::bell::Bell;
 use self::bindings::{Binding, Bindings};
 use self::blocks::{Blocks, Call, InFlight, STATUS_PENDING};
-use self::port::{Code, CompletionPort, ERROR_INVALID_PARAMETER, Manner, Packet, Started, WSAEWOULDBLOCK};
+use self::port::{Code, CompletionPort, ERROR_INVALID_PARAMETER, Manner, Packet, Started, WSAENOTSOCK, WSAEWOULDBLOCK};
 use self::status::{Ended, judge};
 use super::pool::Pool;
 use super::{
@@ -251,6 +251,12 @@ impl<P: CompletionPort> Iocp<P> {
         let may_have_moved =
             is_of_stream && !is_refused && matches!(call, Call::Write | Call::Send) && !self.port.tells_what_went_out();
         match judge(call, code, count) {
+            // As Windows may tell of a socket that somebody else has closed, which is no end.
+            Ended::Moved(0)
+                if matches!(call, Call::Receive | Call::ReceiveFrom) && !self.port.is_socket(descriptor) =>
+            {
+                Err(fault(WSAENOTSOCK))
+            }
             Ended::Moved(_) if call == Call::Accept => {
                 let Some(connection) = connection else { unreachable!("published with it") };
                 self.port.finish_accept(descriptor, connection).map(Value::Descriptor).map_err(fault)

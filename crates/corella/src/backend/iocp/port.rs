@@ -145,6 +145,9 @@ pub(crate) trait CompletionPort: fmt::Debug {
     /// does not allow it.
     fn skip_on_success(&self, descriptor: RawDescriptor, is_socket: bool) -> bool;
 
+    /// Whether this is a socket still.
+    fn is_socket(&self, descriptor: RawDescriptor) -> bool;
+
     /// How the system carries requests on a file out.
     fn manner(&self, descriptor: RawDescriptor) -> Manner;
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::super::blocks::Call;
 use super::super::port::{Code, ERROR_OPERATION_ABORTED, Manner};
 use super::{Fate, Mailbox, Pending, State, Timing};
 use crate::backend::RawDescriptor;
@@ -68,14 +69,16 @@ impl Control {
         let _ = rustix::io::write(&self.mailbox.event, &1u64.to_ne_bytes());
     }
 
-    /// As if somebody had closed a socket: what is in flight on it is let go of, and nothing more is taken.
-    pub(crate) fn close_socket(&self, descriptor: RawDescriptor) {
+    /// As if somebody had closed a socket: what is in flight on it is let go of, receives with this code, and nothing more is
+    /// taken.
+    pub(crate) fn close_socket(&self, descriptor: RawDescriptor, code: Code) {
         let mut state = self.state.borrow_mut();
         state.closed.insert(descriptor);
         let is_its = |pending: &mut Pending| pending.task.descriptor == descriptor;
         let ended: Vec<Pending> = state.pending.extract_if(.., is_its).collect();
         for pending in ended {
-            state.end(&pending, ERROR_OPERATION_ABORTED, 0);
+            let is_receive = pending.task.call == Call::Receive;
+            state.end(&pending, if is_receive { code } else { ERROR_OPERATION_ABORTED }, 0);
         }
     }
 

@@ -357,6 +357,10 @@ impl CompletionPort for FakePort {
         skips
     }
 
+    fn is_socket(&self, descriptor: RawDescriptor) -> bool {
+        !self.state.borrow().closed.contains(&descriptor)
+    }
+
     fn manner(&self, _descriptor: RawDescriptor) -> Manner {
         self.state.borrow().manner
     }

@@ -210,6 +210,11 @@ impl CompletionPort for WindowsPort {
             && unsafe { SetFileCompletionNotificationModes(descriptor as HANDLE, flags) } != 0
     }
 
+    fn is_socket(&self, descriptor: RawDescriptor) -> bool {
+        // SAFETY: a number that is no socket's is refused.
+        SockRef::from(&unsafe { lend(descriptor) }).r#type().is_ok()
+    }
+
     fn manner(&self, descriptor: RawDescriptor) -> Manner {
         // It answers inside the call; at its end Wine tells of that twice, by the call and by a packet.
         if device_type(descriptor) == Some(FILE_DEVICE_NULL) {
