@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -25,9 +26,15 @@ const WINE_PLACES: &[&str] = &["/usr/lib/wine/wine64", "wine64", "wine"];
 /// How long a server may take to end its programs before it is killed.
 const SERVER_END_TIME: Duration = Duration::from_secs(10);
 const LACKING_DLL: &str = "bcryptprimitives.dll";
+/// Says that this process has mounts of its own.
+const OWN_MOUNTS: &str = "CORELLA_OWN_MOUNTS";
+/// The drive that is soon full, and the bytes that it has room for.
+const SMALL_DRIVE: &str = "s:";
+const SMALL_DRIVE_BYTES: u32 = 1 << 20;
 
 /// Runs Debian's cargo for Windows with these arguments; what it runs runs under Wine.
 pub fn cargo(arguments: &[String]) -> ExitCode {
+    run_with_own_mounts();
     // Ctrl-C is for cargo; this one ends with it, and then the server.
     let _interrupted = crate::interrupt_flag();
     concluded(Prefix::prepared().and_then(|prefix| {
@@ -74,15 +81,34 @@ pub fn lacks() -> ExitCode {
 
 /// Runs a program for Windows under Wine.
 pub fn wine(program: &[String]) -> ExitCode {
+    // Within a run of ours the prefix is ready, and its server is the run's to end.
+    let is_within = std::env::var_os("WINEPREFIX").is_some_and(|prefix| prefix == Prefix::place().as_os_str());
+    if !is_within {
+        run_with_own_mounts();
+    }
     // Ctrl-C is for the program; this one ends with it, and then the server.
     let _interrupted = crate::interrupt_flag();
-    // Within a run of ours the prefix is ready, and its server is the run's to end.
-    if std::env::var_os("WINEPREFIX").is_some_and(|prefix| prefix == Prefix::place().as_os_str()) {
+    if is_within {
         return concluded(run(Command::new(loader()).args(program)));
     }
     concluded(
         Prefix::prepared().and_then(|prefix| run(Command::new(loader()).args(program).envs(prefix.environment()))),
     )
+}
+
+/// Goes on as a process with mounts of its own, where one may have those (as root), so that a drive can be made that is soon
+/// full. They go with the run.
+fn run_with_own_mounts() {
+    let may_mount = || Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    if std::env::var_os(OWN_MOUNTS).is_some() || !may_mount().is_ok_and(|status| status.success()) {
+        return;
+    }
+    let Ok(program) = own_path() else { return };
+    let mut command = Command::new("unshare");
+    command.arg("--mount").arg(program).args(std::env::args_os().skip(1)).env(OWN_MOUNTS, "1");
+    // It returns only if that could not be.
+    let error = command.exec();
+    println!("windows: no mounts of its own: {error}");
 }
 
 /// Debian's cargo, for a target whose standard library it builds from source.
@@ -162,7 +188,25 @@ impl Prefix {
         } else {
             prefix.tool(loader(), &["wineboot"])?;
         }
+        prefix.add_small_drive()?;
         Ok(prefix)
+    }
+
+    /// Makes a drive that is soon full. Without mounts of our own there is none, and what needs it is skipped.
+    fn add_small_drive(&self) -> Result<(), String> {
+        let (folder, drive) = (self.0.join("small-drive"), self.0.join("dosdevices").join(SMALL_DRIVE));
+        let failed = |error: io::Error| format!("the small drive: {error}");
+        let _ = fs::remove_file(&drive);
+        if std::env::var_os(OWN_MOUNTS).is_none() {
+            return Ok(());
+        }
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={SMALL_DRIVE_BYTES}"), "corella"]).arg(&folder);
+        if run(&mut mount)? != 0 {
+            return Ok(());
+        }
+        std::os::unix::fs::symlink(&folder, &drive).map_err(failed)
     }
 
     fn environment(&self) -> Vec<(&'static str, PathBuf)> {
@@ -179,7 +223,9 @@ impl Prefix {
     fn shows_lack(&self, source: &Path) -> Result<bool, String> {
         let program = repository_root().join("target/windows").join(source.file_stem().unwrap_or_default());
         let program = program.with_extension("exe");
-        if run(Command::new(MINGW_GCC).args(["-O1", "-Wall", "-Werror", "-o"]).arg(&program).arg(source))? != 0 {
+        let mut compile = Command::new(MINGW_GCC);
+        compile.args(["-O1", "-Wall", "-Werror", "-o"]).arg(&program).arg(source).arg("-lws2_32");
+        if run(&mut compile)? != 0 {
             return Err(format!("{} could not be built", source.display()));
         }
         Ok(run(Command::new(loader()).arg(&program).envs(self.environment()))? == 0)

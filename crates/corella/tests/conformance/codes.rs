@@ -13,6 +13,14 @@ pub const EDESTADDRREQ: &[i32] = &[libc::EDESTADDRREQ];
 #[cfg(unix)]
 pub const ENAMETOOLONG: &[i32] = &[libc::ENAMETOOLONG];
 
+/// A file that is no program.
+#[cfg(unix)]
+pub const ENOEXEC: &[i32] = &[libc::EACCES];
+
+/// A folder for a program that there is not.
+#[cfg(unix)]
+pub const ENOFOLDER: &[i32] = &[libc::ENOENT];
+
 /// What Windows says instead.
 #[cfg(windows)]
 mod of_windows {
@@ -30,6 +38,10 @@ mod of_windows {
     /// A name that is longer than any may be: as a path it is too long, or no name at all; Wine looks for it.
     pub const ENAMETOOLONG: &[i32] = &[206, 123, 2];
     pub const ENOENT: i32 = 2;
+    /// A file that is no program: it is of no kind that can be run; Wine looks for one of the name with an extension.
+    pub const ENOEXEC: &[i32] = &[193, 216, 2];
+    /// A folder for a program that there is not.
+    pub const ENOFOLDER: &[i32] = &[267, 2, 3];
     /// A send after the end of sending.
     pub const EPIPE: i32 = 10058;
     pub const ESPIPE: i32 = 132;

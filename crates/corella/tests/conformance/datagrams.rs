@@ -22,6 +22,7 @@ promises![
     receives_submitted_at_once_get_a_datagram_each_in_order,
     each_ending_gives_a_datagram,
     a_connected_socket_hears_its_peer_only_and_that_nobody_is_there,
+    a_receive_is_told_of_a_datagram_that_reached_nobody_before_it,
     a_datagram_to_nobody_fails_no_later_receive_of_a_socket_without_a_peer,
     a_datagram_too_long_for_the_network_is_an_error_and_breaks_nothing,
     a_receive_of_datagrams_ends_by_cancel_deadline_and_close,
@@ -271,6 +272,20 @@ fn a_connected_socket_hears_its_peer_only_and_that_nobody_is_there(setup: &Setup
     socket.connect(stranger.local_addr().unwrap()).wait().unwrap();
     socket.send("found").wait().unwrap();
     assert_eq!(stranger.recv(&mut buffer).unwrap(), 5);
+}
+
+fn a_receive_is_told_of_a_datagram_that_reached_nobody_before_it(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let (socket, peer) = udp(&scheduler.io());
+    // Where no port is given out, and nobody ever was.
+    socket.connect(SocketAddr::from(([127, 7, 7, 7], 1))).wait().unwrap();
+    socket.send("anybody?").wait().unwrap();
+    let failed = socket.recv_from(vec![7; 9]).wait().unwrap_err();
+    assert_eq!((failed.error.os_code(), failed.buffer), (Some(codes::ECONNREFUSED), vec![7; 9]));
+    // Once.
+    socket.connect(peer.local_addr().unwrap()).wait().unwrap();
+    peer.send_to(b"here", internet(&socket)).unwrap();
+    assert_eq!(socket.recv_from(vec![0; 9]).wait().unwrap().count, 4);
 }
 
 fn a_datagram_to_nobody_fails_no_later_receive_of_a_socket_without_a_peer(setup: &Setup) {

@@ -31,6 +31,7 @@ promises![
     a_write_to_a_pipe_is_carried_through_short_transfers,
     a_reset_with_fifty_writes_queued_breaks_the_lane_for_all_of_them,
     a_reset_that_a_receive_meets_is_an_error_and_no_end,
+    a_reset_that_came_before_a_receive_is_an_error_and_no_end,
     a_files_lane_is_whole_again_once_the_failure_was_handed_over,
     a_broken_lane_fails_every_write_before_the_failure_is_known_however_many,
     a_write_cancelled_before_it_started_breaks_nothing,
@@ -328,6 +329,15 @@ fn a_reset_that_a_receive_meets_is_an_error_and_no_end(setup: &Setup) {
     drop(peer);
     let failed = receive.wait().unwrap_err();
     assert_eq!(failed.error.os_code(), Some(codes::ECONNRESET), "{failed}");
+}
+
+fn a_reset_that_came_before_a_receive_is_an_error_and_no_end(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    let (socket, peer) = setup.connection(&scheduler.io());
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    let failed = socket.recv(vec![7; 4]).wait().unwrap_err();
+    assert_eq!((failed.error.os_code(), failed.buffer), (Some(codes::ECONNRESET), vec![7; 4]));
 }
 
 fn a_files_lane_is_whole_again_once_the_failure_was_handed_over(setup: &Setup) {

@@ -41,8 +41,15 @@ promises![
     a_shutdown_says_what_it_leaked,
     a_forgotten_scheduler_keeps_what_is_in_flight,
     handles_dropped_with_requests_in_flight_leave_no_descriptor,
-    #[cfg(unix)]
     what_outlives_a_scheduler_keeps_nothing_of_the_os,
+    #[cfg(windows)]
+    a_socket_that_somebody_else_closes_is_a_clear_error_for_each_of_its_requests,
+    #[cfg(windows)]
+    a_socket_that_somebody_else_closes_ends_the_send_that_is_on_its_way,
+    #[cfg(windows)]
+    a_port_that_somebody_else_closes_is_a_clear_error_and_all_settle,
+    #[cfg(windows)]
+    a_port_that_somebody_else_closes_ends_the_sleep_at_it,
     #[cfg(unix)]
     in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on,
     #[cfg(unix)]
@@ -490,18 +497,26 @@ fn handles_dropped_with_requests_in_flight_leave_no_descriptor(setup: &Setup) {
     assert_eq!(open.count(), 0);
 }
 
+/// What this process has of the kernel's own things: mapped rings; descriptors of rings, pollers and events.
 #[cfg(unix)]
+fn kernels_things() -> [usize; 2] {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let links: Vec<_> = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+    let descriptors = links.iter().filter(|link| link.to_string_lossy().starts_with("anon_inode:"));
+    [std::fs::read_to_string("/proc/self/maps").unwrap().matches("io_uring").count(), descriptors.count()]
+}
+
+/// What this process has of the kernel's own things: timers; ports.
+#[cfg(windows)]
+fn kernels_things() -> [usize; 2] {
+    ["Timer", "IoCompletion"].map(|kind| crate::setup::handles_of(kind).len())
+}
+
 fn what_outlives_a_scheduler_keeps_nothing_of_the_os(setup: &Setup) {
     if !setup.is_own_process() {
         return;
     }
-    let rings = || std::fs::read_to_string("/proc/self/maps").unwrap().matches("io_uring").count();
-    let descriptors = || {
-        let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-        let links: Vec<_> = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
-        links.iter().filter(|link| link.to_string_lossy().starts_with("anon_inode:")).count()
-    };
-    let before = (rings(), descriptors());
+    let before = kernels_things();
     let scheduler = setup.scheduler();
     let io = scheduler.io();
     let remote = scheduler.remote();
@@ -511,9 +526,9 @@ fn what_outlives_a_scheduler_keeps_nothing_of_the_os(setup: &Setup) {
     let (socket, mut peer) = setup.connection(&io);
     let (idle, mut other_peer) = setup.connection(&io);
     let receive = socket.recv(vec![0; 4]).submit().unwrap();
-    assert!(descriptors() > before.1);
+    assert!(kernels_things()[1] > before[1]);
     drop(scheduler);
-    assert_eq!((rings(), descriptors()), before);
+    assert_eq!(kernels_things(), before);
     for peer in [&mut peer, &mut other_peer] {
         peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         assert_eq!(peer.read(&mut [0]).unwrap(), 0, "it is closed");
@@ -523,6 +538,140 @@ fn what_outlives_a_scheduler_keeps_nothing_of_the_os(setup: &Setup) {
     remote.wake();
     assert_eq!(sleep.wait().unwrap_err().kind(), ErrorKind::Cancelled);
     drop((look_up, remote));
+}
+
+/// Closes a socket beneath the handle that has it.
+#[cfg(windows)]
+fn close_beneath(number: std::os::windows::io::RawSocket) {
+    use windows_sys::Win32::Networking::WinSock::{SOCKET, closesocket};
+    // SAFETY: it is open, and what comes of closing it is what is looked at.
+    assert_eq!(unsafe { closesocket(number as SOCKET) }, 0);
+}
+
+#[cfg(windows)]
+fn a_socket_that_somebody_else_closes_is_a_clear_error_for_each_of_its_requests(setup: &Setup) {
+    use std::os::windows::io::AsRawSocket;
+
+    use windows_sys::Win32::Networking::WinSock::WSAENOTSOCK;
+    // The number may be somebody else's once it is closed.
+    if !setup.is_own_process() {
+        return;
+    }
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (_peer, _) = listener.accept().unwrap();
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let numbers = [ours.as_raw_socket(), listener.as_raw_socket(), datagrams.as_raw_socket()];
+    let (socket, listener) = (io.adopt_socket(ours).unwrap(), io.adopt_listener(listener).unwrap());
+    let datagrams = io.adopt_datagrams(datagrams).unwrap();
+    let receives = [4, 5].map(|length| socket.recv(vec![7; length]).submit().unwrap());
+    let accept = listener.accept().submit().unwrap();
+    let datagram = datagrams.recv_from(vec![9; 6]).submit().unwrap();
+    scheduler.poll().unwrap();
+    numbers.into_iter().for_each(close_beneath);
+    for (receive, length) in receives.into_iter().zip([4, 5]) {
+        let failed = scheduler.block_on(receive).unwrap().unwrap_err();
+        assert_eq!((failed.error.os_code(), failed.buffer), (Some(WSAENOTSOCK), vec![7; length]));
+    }
+    assert_eq!(scheduler.block_on(accept).unwrap().unwrap_err().os_code(), Some(WSAENOTSOCK));
+    let failed = scheduler.block_on(datagram).unwrap().unwrap_err();
+    assert_eq!((failed.error.os_code(), failed.buffer), (Some(WSAENOTSOCK), vec![9; 6]));
+    assert_eq!(socket.send("late").wait().unwrap_err().error.os_code(), Some(WSAENOTSOCK));
+    assert_eq!(socket.close().wait().unwrap_err().os_code(), Some(WSAENOTSOCK));
+    drop((listener, datagrams));
+    scheduler.shutdown(Duration::from_secs(20)).unwrap();
+}
+
+#[cfg(windows)]
+fn a_socket_that_somebody_else_closes_ends_the_send_that_is_on_its_way(setup: &Setup) {
+    use std::os::windows::io::AsRawSocket;
+    if !setup.is_own_process() {
+        return;
+    }
+    let mut scheduler = setup.scheduler();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let number = ours.as_raw_socket();
+    let socket = scheduler.io().adopt_socket(ours).unwrap();
+    let sends = [64 << 20, 1].map(|length| socket.send(vec![8; length]).submit().unwrap());
+    scheduler.poll().unwrap();
+    close_beneath(number);
+    let [stopped, behind] = sends.map(|send| scheduler.block_on(send).unwrap().unwrap_err());
+    assert_eq!((stopped.moved, stopped.buffer.len()), (Moved::Unknown, 64 << 20), "{stopped}");
+    assert_eq!((behind.error.kind(), behind.moved), (ErrorKind::LaneBroken, Moved::NotStarted));
+}
+
+/// A scheduler whose port somebody else closes, in the way that `close` has it.
+#[cfg(windows)]
+fn closes_port(setup: &Setup, close: impl FnOnce(Box<dyn FnOnce() + Send>)) {
+    use windows_sys::Win32::Foundation::{CloseHandle, HANDLE};
+    let ports = || crate::setup::handles_of("IoCompletion");
+    let before = ports();
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let number = ports().into_iter().find(|port| !before.contains(port)).unwrap();
+    let (socket, _peer) = setup.connection(&io);
+    let (reader, writer) = io.pipe().unwrap();
+    let receive = socket.recv(vec![7; 4]).submit().unwrap();
+    let read = reader.read(vec![8; 4]).submit().unwrap();
+    let (resolved, sleep) =
+        (io.resolve("127.0.0.1", 80).submit().unwrap(), io.sleep(Duration::from_millis(1)).submit().unwrap());
+    while !(resolved.is_settled() && sleep.is_settled()) {
+        scheduler.turn(Duration::from_millis(1)).unwrap();
+    }
+    let again = io.resolve("127.0.0.1", 80).submit().unwrap();
+    // SAFETY: it is open, and what comes of closing it is what is looked at.
+    close(Box::new(move || assert_ne!(unsafe { CloseHandle(number as HANDLE) }, 0)));
+    let start = Instant::now();
+    let error = loop {
+        assert!(start.elapsed() < Duration::from_secs(20), "no turn says so");
+        match scheduler.turn(Duration::from_secs(30)) {
+            Ok(_) => continue,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("the scheduler's backend"), "{error}");
+    while !(receive.is_settled() && read.is_settled() && again.is_settled()) {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", scheduler.outstanding());
+        let _ = scheduler.turn(Duration::from_millis(5));
+    }
+    let code = error.os_code();
+    for (outcome, buffer) in [(receive.wait(), vec![7; 4]), (read.wait(), vec![8; 4])] {
+        let failed = outcome.unwrap_err();
+        assert_eq!((failed.error.os_code(), failed.buffer), (code, buffer));
+    }
+    again.wait().unwrap();
+    let refused = socket.send("x").submit().unwrap();
+    let _ = scheduler.turn(Duration::from_millis(5));
+    assert_eq!(refused.wait().unwrap_err().error.os_code(), code);
+    drop((socket, reader, writer));
+    // The number may be another's by now, and is left alone.
+    let mut other = setup.scheduler();
+    scheduler.shutdown(Duration::from_secs(20)).unwrap();
+    let io = other.io();
+    other.block_on(io.sleep(Duration::from_millis(1))).unwrap().unwrap();
+}
+
+#[cfg(windows)]
+fn a_port_that_somebody_else_closes_is_a_clear_error_and_all_settle(setup: &Setup) {
+    // The number may be somebody else's once it is closed.
+    if setup.is_own_process() {
+        closes_port(setup, |close| close());
+    }
+}
+
+#[cfg(windows)]
+fn a_port_that_somebody_else_closes_ends_the_sleep_at_it(setup: &Setup) {
+    if setup.is_own_process() {
+        closes_port(setup, |close| {
+            std::thread::spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                close();
+            });
+        });
+    }
 }
 
 /// What a forked child ends with when all was right: not what one ends with that panics.

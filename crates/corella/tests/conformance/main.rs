@@ -6,6 +6,7 @@
 
 #![cfg_attr(windows, allow(unused_imports, dead_code, reason = "what only promises about Unix need"))]
 
+mod another;
 mod codes;
 mod own_process;
 mod runner;
@@ -24,6 +25,7 @@ mod local;
 mod loops;
 mod names;
 mod once;
+mod others;
 mod panics;
 mod random;
 mod readiness;
@@ -63,10 +65,14 @@ const POINTS: &[runner::Point] = &[
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
     ("names", names::PROMISES),
+    ("others", others::PROMISES),
     ("random", random::PROMISES),
 ];
 
 fn main() {
+    if another::did_its_words() {
+        return;
+    }
     if let Ok(variant) = std::env::var("CORELLA_CHILD") {
         return surface::run_child(&variant);
     }

@@ -59,7 +59,7 @@ pub fn run(name: String, promise: &'static Promise, variant: Variant, time_limit
     let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {
         // Whoever panicked with it has let go of it.
-        let starts_children = name.contains("::children::");
+        let starts_children = ["::children::", "::others::"].iter().any(|point| name.contains(point));
         let _alone = starts_children.then(|| CHILDREN.write().unwrap_or_else(|poisoned| poisoned.into_inner()));
         let _beside = (!starts_children).then(|| CHILDREN.read().unwrap_or_else(|poisoned| poisoned.into_inner()));
         PANICS.set(Some(String::new()));

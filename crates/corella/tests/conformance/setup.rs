@@ -300,3 +300,30 @@ fn add_filter(filter: &mut [libc::sock_filter]) {
     };
     assert!(refused, "no seccomp filter: {}", std::io::Error::last_os_error());
 }
+
+/// The drive that is soon full, which `cargo xtask windows` makes where it may.
+#[cfg(windows)]
+pub const SMALL_DRIVE: &str = "S:\\";
+
+/// The numbers of this process's handles of a kind, as the system names it.
+#[cfg(windows)]
+pub fn handles_of(kind: &str) -> Vec<usize> {
+    use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectTypeInformation};
+    use windows_sys::Win32::Foundation::UNICODE_STRING;
+    let is_of_kind = |number: &usize| {
+        let (mut memory, mut length) = ([0u64; 64], 0);
+        let size = size_of_val(&memory) as u32;
+        // SAFETY: it looks at a number, which may be no handle's; memory and length live through the call.
+        let result = unsafe {
+            NtQueryObject(*number as _, ObjectTypeInformation, memory.as_mut_ptr().cast(), size, &mut length)
+        };
+        // SAFETY: on success the memory begins with the name, whose characters are in the memory too.
+        result >= 0
+            && unsafe {
+                let name = memory.as_ptr().cast::<UNICODE_STRING>().read();
+                let characters = std::slice::from_raw_parts(name.Buffer, usize::from(name.Length) / 2);
+                String::from_utf16_lossy(characters) == kind
+            }
+    };
+    (4..0x4000).step_by(4).filter(is_of_kind).collect()
+}
