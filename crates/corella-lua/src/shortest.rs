@@ -138,13 +138,15 @@ impl Runtime {
 }
 
 impl Socket {
-    /// Sends; most sends find room, and then there is nothing to wait for.
+    /// Sends. If no other task is ready there is nothing to hand over together with it, and it is tried at once: most
+    /// sends find room, and then there is nothing to wait for. Of many that are ready the sends go out in one call.
     fn send_now(&self, bytes: Vec<u8>) -> Progress {
         let runtime = self.runtime();
         let (Some(task), Some(connection)) = (runtime.current.get(), self.connection()) else {
             return Progress::NotHere;
         };
-        let left = runtime.budget.get().spend(bytes.len());
+        let is_alone = runtime.ready_count() == 0;
+        let left = runtime.budget.get().spend(bytes.len()).filter(|_| is_alone);
         let operation = connection.send(bytes).direct();
         let keeps = self.clone();
         let answers = runtime.answers(task, move |outcome: Result<_, Failed<Vec<u8>>>| {
