@@ -312,6 +312,15 @@ function Socket.listen(first, ...)
   return listen(socket)
 end
 
+-- A callback gets a Status, and who takes it for the connection or handle that came of it is told so.
+setmetatable(Status, {
+  __index = function(_, name)
+    if Socket[name] or FileHandle[name] or Directory[name] then
+      error("a Status has no '" .. name .. "'; what came of it is status:result()", 2)
+    end
+  end,
+})
+
 local check_status = raw.direct.Status.wait
 function Status.wait(status)
   local problem = check_status(status) or not can_wait() and raw.cannot_wait("wait")

@@ -2,6 +2,16 @@
 local suite = require("suite")
 local test, fails = suite.test, suite.fails
 
+test("one who takes a Status for the handle that came of it is told so", function()
+  local status = FileHandle.open(suite.file("12345"), "r", { async = true })
+  local problem = fails("a Status has no 'read'; what came of it is status:result()", function()
+    local text = status:read(5)
+    return text
+  end)
+  assert(problem:find("status.lua:%d+: "), problem)
+  assert(status.other == nil and status:wait():read(5) == "12345")
+end)
+
 test("without a callback a call is synchronous for its caller", function()
   assert(fs.stat(suite.file("12345")).size == 5)
 end)
