@@ -11,7 +11,9 @@ use corella::Scheduler;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
-    let scheduler = Scheduler::new()?;
+    // The inline try is for lone reads; at a depth its absence shows what the queue costs.
+    let is_lone = arguments.workload != "read" || arguments.need("depth") == 1;
+    let scheduler = Scheduler::builder().inline_reads(is_lone).build()?;
     let with_callbacks = arguments.text("style") == Some("callbacks");
     match (arguments.workload.as_str(), with_callbacks) {
         ("echo", true) => echo::with_callbacks(scheduler, &arguments),

@@ -46,6 +46,10 @@ marks! {
     BrokenLane,
     /// A write failed for one before it.
     FailedForAnother,
+    /// A read was carried out at once.
+    InlineRead,
+    /// A read was tried at once, and there was not all of it.
+    InlineInVain,
     /// Bytes came back to the front of their lane.
     BytesPushedBack,
     /// A connection came back to the front of its lane.

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Moved};
 use crate::op::Op;
 use crate::queue::Request;
 use crate::queue::handles::{CLOSED_SOCKET, HandleKey};
-use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Payload, Report, RequestId};
+use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Manner, Payload, Report, RequestId};
 use crate::scheduler::token::CancelToken;
 use crate::scheduler::{Core, Io};
 use crate::status::{Status, TAKEN};
@@ -219,8 +219,8 @@ impl<A: Action> Operation<A> {
                 if let Err(kind) = lazy.wait_until_prepared(&core) {
                     return lazy.refuse(kind);
                 }
-                let bare = lazy.deadline.is_none() && lazy.token.is_none();
-                let id = lazy.submit(&core, || Ending::Kept, bare, true)?;
+                let manner = lazy.bare_if_plain();
+                let id = lazy.submit(&core, || Ending::Kept, manner, true)?;
                 (core, id)
             }
             State::Finished => panic!("an operation was waited for after its end"),
@@ -276,9 +276,8 @@ impl<A: Action> Operation<A> {
         if !lazy.action.prepare(None) {
             return Err(lazy.refuse_error(ErrorKind::Rejected));
         }
-        let bare = lazy.deadline.is_none() && lazy.token.is_none();
-        let direct = lazy.direct;
-        let id = lazy.submit(&core, || Ending::Kept, bare, true)?;
+        let (manner, direct) = (lazy.bare_if_plain(), lazy.direct);
+        let id = lazy.submit(&core, || Ending::Kept, manner, true)?;
         let is_settled = core.queue.borrow().settled_bytes(id).is_some();
         if is_settled {
             return Ok(Begun::Finished(take::<A>(&core, id)));
@@ -303,7 +302,7 @@ impl<A: Action> Operation<A> {
                     return Err(lazy.refuse_error(ErrorKind::Rejected));
                 }
                 let direct = lazy.direct;
-                let id = lazy.submit(&core, || ending(direct), false, false)?;
+                let id = lazy.submit(&core, || ending(direct), Manner::Queued, false)?;
                 Ok((core, id))
             }
             // Polled before, and now given another ending.
@@ -386,6 +385,11 @@ pub(crate) fn take_in_child<A: Action>(core: &Core, id: RequestId) -> A::Error {
 }
 
 impl<A: Action> Lazy<A> {
+    /// How it is carried out for a caller that waits: with a deadline or token a bare call will not do.
+    fn bare_if_plain(&self) -> Manner {
+        if self.deadline.is_none() && self.token.is_none() { Manner::Bare } else { Manner::Queued }
+    }
+
     fn refuse(self, kind: ErrorKind) -> Result<A::Output, A::Error> {
         Err(self.refuse_error(kind))
     }
@@ -448,7 +452,7 @@ impl<A: Action> Lazy<A> {
         mut self,
         core: &Core,
         ending: impl FnOnce() -> Ending,
-        bare: bool,
+        manner: Manner,
         waits_its_turn: bool,
     ) -> Result<RequestId, A::Error> {
         let name = self.name.take();
@@ -498,7 +502,7 @@ impl<A: Action> Lazy<A> {
             op,
             handle: self.handle,
             unordered: self.unordered,
-            bare,
+            manner,
             waits_its_turn,
             deadline,
             due,
@@ -564,19 +568,17 @@ impl<A: Action> Future for Operation<A> {
                     self.state = State::Lazy(lazy);
                     return Poll::Pending;
                 }
-                let waker = context.waker().clone();
-                let id = match lazy.submit(&core, || Ending::Wake(waker), false, true) {
+                let manner = core.queue.borrow_mut().manner_of_await(!core.ready.is_empty());
+                let id = match lazy.submit(&core, || Ending::Kept, manner, true) {
                     Ok(id) => id,
                     Err(error) => return Poll::Ready(Err(error)),
                 };
-                // It may have finished at once; then it is taken at once, within the task's budget. Beyond that it
-                // is delivered like any other, and the task has yielded.
-                let finished = core.queue.borrow().settled_bytes(id);
-                if finished.is_some_and(|bytes| core.spend(bytes)) {
-                    return Poll::Ready(take::<A>(&core, id));
+                // It may have finished at once; then it is taken at once, within the task's budget.
+                let polled = poll_submitted::<A>(&core, id, context);
+                if polled.is_pending() {
+                    self.state = State::Submitted(Awaited { core, id });
                 }
-                self.state = State::Submitted(Awaited { core, id });
-                Poll::Pending
+                polled
             }
             State::Submitted(mut awaited) => match poll_submitted::<A>(&awaited.core, awaited.id, context) {
                 Poll::Ready(outcome) => {

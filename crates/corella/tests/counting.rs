@@ -13,7 +13,7 @@ use std::process::Command;
 use std::rc::Rc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-use corella::{BackendKind, BufferPool, File, Io, Mode, Scheduler, Socket};
+use corella::{BackendKind, BufferPool, File, Io, Mode, Scheduler, SliceOf, Socket};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 struct Counting;
@@ -124,7 +124,13 @@ impl Count {
 }
 
 fn awaited_requests_allocate_nothing(backend: BackendKind) {
-    let mut scheduler = scheduler(backend);
+    for inline_reads in [false, true] {
+        let builder = Scheduler::builder().backend(backend).inline_reads(inline_reads);
+        allocate_nothing_when_awaited(backend, builder.build().unwrap());
+    }
+}
+
+fn allocate_nothing_when_awaited(backend: BackendKind, mut scheduler: Scheduler) {
     let io = scheduler.io();
     let scratch = Scratch::new(&format!("await-{}", backend.name()));
     let file = scratch.open(&io);
@@ -388,6 +394,47 @@ fn run_scenario(name: &str) {
             mark();
             assert_eq!(read.unwrap().0, 4096);
         }
+        ("lone", backend) => {
+            let backend = BACKENDS.iter().find(|kind| kind.name() == backend).unwrap();
+            let mut scheduler = scheduler(*backend);
+            let scratch = Scratch::new(name);
+            let file = scratch.open(&scheduler.io());
+            let buffer = scheduler.block_on(read_often(&file, vec![0; 4096])).unwrap();
+            mark();
+            let read = scheduler.block_on(file.read_at(buffer, 8192)).unwrap();
+            mark();
+            assert_eq!(read.unwrap().0, 4096);
+        }
+        ("direct", backend) => {
+            let backend = BACKENDS.iter().find(|kind| kind.name() == backend).unwrap();
+            let mut scheduler = scheduler(*backend);
+            let scratch = Scratch::new(name);
+            let options = corella::OpenOptions::new().read(true).direct(true);
+            let file = scheduler.io().open(&scratch.0, options).wait().unwrap();
+            // Aligned by taking what is aligned of more.
+            let bytes = vec![0; 2 * 4096];
+            let start = bytes.as_ptr().align_offset(4096);
+            mark();
+            scheduler.block_on(read_often(&file, bytes.slice(start..start + 4096))).unwrap();
+            mark();
+        }
+        ("crowd", backend) => {
+            let backend = BACKENDS.iter().find(|kind| kind.name() == backend).unwrap();
+            let mut scheduler = scheduler(*backend);
+            let io = scheduler.io();
+            let scratch = Scratch::new(name);
+            let files: Vec<_> = (0..10).map(|_| scratch.open(&io)).collect();
+            for file in &files {
+                scheduler.block_on(read_often(file, vec![0; 4096])).unwrap();
+            }
+            for file in files {
+                io.spawn(async move { file.read_at(vec![0; 4096], 0).await.unwrap() }).unwrap();
+            }
+            mark();
+            scheduler.poll().unwrap();
+            mark();
+            scheduler.run().unwrap();
+        }
         ("wakes", backend) => {
             let backend = BACKENDS.iter().find(|kind| kind.name() == backend).unwrap();
             let mut scheduler = scheduler(*backend);
@@ -410,6 +457,14 @@ fn run_scenario(name: &str) {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// Reads a file until it is known how its reads are best tried.
+async fn read_often<B: corella::BufferMut + Unpin>(file: &File, mut buffer: B) -> B {
+    for _ in 0..10 {
+        (_, buffer) = file.read_at(buffer, 4096).await.unwrap();
+    }
+    buffer
 }
 
 /// The names of the system calls that a scenario makes between its marks.
@@ -438,6 +493,21 @@ fn a_turn_that_submits_n_requests_enters_the_kernel_n_by_ring_size_times() {
 fn a_blocking_read_on_an_idle_file_is_one_system_call(backend: BackendKind) {
     let calls = calls_of(&format!("blocking-{}", backend.name()));
     assert_eq!(calls, ["pread64"]);
+}
+
+fn a_lone_awaited_read_of_what_is_cached_is_one_system_call(backend: BackendKind) {
+    let calls = calls_of(&format!("lone-{}", backend.name()));
+    assert_eq!(calls, ["preadv2"]);
+}
+
+fn a_read_past_the_page_cache_is_never_tried_at_once(backend: BackendKind) {
+    let calls = calls_of(&format!("direct-{}", backend.name()));
+    assert!(!calls.iter().any(|name| name == "preadv2"), "{calls:?}");
+}
+
+fn awaited_reads_of_many_tasks_go_in_one_batch() {
+    let calls = calls_of("crowd-uring");
+    assert_eq!(calls, ["io_uring_enter"]);
 }
 
 fn a_wake_on_the_own_thread_is_no_system_call(backend: BackendKind) {
@@ -478,6 +548,26 @@ fn main() {
             }));
         }
     }
+    // Ports are Windows', which has no such call.
+    for backend in [BackendKind::Uring, BackendKind::Portable] {
+        let tried: [(&str, Test); 2] = [
+            (
+                "a_lone_awaited_read_of_what_is_cached_is_one_system_call",
+                a_lone_awaited_read_of_what_is_cached_is_one_system_call,
+            ),
+            ("a_read_past_the_page_cache_is_never_tried_at_once", a_read_past_the_page_cache_is_never_tried_at_once),
+        ];
+        for (name, test) in tried {
+            trials.push(Trial::test(format!("{}::{name}", backend.name()), move || {
+                test(backend);
+                Ok(())
+            }));
+        }
+    }
+    trials.push(Trial::test("uring::awaited_reads_of_many_tasks_go_in_one_batch", || {
+        awaited_reads_of_many_tasks_go_in_one_batch();
+        Ok(())
+    }));
     let batch = "a_turn_that_submits_n_requests_enters_the_kernel_n_by_ring_size_times";
     trials.push(Trial::test(format!("uring::{batch}"), || {
         a_turn_that_submits_n_requests_enters_the_kernel_n_by_ring_size_times();

@@ -532,6 +532,45 @@ impl Backend {
         }
     }
 
+    /// Whether what comes next is better tried by a call of its own, as there is nothing to hand it over with.
+    #[inline]
+    pub(crate) fn gains_by_trying(&mut self, others_are_ready: bool) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Backend::Uring(uring) => !others_are_ready && uring.has_no_batch(),
+            _ => true,
+        }
+    }
+
+    /// Reads of a file before it is worth asking whether they can be tried.
+    pub(crate) fn reads_before_a_try(&self) -> u8 {
+        // Programs on a simulated machine are short, and are to meet everything.
+        if matches!(self, Backend::Simulated(_)) { 0 } else { 2 }
+    }
+
+    /// Whether reads of this file can be tried without blocking. Past the page cache they cannot: there the call waits for
+    /// the device.
+    pub(crate) fn reads_at_once(&self, descriptor: RawDescriptor) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Backend::Uring(_) | Backend::Portable(_) => !perform::is_direct(descriptor),
+            Backend::Simulated(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Reads what is in the page cache, without blocking: so many bytes, none if there are none. Nothing where the OS has no
+    /// such call for this file.
+    pub(crate) fn read_at_once(&self, descriptor: RawDescriptor, part: Part, offset: u64) -> Option<u64> {
+        match self {
+            Backend::Simulated(simulated) => Some(simulated.read_at_once(descriptor, part, offset)),
+            #[cfg(target_os = "linux")]
+            _ => perform::read_at_once(descriptor, part, offset),
+            #[cfg(not(target_os = "linux"))]
+            _ => None,
+        }
+    }
+
     /// What a descriptor refers to.
     pub(crate) fn nature(&self, descriptor: &Descriptor) -> io::Result<Nature> {
         match (self, descriptor) {

@@ -317,6 +317,29 @@ pub(super) fn transfer_at_once(submission: &Submission<'_>) -> Option<Outcome> {
     }
 }
 
+/// Whether a file goes past the page cache.
+#[cfg(target_os = "linux")]
+pub(super) fn is_direct(raw: RawDescriptor) -> bool {
+    // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(raw) };
+    calls::fcntl_getfl(descriptor).map_or(true, |flags| flags.contains(OFlags::DIRECT))
+}
+
+/// Reads what is in the page cache: so many bytes, none if there are none. Nothing where the OS has no such call for this
+/// file.
+#[cfg(target_os = "linux")]
+pub(super) fn read_at_once(raw: RawDescriptor, part: Part, offset: u64) -> Option<u64> {
+    let list = [part];
+    let (list, count) = vectors(&list);
+    // SAFETY: the part is of the buffer of a request that has not been handed to anybody else, and `list` lives through
+    // the call, after which the OS has neither.
+    match counted(unsafe { libc::preadv2(raw, list, count, offset as libc::off_t, libc::RWF_NOWAIT) }) {
+        Ok(Value::Count(count)) => Some(count),
+        Err(Fault::Os(libc::EAGAIN) | Fault::Interrupted) => Some(0),
+        _ => None,
+    }
+}
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn transfer_at_once(_submission: &Submission<'_>) -> Option<Outcome> {
     None

@@ -319,6 +319,11 @@ impl Uring {
         })
     }
 
+    /// Whether the next system call has nothing to hand over so far.
+    pub(super) fn has_no_batch(&mut self) -> bool {
+        self.ring.submission().is_empty()
+    }
+
     pub(super) fn supports(&self, code: u8) -> bool {
         self.supported.get(usize::from(code)).copied().unwrap_or(false)
     }

@@ -189,6 +189,19 @@ pub(crate) struct Handle {
     pub(crate) child: Option<ChildState>,
     /// Its close waits until what was sent has arrived (SO_LINGER).
     pub(crate) lingers: bool,
+    /// Whether reads of it are tried at once.
+    pub(crate) inline: Inline,
+}
+
+/// Whether a file's reads are worth trying at once, by a call that gives what is in the page cache and does not block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inline {
+    /// The OS was not asked whether it can. So many reads have been; of many a file there is but one.
+    Unasked(u8),
+    Yes,
+    /// The last try was in vain; not for so many reads to come.
+    After(u8),
+    Never,
 }
 
 impl Handle {
@@ -213,6 +226,7 @@ impl Handle {
             waits_by: WaitsBy::default(),
             child: None,
             lingers: false,
+            inline: Inline::Unasked(0),
         }
     }
 

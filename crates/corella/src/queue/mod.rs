@@ -30,7 +30,7 @@ use std::time::Duration;
 use self::deadlines::{Deadlines, Nanoseconds};
 use self::handles::{HandleKey, Handles, Life};
 use self::outcome::{Event, State, Step, decide};
-use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
+use self::slots::{Cause, Chain, Ending, Manner, Payload, RequestId, Slot, Slots};
 use crate::backend::fork::OfThisProcess;
 use crate::backend::{Backend, BackendKind, Completions, Ended, Outcome, TRANSFER_PARTS_MAX, Value, codes};
 use crate::buffer::Part;
@@ -60,7 +60,7 @@ pub(crate) struct Request {
     pub(crate) op: Op,
     pub(crate) handle: Option<HandleKey>,
     pub(crate) unordered: bool,
-    pub(crate) bare: bool,
+    pub(crate) manner: Manner,
     /// May exceed the depth: its caller waits for it.
     pub(crate) waits_its_turn: bool,
     pub(crate) deadline: Option<Nanoseconds>,
@@ -68,6 +68,13 @@ pub(crate) struct Request {
     pub(crate) due: Option<Nanoseconds>,
     pub(crate) token: Option<CancelToken>,
     pub(crate) chain: Option<Chain>,
+}
+
+/// What a scheduler's settings say of its queue.
+pub(crate) struct QueueSettings {
+    pub(crate) depth: usize,
+    pub(crate) sleeps_max: usize,
+    pub(crate) inline_reads: bool,
 }
 
 /// A failure that nobody took.
@@ -108,6 +115,7 @@ pub(crate) struct RequestQueue {
     settled: VecDeque<RequestId>,
     at_os: usize,
     depth: usize,
+    inline_reads: bool,
     sleeps_max: usize,
     /// Requests that count towards the depth.
     live: usize,
@@ -133,7 +141,8 @@ pub(crate) struct RequestQueue {
 }
 
 impl RequestQueue {
-    pub(crate) fn new(backend: Backend, depth: usize, sleeps_max: usize, inbox: Arc<Inbox>) -> RequestQueue {
+    pub(crate) fn new(backend: Backend, settings: QueueSettings, inbox: Arc<Inbox>) -> RequestQueue {
+        let QueueSettings { depth, sleeps_max, inline_reads } = settings;
         RequestQueue {
             inbox,
             slots: Slots::default(),
@@ -146,6 +155,7 @@ impl RequestQueue {
             settled: VecDeque::new(),
             at_os: 0,
             depth,
+            inline_reads,
             sleeps_max,
             live: 0,
             sleeps: 0,
@@ -180,12 +190,12 @@ impl RequestQueue {
 
     #[inline(always)]
     fn take_in(&mut self, request: Request) -> u32 {
-        let Request { op, handle, unordered, bare, deadline, due, chain, .. } = request;
+        let Request { op, handle, unordered, manner, deadline, due, chain, .. } = request;
         let index = self.insert(op);
         let slot = &mut self.slots[index];
         slot.handle = handle;
         slot.unordered = unordered;
-        slot.bare = bare;
+        slot.manner = manner;
         slot.chain = chain;
         slot.submitted_at = self.now;
         slot.origin = due.unwrap_or(0);
@@ -303,7 +313,7 @@ impl RequestQueue {
         match blocker {
             Some(blocker) => {
                 // A bare call is for an idle handle; later it would stop those who run then.
-                self.slots[index].bare = false;
+                self.slots[index].manner = Manner::Queued;
                 if marks::ENABLED {
                     self.mark_held_back(index, blocker);
                 }
@@ -350,7 +360,7 @@ impl RequestQueue {
             }
             let id = self.slots.id(index);
             self.slots[index].state = State::Queued;
-            self.slots[index].bare = false;
+            self.slots[index].manner = Manner::Queued;
             if self.queued.len() > 2 * self.live + QUEUED_SLACK {
                 // Those that were given up while they waited.
                 let slots = &self.slots;

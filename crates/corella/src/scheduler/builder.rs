@@ -20,7 +20,7 @@ use crate::backend::{Iocp, iocp::fake};
 #[cfg(target_os = "linux")]
 use crate::backend::{MaskedOpcodes, Uring};
 use crate::error::{Error, ErrorKind};
-use crate::queue::RequestQueue;
+use crate::queue::{QueueSettings, RequestQueue};
 
 static SCHEDULERS: AtomicU64 = AtomicU64::new(0);
 
@@ -45,6 +45,7 @@ pub struct SchedulerBuilder {
     inbox_jobs: usize,
     tasks: usize,
     sleeps: usize,
+    inline_reads: bool,
     budgets: Budgets,
     masked_opcodes: u128,
     refused_flags: u32,
@@ -62,6 +63,7 @@ impl Default for SchedulerBuilder {
             inbox_jobs: 1 << 16,
             tasks: 1 << 22,
             sleeps: 1 << 22,
+            inline_reads: true,
             budgets: Budgets { tasks_per_turn: 256, operations_per_poll: 128, bytes_per_poll: 1 << 20 },
             masked_opcodes: 0,
             refused_flags: 0,
@@ -162,6 +164,19 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Whether an awaited read of a file is first tried by a call that gives what is in the page cache and does not block
+    /// (preadv2(2) with RWF_NOWAIT), when there is no other to batch it with (default: yes). Linux alone has such a call.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), corella::Error> {
+    /// let mut scheduler = corella::Scheduler::builder().inline_reads(false).build()?;
+    /// # drop(scheduler); Ok(()) }
+    /// ```
+    pub fn inline_reads(mut self, yes: bool) -> Self {
+        self.inline_reads = yes;
+        self
+    }
+
     /// Makes an io_uring opcode count as missing, so that its fallback is used. For tests.
     pub fn mask_opcode(mut self, opcode: u8) -> Self {
         self.masked_opcodes |= 1u128 << (opcode & 127);
@@ -215,7 +230,9 @@ impl SchedulerBuilder {
         let inbox = Arc::new(Inbox::new(scheduler, backend.wakeup(), self.inbox_jobs));
         let ready = Rc::new(ReadyQueue::default());
         enter_thread(scheduler, &ready);
-        let queue = RequestQueue::new(backend, self.queue_depth, self.sleeps, Arc::clone(&inbox));
+        let (depth, sleeps_max, inline_reads) = (self.queue_depth, self.sleeps, self.inline_reads);
+        let settings = QueueSettings { depth, sleeps_max, inline_reads };
+        let queue = RequestQueue::new(backend, settings, Arc::clone(&inbox));
         let core = Rc::new_cyclic(|io| Core {
             io: io.clone(),
             queue: RefCell::new(queue),

@@ -37,7 +37,7 @@ pub(crate) struct Core {
     pub(super) io: Weak<Core>,
     pub(crate) queue: RefCell<RequestQueue>,
     pub(super) tasks: RefCell<Tasks>,
-    pub(super) ready: Rc<ReadyQueue>,
+    pub(crate) ready: Rc<ReadyQueue>,
     /// Settled requests whose callbacks run before the tasks.
     pub(super) direct: RefCell<VecDeque<RequestId>>,
     pub(crate) inbox: Arc<Inbox>,

@@ -18,6 +18,7 @@ mod datagrams;
 mod delivery;
 mod ends;
 mod extents;
+mod inline;
 mod lanes;
 mod lifetimes;
 mod limits;
@@ -47,6 +48,7 @@ const POINTS: &[runner::Point] = &[
     ("once", once::PROMISES),
     ("lanes", lanes::PROMISES),
     ("extents", extents::PROMISES),
+    ("inline", inline::PROMISES),
     ("ends", ends::PROMISES),
     ("stops", stops::PROMISES),
     ("lifetimes", lifetimes::PROMISES),

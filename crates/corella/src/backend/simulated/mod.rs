@@ -316,6 +316,17 @@ impl Simulated {
         });
     }
 
+    /// Reads what the machine has in memory of a file: by chance all that was asked for, or nothing.
+    pub(super) fn read_at_once(&self, raw: RawDescriptor, part: Part, offset: u64) -> u64 {
+        match self.world.borrow_mut().read_at_once(raw, offset, part.length) {
+            Some(bytes) => {
+                fill(&[part], &bytes);
+                bytes.len() as u64
+            }
+            None => 0,
+        }
+    }
+
     pub(super) fn cancel(&mut self, token: Token, _op: &Op, _raw: RawDescriptor, _completions: &mut Completions) {
         self.world.borrow_mut().ask_cancel(token.0);
     }
@@ -482,7 +493,8 @@ fn is_poisoned(parts: &[Part]) -> bool {
 fn fill(parts: &[Part], mut bytes: &[u8]) {
     for part in parts {
         let (now, later) = bytes.split_at(part.length.min(bytes.len()));
-        // SAFETY: still the backend's to write; `now` is no longer than the part, and is memory of our own.
+        // SAFETY: the backend's to write, until the request is reported or this call returns; `now` is no longer than the
+        // part, and is memory of our own.
         unsafe { part.pointer.copy_from_nonoverlapping(now.as_ptr(), now.len()) };
         bytes = later;
     }

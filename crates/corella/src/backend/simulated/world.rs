@@ -480,6 +480,19 @@ impl World {
         }
     }
 
+    /// What is in memory of a file, if it is so by chance, which it is mostly. Whoever decides on each operation is to see
+    /// them all.
+    pub(super) fn read_at_once(&mut self, raw: RawDescriptor, offset: u64, length: usize) -> Option<Vec<u8>> {
+        if self.has_crashed || self.wants_names() || self.random.chance(0.25) {
+            return None;
+        }
+        let bytes = self.file(raw).and_then(|inode| self.disk.read(inode, offset, length)).ok()?;
+        self.operations += 1;
+        bytes.hash(&mut self.history);
+        self.record(3, offset, bytes.len() as u64);
+        Some(bytes)
+    }
+
     /// What a queue owes the OS: one request at a time in each direction of a stream, and none on what is closed.
     fn check_order(&self, descriptor: RawDescriptor, op: &Op, class: Class) {
         if descriptor < 0 {
