@@ -75,7 +75,8 @@ pub const WINE: Tool =
 /// For the bindings of the benchmark's contender libuv.
 pub const LIBCLANG: Tool = Tool {
     name: "libclang",
-    probe: &["sh", "-c", "ls /usr/lib/llvm-*/lib /usr/lib/*/libclang* | grep -q 'libclang.*[.]so'"],
+    // Not libclang-cpp, which is another library.
+    probe: &["sh", "-c", "ls /usr/lib/llvm-*/lib /usr/lib/*/libclang* | grep -Eq 'libclang(-[0-9.]+)?[.]so'"],
     source: Source::DebianPackages(&["libclang-dev"]),
 };
 
