@@ -38,6 +38,10 @@ marks! {
     OverlapHeldBack,
     /// A range waited for one that it does not overlap, as one of them may move the end.
     ExtensionHeldBack,
+    /// The extents of a long lane said of a request that nothing is in its way.
+    FreeByExtents,
+    /// They said that something is.
+    HeldByExtents,
     /// A request waited for a barrier, or a barrier for it.
     BarrierHeldBack,
     /// An unordered request passed others.

@@ -24,6 +24,9 @@ const STORED: &[(&str, &str, f64)] = &[
     ("echo awaited", "uring", 4_390.0),
     ("reads awaited", "uring", 2_487.0),
     ("reads waited for", "uring", 2_081.0),
+    ("lone reads awaited", "uring", 2_487.0),
+    ("writes at once", "uring", 3_500.0),
+    ("writes at once, unordered", "uring", 3_500.0),
     ("sleeps armed and dropped", "uring", 2_296.0),
     ("tasks spawned and joined", "uring", 2_370.0),
     ("tasks that yield", "uring", 279.0),
@@ -96,6 +99,18 @@ fn run(path: &str, operations: u64) {
                 buffer = file.read_at(buffer, place % 16 * 4096).wait().unwrap().1;
             }
         }
+        "lone reads awaited" => {
+            let file = scratch(&scheduler);
+            let read = async {
+                let mut buffer = vec![0; 4096];
+                for place in 0..operations {
+                    buffer = file.read_at(buffer, place % 16 * 4096).await.unwrap().1;
+                }
+            };
+            scheduler.block_on(read).unwrap();
+        }
+        "writes at once" => writes(scheduler, operations, false),
+        "writes at once, unordered" => writes(scheduler, operations, true),
         "sleeps armed and dropped" => scheduler.block_on(sleeps(scheduler.io(), operations)).unwrap(),
         "tasks spawned and joined" => {
             let io = scheduler.io();
@@ -189,7 +204,7 @@ async fn serve(socket: Socket, answered: Answered) {
 fn scratch(scheduler: &Scheduler) -> File {
     let path: PathBuf = std::env::temp_dir().join(format!("corella-instructions-{}", std::process::id()));
     std::fs::write(&path, vec![1; 1 << 16]).unwrap();
-    let file = scheduler.io().open(&path, Mode::Read).wait().unwrap();
+    let file = scheduler.io().open(&path, Mode::ReadWrite).wait().unwrap();
     std::fs::remove_file(path).unwrap();
     file
 }
@@ -203,6 +218,28 @@ fn reads(mut scheduler: Scheduler, operations: u64) {
             let mut buffer = vec![0; 4096];
             for place in 0..operations / 32 {
                 buffer = file.read_at(buffer, place % 16 * 4096).await.unwrap().1;
+            }
+        };
+        drop(scheduler.spawn(task).unwrap());
+    }
+    scheduler.run().unwrap();
+}
+
+/// Tasks write to one file, each to places of its own, in order or not.
+fn writes(mut scheduler: Scheduler, operations: u64, is_unordered: bool) {
+    const TASKS: u64 = 320;
+    const TURNS: u64 = 18;
+    let file = scratch(&scheduler);
+    file.write_at(vec![1; 1], TASKS * TURNS * 4096).wait().unwrap();
+    for task in 0..TASKS {
+        let file = file.clone();
+        let task = async move {
+            let mut buffer = vec![0; 512];
+            for turn in 0..operations / TASKS {
+                // Far from each other, as chance has it.
+                let place = (task * TURNS + turn % TURNS) * 2039 % (TASKS * TURNS) * 4096;
+                let write = file.write_at(buffer, place);
+                buffer = if is_unordered { write.unordered().await } else { write.await }.unwrap().1;
             }
         };
         drop(scheduler.spawn(task).unwrap());

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 use std::rc::Rc;
 
+use super::extents::Extents;
 use super::slots::{NONE, RequestId};
 use crate::backend::{Arrival, Backend, Descriptor, NO_DESCRIPTOR, RawDescriptor, SocketAnswer, SocketCall, WaitsBy};
 use crate::op::{Class, Lanes};
@@ -169,6 +170,10 @@ pub(crate) struct Handle {
     pub(crate) lanes: [Lane; Lanes::COUNT],
     /// The last barrier, append or write at the cursor, settled or not.
     pub(crate) last_wall: Option<RequestId>,
+    /// The place in the order of submission that the next request has.
+    pub(crate) next_sequence: u32,
+    /// Where the ranges of a long lane stand.
+    pub(crate) extents: Option<Box<Extents>>,
     /// Barriers in the lanes.
     pub(crate) barriers: u32,
     /// Requests in the lanes that are more than plain reads. While there are none, a read needs no look at the others.
@@ -215,6 +220,8 @@ impl Handle {
             target,
             lanes: [Lane { head: NONE, tail: NONE }; Lanes::COUNT],
             last_wall: None,
+            next_sequence: 0,
+            extents: None,
             barriers: 0,
             not_only_reads: 0,
             broken: None,

@@ -6,9 +6,11 @@
 //!
 //! A look is short, however long the queue. Most requests that must wait have a *wall* before them: a barrier, an
 //! append or a write at the cursor, beside which nothing runs; each request knows the last one before it. Otherwise
-//! it goes back request by request, [`LOOK_BACK_MAX`] at most; beyond that it waits for the one it has come to, so
-//! that so many requests of one file run at once at most.
+//! it goes back request by request, and in a long lane it asks the [`Extents`] who overlaps. Where those do not know
+//! (something moves the end of the file, or stands at the cursor) it goes back [`LOOK_BACK_MAX`] requests at most;
+//! beyond that it waits for the one it has come to, so that so many requests of one file run at once at most.
 
+use super::extents::{Answer, Extents, Member};
 use super::handles::{Handle, Handles, Lane};
 use super::outcome::State;
 use super::slots::{Link, NONE, RequestId, Slot, Slots};
@@ -17,6 +19,9 @@ use crate::op::{Access, Lanes, conflicts};
 
 /// Requests that one looks back over at most.
 const LOOK_BACK_MAX: usize = 512;
+
+/// Requests that one looks back over before the extents of its lane are wanted.
+const LOOK_BACK_SHORT: usize = 4;
 
 /// A file's only lane, and the receive lane of a stream.
 pub(super) const RECEIVE: usize = 0;
@@ -34,6 +39,11 @@ pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
     }
     handle.not_only_reads += u32::from(!access.only_reads());
     handle.barriers += u32::from(access == Access::Barrier);
+    slot.sequence = handle.next_sequence;
+    handle.next_sequence = slot.sequence.wrapping_add(1);
+    if let Some(extents) = handle.extents.as_mut().filter(|extents| extents.is_used()) {
+        extents.add(Member { request: index, sequence: slot.sequence, access });
+    }
     let mut tails = [NONE; Lanes::COUNT];
     for lane in (0..Lanes::COUNT).filter(|lane| slot.lanes.contains(*lane)) {
         let tail = std::mem::replace(&mut handle.lanes[lane].tail, index);
@@ -55,6 +65,8 @@ pub(super) fn link_transfer(index: u32, lane: usize, only_reads: bool, slot: &mu
     slot.lanes = if lane == SEND { Lanes::SEND } else { Lanes::RECEIVE };
     debug_assert_eq!(slot.lanes, slot.op.lanes(handle.class));
     handle.not_only_reads += u32::from(!only_reads);
+    slot.sequence = handle.next_sequence;
+    handle.next_sequence = slot.sequence.wrapping_add(1);
     handle.lanes[lane] = Lane { head: index, tail: index };
 }
 
@@ -69,6 +81,7 @@ pub(crate) fn unlink(index: u32, slots: &mut Slots, handle: &mut Handle) {
     for (lane, link) in links.into_iter().enumerate().filter(|(lane, _)| lanes.contains(*lane)) {
         join_neighbours(lane, link, slots, handle);
     }
+    leave_extents(index, access, handle);
 }
 
 /// The same for a transfer, which is in one lane and is no barrier.
@@ -80,7 +93,23 @@ pub(super) fn unlink_transfer(index: u32, lane: usize, only_reads: bool, slots: 
     handle.not_only_reads -= u32::from(!only_reads);
     slot.lanes = Lanes::NONE;
     let link = std::mem::replace(&mut slot.links[lane], Link::UNLINKED);
+    if handle.extents.is_none() {
+        return join_neighbours(lane, link, slots, handle);
+    }
+    let access = slot.op.access(handle.class, slot.unordered);
     join_neighbours(lane, link, slots, handle);
+    leave_extents(index, access, handle);
+}
+
+/// A request that is out of its lanes has no extent there.
+fn leave_extents(index: u32, access: Access, handle: &mut Handle) {
+    let is_last = handle.is_quiet();
+    if let Some(extents) = handle.extents.as_mut().filter(|extents| extents.is_used()) {
+        extents.remove(index, access);
+        if is_last {
+            extents.end();
+        }
+    }
 }
 
 /// Has a lane go on past the place between two neighbours.
@@ -97,7 +126,7 @@ fn join_neighbours(lane: usize, Link { previous, next }: Link, slots: &mut Slots
 }
 
 /// A request before this one that it must not run beside, if any.
-pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &Handle) -> Option<u32> {
+pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &mut Handle) -> Option<u32> {
     let slot = &slots[index];
     if slot.links.iter().all(|link| link.previous == NONE) {
         // It is the first in its lanes: all that could hold it back, walls too, stay there until they have settled.
@@ -118,21 +147,81 @@ pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &Handle) -> Option
         }
         return None;
     }
+    if matches!(access, Access::Range { .. }) && is_long(index, slots, handle) {
+        let member = Member { request: index, sequence: slot.sequence, access };
+        let known_end = handle.known_end;
+        match extents(slots, handle).find(member, known_end) {
+            Answer::Free => {
+                // As far as a look goes.
+                debug_assert!(look_back(index, access, slots, handle).is_none_or(|found| found.is_the_last));
+                marks::hit(Mark::FreeByExtents);
+                return None;
+            }
+            Answer::Blocked(blocker) => {
+                marks::hit(Mark::HeldByExtents);
+                return Some(blocker);
+            }
+            Answer::Unknown => {}
+        }
+    }
+    look_back(index, access, slots, handle).map(|found| found.index)
+}
+
+/// A request that was come to.
+struct Found {
+    index: u32,
+    /// It need not be in the way, but nobody looks further.
+    is_the_last: bool,
+}
+
+/// Goes back request by request to one that this one must not run beside, or to the last that it looks at.
+fn look_back(index: u32, access: Access, slots: &Slots, handle: &Handle) -> Option<Found> {
+    let slot = &slots[index];
     for lane in (0..Lanes::COUNT).filter(|lane| slot.lanes.contains(*lane)) {
         let mut earlier = slot.links[lane].previous;
         let mut looks = 0;
         while earlier != NONE {
             let other = &slots[earlier];
             looks += 1;
-            if looks == LOOK_BACK_MAX
-                || conflicts(other.op.access(handle.class, other.unordered), access, handle.known_end)
-            {
-                return Some(earlier);
+            let is_in_the_way = conflicts(other.op.access(handle.class, other.unordered), access, handle.known_end);
+            if is_in_the_way || looks == LOOK_BACK_MAX {
+                return Some(Found { index: earlier, is_the_last: !is_in_the_way });
             }
             earlier = other.links[lane].previous;
         }
     }
     None
+}
+
+/// Whether many requests are before this one in a file's lane.
+fn is_long(index: u32, slots: &Slots, handle: &Handle) -> bool {
+    if handle.extents.as_ref().is_some_and(|extents| extents.is_used()) {
+        return true;
+    }
+    let mut earlier = slots[index].links[RECEIVE].previous;
+    for _ in 0..LOOK_BACK_SHORT {
+        if earlier == NONE {
+            return false;
+        }
+        earlier = slots[earlier].links[RECEIVE].previous;
+    }
+    true
+}
+
+/// The extents of a file's lane, with all its requests in them.
+fn extents<'a>(slots: &Slots, handle: &'a mut Handle) -> &'a Extents {
+    let (class, mut index) = (handle.class, handle.lanes[RECEIVE].head);
+    let extents = handle.extents.get_or_insert_with(|| Box::new(Extents::new()));
+    if !extents.is_used() {
+        extents.begin();
+        while index != NONE {
+            let slot = &slots[index];
+            let access = slot.op.access(class, slot.unordered);
+            extents.add(Member { request: index, sequence: slot.sequence, access });
+            index = slot.links[RECEIVE].next;
+        }
+    }
+    extents
 }
 
 /// Makes a request wait for `blocker` to settle.

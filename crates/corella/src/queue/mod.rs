@@ -7,6 +7,7 @@
 mod close;
 mod deadlines;
 mod deliver;
+mod extents;
 pub(crate) mod handles;
 mod joined;
 mod lanes;
@@ -307,7 +308,7 @@ impl RequestQueue {
     pub(super) fn start_or_wait(&mut self, index: u32) {
         debug_assert_eq!(self.slots[index].state, State::Held);
         let blocker = self.slots[index].handle.and_then(|key| {
-            let handle = &self.handles[key.index];
+            let handle = &mut self.handles[key.index];
             lanes::find_blocker(index, &self.slots, handle)
         });
         match blocker {
