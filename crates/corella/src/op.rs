@@ -348,6 +348,20 @@ impl Op {
         }
     }
 
+    /// Has it be none.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        match self {
+            // These have nothing to drop; to find that out of any operation costs a call.
+            Op::Recv { parts, .. } | Op::Send { parts } | Op::Read { parts, .. } | Op::Write { parts, .. }
+                if parts.rest.capacity() == 0 =>
+            {
+                std::mem::forget(std::mem::replace(self, Op::Sleep));
+            }
+            _ => *self = Op::Sleep,
+        }
+    }
+
     /// The same operation without its bytes, for a backend that keeps those apart.
     pub(crate) fn without_parts(&self) -> Op {
         match self {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::buffer::Parts;
 use crate::error::{Error, ErrorKind, Moved};
-use crate::op::Op;
+use crate::op::{At, Op};
 use crate::queue::Request;
 use crate::queue::handles::{CLOSED_SOCKET, HandleKey};
 use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Manner, Payload, Report, RequestId};
@@ -316,7 +316,7 @@ impl<A: Action> Operation<A> {
                     let taken = core.queue.borrow_mut().take(id);
                     if let Some(action) = taken.and_then(|(mut payload, ..)| payload.take::<A>()) {
                         let error = Error::new(ErrorKind::SchedulerGone, "submit", "");
-                        return Err(refused(action, &core.io(), error));
+                        return Err(refused(action, &core.io, error));
                     }
                 }
                 let old = core.queue.borrow_mut().set_ending_and_deliver(id, ending(false));
@@ -365,7 +365,7 @@ where
         _ => None,
     });
     if let Some(Some((function, action, report))) = taken {
-        core.call(|| function(action.finish(&core.io(), ActionReport(report))));
+        core.call(|| function(action.finish(&core.io, ActionReport(report))));
     }
 }
 
@@ -373,7 +373,7 @@ where
 pub(crate) fn take<A: Action>(core: &Core, id: RequestId) -> Result<A::Output, A::Error> {
     let taken = core.queue.borrow_mut().take_with(id, |slot| Some((slot.payload.take::<A>()?, slot.report.take()?)));
     let Some(Some((action, report))) = taken else { unreachable!("only its owner takes a request's outcome") };
-    action.finish(&core.io(), ActionReport(report))
+    action.finish(&core.io, ActionReport(report))
 }
 
 /// In a forked child: the child's copy of the buffer, and why that is all.
@@ -381,7 +381,7 @@ pub(crate) fn take_in_child<A: Action>(core: &Core, id: RequestId) -> A::Error {
     let payload = core.queue.borrow_mut().take_copy(id);
     let action = payload.and_then(|mut payload| payload.take::<A>());
     let Some(action) = action else { unreachable!("only its owner takes a request's outcome") };
-    refused(action, &core.io(), Error::new(ErrorKind::WrongProcess, "await", ""))
+    refused(action, &core.io, Error::new(ErrorKind::WrongProcess, "await", ""))
 }
 
 impl<A: Action> Lazy<A> {
@@ -541,7 +541,7 @@ fn give_back<A: Action>(
             false => error,
         };
         match left() {
-            Some(action) => refused(action, &core.io(), error),
+            Some(action) => refused(action, &core.io, error),
             None => unreachable!("a refusal leaves what was handed in"),
         }
     });
@@ -568,17 +568,27 @@ impl<A: Action> Future for Operation<A> {
                     self.state = State::Lazy(lazy);
                     return Poll::Pending;
                 }
-                let manner = core.queue.borrow_mut().manner_of_await(!core.ready.is_empty());
-                let id = match lazy.submit(&core, || Ending::Kept, manner, true) {
+                let manner = match lazy.plan {
+                    Plan::Op(Op::Read { at: At::Offset(_), .. }) => core.manner_of_await(),
+                    _ => Manner::Queued,
+                };
+                // What is tried at once mostly needs no waker.
+                let waker = (manner == Manner::Queued).then(|| context.waker().clone());
+                let id = match lazy.submit(&core, || waker.map_or(Ending::Kept, Ending::Wake), manner, true) {
                     Ok(id) => id,
                     Err(error) => return Poll::Ready(Err(error)),
                 };
-                // It may have finished at once; then it is taken at once, within the task's budget.
-                let polled = poll_submitted::<A>(&core, id, context);
-                if polled.is_pending() {
-                    self.state = State::Submitted(Awaited { core, id });
+                // It may have finished at once; then it is taken at once, within the task's budget. Beyond that it
+                // is delivered like any other, and the task has yielded.
+                let finished = core.queue.borrow().settled_bytes(id);
+                if finished.is_some_and(|bytes| core.spend(bytes)) {
+                    return Poll::Ready(take::<A>(&core, id));
                 }
-                polled
+                if manner == Manner::AtOnce {
+                    core.wake_when_settled(id, context.waker());
+                }
+                self.state = State::Submitted(Awaited { core, id });
+                Poll::Pending
             }
             State::Submitted(mut awaited) => match poll_submitted::<A>(&awaited.core, awaited.id, context) {
                 Poll::Ready(outcome) => {
@@ -612,12 +622,9 @@ pub(crate) fn poll_submitted<A: Action>(
         context.waker().wake_by_ref();
         return Poll::Pending;
     }
-    // The waker's own code, its clone and the drop of the old one, runs outside the borrow.
     let will_wake = core.queue.borrow().will_wake(id, context.waker());
     if !will_wake {
-        let ending = Ending::Wake(context.waker().clone());
-        let old = core.queue.borrow_mut().set_ending(id, ending);
-        drop(old);
+        core.wake_when_settled(id, context.waker());
     }
     Poll::Pending
 }

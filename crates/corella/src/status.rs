@@ -69,7 +69,7 @@ impl<A: Action> Status<A> {
 
     /// Asks the request to stop.
     pub fn cancel(&self) {
-        self.core.io().cancel(self.id);
+        self.core.io.cancel(self.id);
     }
 
     /// The outcome, if the request has settled; otherwise the status back.
@@ -107,7 +107,7 @@ impl<A: Action> Status<A> {
     where
         F: FnOnce(Result<A::Output, A::Error>) + 'static,
     {
-        if self.core.io().is_gone() {
+        if self.core.io.is_gone() {
             return Err(self);
         }
         let id = std::mem::replace(&mut self.id, TAKEN);

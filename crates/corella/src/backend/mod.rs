@@ -434,10 +434,6 @@ impl Ended {
         Ok(())
     }
 
-    fn has_completions(&mut self) -> bool {
-        false
-    }
-
     fn forget_descriptor(&mut self, _descriptor: RawDescriptor) {}
 
     fn is_idle(&self) -> bool {
@@ -493,9 +489,39 @@ impl Backend {
         dispatch!(self, backend => backend.flush())
     }
 
-    /// Whether a `wait` would find something. May say yes for nothing; never says no for long.
-    pub(crate) fn has_completions(&mut self) -> bool {
-        dispatch!(self, backend => backend.has_completions())
+    /// Whether a `wait` would find something that can be seen by a couple of loads.
+    #[inline(always)]
+    pub(crate) fn shows_completions(&mut self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Backend::Uring(uring) => uring.shows_completions(),
+            Backend::Simulated(simulated) => simulated.has_completions(),
+            _ => false,
+        }
+    }
+
+    /// Whether a `wait` may find something. Where a look costs a system call the answer is yes, for the sake of the wait.
+    pub(crate) fn may_have_completions(&mut self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Backend::Uring(uring) => uring.may_have_completions(),
+            Backend::Simulated(simulated) => simulated.has_completions(),
+            Backend::Ended(_) => false,
+            #[cfg(unix)]
+            Backend::Portable(_) => true,
+            #[cfg(any(windows, feature = "fake-port"))]
+            Backend::Iocp(_) => true,
+        }
+    }
+
+    /// Whether it has nothing of anybody's, nor any news, so that a `wait` which does not wait may be left out. Time on a
+    /// simulated machine needs each of them to go on.
+    pub(crate) fn is_at_rest(&mut self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Backend::Uring(uring) => uring.is_idle() && !uring.may_have_completions(),
+            _ => false,
+        }
     }
 
     /// Called before a descriptor is closed or given away, when nothing is in flight on it.

@@ -29,8 +29,6 @@ use crate::sync::AtomicBool;
 
 const READ: usize = 0;
 const WRITE: usize = 1;
-/// `has_completions` costs a system call on this backend, so it says yes on every so manyth call instead.
-const CHECK_EVERY: u32 = 16;
 
 /// Which calls on a descriptor never wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,23 +135,13 @@ pub(crate) struct Portable {
     registered: usize,
     /// It serves another backend, for whose sake sockets are blocking.
     is_fallback: bool,
-    countdown: u32,
 }
 
 impl Portable {
     pub(crate) fn new(pool_threads: usize, is_fallback: bool) -> io::Result<Portable> {
         let bell = Arc::new(Bell::new(Poller::new()?));
         let pool = Pool::new(pool_threads, Wakeup::Poller(Arc::downgrade(&bell)));
-        Ok(Portable {
-            bell,
-            events: Events::new(),
-            pool,
-            sources: Vec::new(),
-            waiting: 0,
-            registered: 0,
-            is_fallback,
-            countdown: CHECK_EVERY,
-        })
+        Ok(Portable { bell, events: Events::new(), pool, sources: Vec::new(), waiting: 0, registered: 0, is_fallback })
     }
 
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
@@ -302,7 +290,6 @@ impl Portable {
     /// handle, a ring or a foreign loop, would otherwise spin. So only a poller that nothing can have made readable is
     /// not looked at.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
-        self.countdown = CHECK_EVERY;
         let may_be_readable = self.registered > 0 || !self.pool.is_idle() || self.bell.is_rung();
         self.drain_pool(completions);
         let timeout = if completions.is_empty() { timeout } else { Some(Duration::ZERO) };
@@ -329,15 +316,6 @@ impl Portable {
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-
-    pub(crate) fn has_completions(&mut self) -> bool {
-        self.countdown -= 1;
-        if self.countdown == 0 {
-            self.countdown = CHECK_EVERY;
-            return true;
-        }
-        false
     }
 
     /// Whether anything is left for a `wait` to fetch some time.

@@ -983,9 +983,15 @@ impl Uring {
         Ok(())
     }
 
-    pub(crate) fn has_completions(&mut self) -> bool {
-        // The ring watches the backend beside it only once the next batch has been handed over.
-        self.has_entries() || self.fallback.as_mut().is_some_and(|fallback| fallback.has_completions())
+    /// Whether completions are in the ring, or the kernel has work left that may make some.
+    #[inline(always)]
+    pub(super) fn shows_completions(&mut self) -> bool {
+        !self.ring.completion().is_empty() || self.ring.submission().taskrun()
+    }
+
+    /// A look at the backend beside the ring would cost a system call.
+    pub(super) fn may_have_completions(&mut self) -> bool {
+        self.has_entries() || self.fallback.is_some()
     }
 
     fn has_entries(&mut self) -> bool {

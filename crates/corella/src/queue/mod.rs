@@ -41,6 +41,7 @@ use crate::op::{Access, At, Class, Op};
 use crate::planted::{self, Defect};
 use crate::scheduler::hosted::HostedOutcomes;
 use crate::scheduler::remote::Inbox;
+use crate::scheduler::tasks::{Ready, ReadyQueue};
 use crate::scheduler::token::CancelToken;
 
 /// Completions and rechecks handled before the queue returns to the scheduler, so that a flood of one kind leaves
@@ -139,13 +140,24 @@ pub(crate) struct RequestQueue {
     now: Nanoseconds,
     /// Where cancels from tokens arrive.
     inbox: Arc<Inbox>,
+    /// What settles now is delivered before any task runs.
+    is_reaping: bool,
+    /// Where callbacks go that nothing else is to come before.
+    ready: Rc<ReadyQueue>,
 }
 
 impl RequestQueue {
-    pub(crate) fn new(backend: Backend, settings: QueueSettings, inbox: Arc<Inbox>) -> RequestQueue {
+    pub(crate) fn new(
+        backend: Backend,
+        settings: QueueSettings,
+        inbox: Arc<Inbox>,
+        ready: Rc<ReadyQueue>,
+    ) -> RequestQueue {
         let QueueSettings { depth, sleeps_max, inline_reads } = settings;
         RequestQueue {
             inbox,
+            ready,
+            is_reaping: false,
             slots: Slots::default(),
             handles: Handles::default(),
             backend: OfThisProcess::new(backend),
@@ -379,7 +391,9 @@ impl RequestQueue {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = if self.has_backlog() { Some(Duration::ZERO) } else { timeout };
         self.backend.wait(timeout, &mut self.completions)?;
+        self.is_reaping = true;
         self.pump();
+        self.is_reaping = false;
         Ok(())
     }
 
@@ -391,6 +405,11 @@ impl RequestQueue {
     /// Whether there is such work, or something that a host has yet to fetch: neither is to be slept on.
     pub(crate) fn has_news(&self) -> bool {
         self.has_backlog() || !self.hosted.is_empty()
+    }
+
+    /// Whether a `wait` would find nothing, now.
+    pub(crate) fn is_at_rest(&mut self) -> bool {
+        self.at_os == 0 && !self.has_backlog() && self.backend.is_at_rest()
     }
 
     /// Requests at the OS that must come back before their memory is freed.

@@ -4,7 +4,7 @@ use super::deadlines::NO_TIMER;
 use super::handles::{Broken, Handle, HandleKey, Returned};
 use super::outcome::{Event, State, Step, decide};
 use super::slots::{Cause, Ending, Link, NONE, Report, RequestId, Slot};
-use super::{PUMP_BUDGET, RequestQueue, lanes};
+use super::{PUMP_BUDGET, Ready, RequestQueue, lanes};
 use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PARTS_MAX, Value, WaitsBy, codes};
 use crate::buffer::{ReadToEnd, copy_out};
 use crate::error::{Error, ErrorKind, Moved};
@@ -242,8 +242,17 @@ impl RequestQueue {
         let is_over = slot.chain.is_none();
         if is_over && slot.cause == Some(Cause::Abandon) && !slot.begun {
             self.take_with(id, |_| ());
-        } else if !(is_over && matches!(slot.ending, Ending::Kept)) {
-            self.settled.push_back(id);
+        } else {
+            match &slot.ending {
+                Ending::Kept if is_over => {}
+                // It need not be sorted behind others.
+                Ending::Callback(callback)
+                    if is_over && !callback.direct && self.is_reaping && self.settled.is_empty() =>
+                {
+                    self.ready.push(Ready::Callback(id, callback.run));
+                }
+                _ => self.settled.push_back(id),
+            }
         }
     }
 

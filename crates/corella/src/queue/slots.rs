@@ -66,11 +66,13 @@ pub(crate) enum ChainStep {
 /// Decides on the next step; called by the scheduler, outside the queue.
 pub(crate) type Chain = fn(&mut Payload, &Io, Report) -> ChainStep;
 
+/// Knows the types of a callback: takes function, payload and report of a settled request out, makes the outcome, and calls.
+pub(crate) type RunCallback = fn(&Core, RequestId);
+
 /// A callback with everything needed to run it but the outcome.
 pub(crate) struct Callback {
     pub(crate) function: CallbackStorage,
-    /// Knows the types: takes function, payload and report of a settled request out, makes the outcome, and calls.
-    pub(crate) run: fn(&Core, RequestId),
+    pub(crate) run: RunCallback,
     /// Delivered right after the reaping, instead of as a task.
     pub(crate) direct: bool,
 }
@@ -251,7 +253,8 @@ impl Slot {
         } = self;
         // Never zero, so that a token is never zero; 30 bits, so that a backend has two for itself.
         *generation = ((*generation + 1) & 0x3fff_ffff).max(1);
-        (*state, *op, *handle, *lanes) = (State::Held, Op::Sleep, None, Lanes::NONE);
+        op.clear();
+        (*state, *handle, *lanes) = (State::Held, None, Lanes::NONE);
         (*links, *wall) = ([Link::UNLINKED; Lanes::COUNT], None);
         (*blocker, *waiting, *waiters, *timer) = (NONE, Link::UNLINKED, NONE, NO_TIMER);
         (*moved, *origin, *submitted_at) = (0, 0, 0);

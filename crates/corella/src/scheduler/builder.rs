@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::remote::{Arrived, Inbox};
 use super::tasks::{ReadyQueue, Tasks, enter_thread};
 use super::turn::Budgets;
-use super::{Core, Scheduler};
+use super::{Core, Io, Scheduler};
 #[cfg(unix)]
 use crate::backend::Portable;
 use crate::backend::{Backend, BackendKind, BackendReason, Simulated, Simulation, fork};
@@ -232,9 +232,9 @@ impl SchedulerBuilder {
         enter_thread(scheduler, &ready);
         let (depth, sleeps_max, inline_reads) = (self.queue_depth, self.sleeps, self.inline_reads);
         let settings = QueueSettings { depth, sleeps_max, inline_reads };
-        let queue = RequestQueue::new(backend, settings, Arc::clone(&inbox));
+        let queue = RequestQueue::new(backend, settings, Arc::clone(&inbox), Rc::clone(&ready));
         let core = Rc::new_cyclic(|io| Core {
-            io: io.clone(),
+            io: Io { core: io.clone() },
             queue: RefCell::new(queue),
             tasks: RefCell::new(Tasks::default()),
             ready,

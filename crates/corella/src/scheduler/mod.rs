@@ -83,7 +83,7 @@ impl Scheduler {
 
     /// What handles and tasks hold.
     pub fn io(&self) -> Io {
-        self.core.io()
+        self.core.io.clone()
     }
 
     /// Where a host finds what became of its requests.
@@ -192,7 +192,7 @@ impl Scheduler {
 
     /// Spawns a task; see [`Io::spawn`].
     pub fn spawn<F: Future + 'static>(&self, future: F) -> Result<JoinHandle<F::Output>, Error> {
-        self.io().spawn(future)
+        self.core.io.spawn(future)
     }
 
     /// Whether a [`poll`](Self::poll) would find something to do: for a VM's safe points.

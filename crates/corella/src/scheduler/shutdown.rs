@@ -80,7 +80,7 @@ impl Core {
                 self.queue.borrow_mut().end_backend();
             }
             // Never freed: the OS may still write to what is lent.
-            Err(_) => std::mem::forget(self.io.upgrade()),
+            Err(_) => std::mem::forget(self.io.core.upgrade()),
         }
         self.rethrow_at_last();
         result

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::Io;
 use super::remote::Inbox;
 use crate::error::{Error, ErrorKind};
-use crate::queue::slots::RequestId;
+use crate::queue::slots::{RequestId, RunCallback};
 use crate::sync::{AtomicBool, thread_local};
 
 /// Names one task, for good.
@@ -30,8 +30,8 @@ pub(crate) const ROOT: TaskKey = TaskKey { index: u32::MAX, generation: 0 };
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ready {
     Task(TaskKey),
-    /// The callback of a settled request.
-    Callback(RequestId),
+    /// The callback of a settled request, and what knows its types.
+    Callback(RequestId, RunCallback),
 }
 
 /// What is to run, in the order it became ready.
@@ -47,6 +47,16 @@ impl ReadyQueue {
 
     pub(crate) fn pop(&self) -> Option<Ready> {
         self.list.borrow_mut().pop_front()
+    }
+
+    /// Takes the future of `block_on` out if it is next.
+    pub(crate) fn pop_root(&self) -> bool {
+        let mut list = self.list.borrow_mut();
+        let is_root = matches!(list.front(), Some(Ready::Task(ROOT)));
+        if is_root {
+            list.pop_front();
+        }
+        is_root
     }
 
     pub(crate) fn len(&self) -> usize {

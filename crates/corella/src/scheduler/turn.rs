@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -15,8 +15,11 @@ use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
 use crate::backend::{BackendReason, BorrowedWaitable, Clock, fork};
 use crate::error::{Error, ErrorKind};
 use crate::planted::{self, Defect};
-use crate::queue::slots::{Cause, Ending, Payload, RequestId};
+use crate::queue::slots::{Cause, Ending, Manner, Payload, RequestId};
 use crate::queue::{RequestQueue, Unobserved};
+
+/// Of so many calls of `has_work` one looks at everything.
+const LOOK_CLOSELY_EVERY: u32 = 16;
 
 /// Called with each failure that nobody took.
 pub(crate) type Hook = Box<dyn FnMut(Unobserved)>;
@@ -34,10 +37,11 @@ pub(crate) struct Budgets {
 
 /// The scheduler's inside, which `Io` refers to weakly.
 pub(crate) struct Core {
-    pub(super) io: Weak<Core>,
+    /// Itself, as handles and tasks hold it.
+    pub(crate) io: Io,
     pub(crate) queue: RefCell<RequestQueue>,
     pub(super) tasks: RefCell<Tasks>,
-    pub(crate) ready: Rc<ReadyQueue>,
+    pub(super) ready: Rc<ReadyQueue>,
     /// Settled requests whose callbacks run before the tasks.
     pub(super) direct: RefCell<VecDeque<RequestId>>,
     pub(crate) inbox: Arc<Inbox>,
@@ -97,10 +101,6 @@ impl Core {
     /// The time after `duration`, for a deadline.
     pub(crate) fn after(&self, duration: Duration) -> u64 {
         self.now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    pub(crate) fn io(&self) -> Io {
-        Io { core: Weak::clone(&self.io) }
     }
 
     /// Whether code of the program may block here.
@@ -171,6 +171,20 @@ impl Core {
         self.bytes_left.set(self.budgets.bytes_per_poll);
     }
 
+    /// How an awaited read is carried out. With others that are about to run it would be one of a batch.
+    #[inline]
+    pub(crate) fn manner_of_await(&self) -> Manner {
+        self.queue.borrow_mut().manner_of_await(!self.ready.is_empty())
+    }
+
+    /// Has a request's settling wake this waker, at once if it has settled. The waker's own code, its clone and the drop of
+    /// an old one, runs outside the borrow.
+    pub(crate) fn wake_when_settled(&self, id: RequestId, waker: &Waker) {
+        let ending = Ending::Wake(waker.clone());
+        let old = self.queue.borrow_mut().set_ending_and_deliver(id, ending);
+        drop(old);
+    }
+
     // A turn.
 
     /// One turn. Waits at most `limit` for something to happen (`None`: as long as it takes), and not at all once
@@ -183,12 +197,18 @@ impl Core {
         // A task may have forked, and this may be the child.
         self.check_process("wait")?;
         let timeout = if was_called || is_done() { Some(Duration::ZERO) } else { self.may_wait(limit) };
-        let result = self.queue.borrow_mut().wait(timeout);
-        self.inbox.is_awake();
-        if let Err(error) = result {
-            return Err(Error::from_io(&error, "wait", "the scheduler's backend"));
+        self.looks.set(0);
+        // Among tasks that only wake each other there is nothing to wait for, nor to deliver.
+        if timeout != Some(Duration::ZERO) || !self.queue.borrow_mut().is_at_rest() {
+            let result = self.queue.borrow_mut().wait(timeout);
+            self.inbox.is_awake();
+            if let Err(error) = result {
+                return Err(Error::from_io(&error, "wait", "the scheduler's backend"));
+            }
+            self.deliver();
+        } else {
+            self.inbox.is_awake();
         }
-        self.deliver();
         self.run_direct();
         self.check_process("wait")?;
         self.fire_due();
@@ -248,7 +268,7 @@ impl Core {
         for _ in 0..self.budgets.tasks_per_turn {
             let Some(job) = self.arrived.borrow_mut().jobs.pop_front() else { break };
             self.refill_budget();
-            self.call(|| job(&self.io()));
+            self.call(|| job(&self.io));
             if self.must_stop() {
                 break;
             }
@@ -260,16 +280,27 @@ impl Core {
     pub(super) fn run_ready(&self) {
         for _ in 0..self.ready.len().min(self.budgets.tasks_per_turn) {
             match self.ready.pop() {
-                // A waker of a `block_on` that is over wakes nobody.
-                Some(Ready::Task(ROOT)) => self.root_is_ready.set(self.root_is_driven.get()),
+                Some(Ready::Task(ROOT)) => self.root_has_been_woken(),
                 Some(Ready::Task(key)) => self.poll_task(key),
-                Some(Ready::Callback(request)) => self.run_callback(request),
+                Some(Ready::Callback(request, run)) => {
+                    self.refill_budget();
+                    run(self, request);
+                }
                 None => break,
             }
             if self.must_stop() {
                 break;
             }
         }
+        // Woken by one of those it need not wait for another turn: it is polled between two.
+        if self.ready.pop_root() {
+            self.root_has_been_woken();
+        }
+    }
+
+    /// A waker of a `block_on` that is over wakes nobody.
+    fn root_has_been_woken(&self) {
+        self.root_is_ready.set(self.root_is_driven.get());
     }
 
     /// Whether no more of the program is to run in this turn: it panicked, or forked and this is the child.
@@ -316,7 +347,7 @@ impl Core {
             let Some(id) = queue.next_settled() else { break };
             if let Some((chain, mut payload, report)) = queue.take_chain(id) {
                 drop(queue);
-                let step = chain(&mut payload, &self.io(), report);
+                let step = chain(&mut payload, &self.io, report);
                 self.queue.borrow_mut().go_on(id, payload, step);
                 continue;
             }
@@ -328,7 +359,7 @@ impl Core {
                 }
                 Some(Ending::Callback(callback)) => match callback.direct {
                     true => self.direct.borrow_mut().push_back(id),
-                    false => self.ready.push(Ready::Callback(id)),
+                    false => self.ready.push(Ready::Callback(id, callback.run)),
                 },
                 // Behind the callbacks that came before it: a host has both, in one order.
                 Some(Ending::Hosted(_)) if !self.direct.borrow().is_empty() => self.direct.borrow_mut().push_back(id),
@@ -525,22 +556,26 @@ impl Core {
         if self.is_foreign() {
             return false;
         }
-        if !self.ready.is_empty() || self.inbox.has_arrived() || self.root_is_ready.get() {
+        if !self.ready.is_empty() || self.inbox.has_arrived() || !self.arrived.borrow().jobs.is_empty() {
             return true;
         }
-        let mut queue = self.queue.borrow_mut();
-        if queue.backend.has_completions()
-            || queue.has_backlog()
-            || !self.direct.borrow().is_empty()
-            || !self.arrived.borrow().jobs.is_empty()
-        {
-            return true;
-        }
-        // The clock is dear, so timers are looked at every so many calls.
-        const LOOK_AT_CLOCK_EVERY: u32 = 16;
         let looks = self.looks.get().wrapping_add(1);
         self.looks.set(looks);
-        looks.is_multiple_of(LOOK_AT_CLOCK_EVERY) && queue.next_due().is_some_and(|due| due <= self.now())
+        match looks.is_multiple_of(LOOK_CLOSELY_EVERY) {
+            true => self.looks_closely(),
+            false => self.queue.borrow_mut().backend.shows_completions(),
+        }
+    }
+
+    /// What takes more than a couple of loads: lists that are mostly empty between turns, and the clock.
+    #[cold]
+    fn looks_closely(&self) -> bool {
+        let mut queue = self.queue.borrow_mut();
+        queue.backend.may_have_completions()
+            || queue.has_backlog()
+            || self.root_is_ready.get()
+            || !self.direct.borrow().is_empty()
+            || queue.next_due().is_some_and(|due| due <= self.now())
     }
 }
 

@@ -65,8 +65,6 @@ const KEY_REQUEST: usize = 0;
 const KEY_WAKE: usize = 1;
 /// Packets of one dequeue at most.
 const BATCH: usize = 128;
-/// `has_completions` costs a system call on this backend, so it says yes on every so manyth call instead.
-const CHECK_EVERY: u32 = 16;
 /// Of a socket that no port takes; the system's own text names a parameter that nobody gave.
 const ANOTHER_PORTS: &str = "the socket belongs to another completion port already";
 /// How often blocks are looked at when there is no port any more, and threads of the pool that are to be found in a call.
@@ -82,7 +80,6 @@ pub(crate) struct Iocp<P: CompletionPort> {
     waits: Waits,
     /// Where packets are dequeued to. Kept for its memory.
     packets: Box<[Packet]>,
-    countdown: u32,
     /// The port has failed, with this code; blocks are looked at instead, and nothing new is started.
     lost: Option<Code>,
     /// Last, as the blocks may still be the system's while it is open.
@@ -101,7 +98,6 @@ impl<P: CompletionPort> Iocp<P> {
             pool,
             waits,
             packets: vec![Packet::EMPTY; BATCH].into_boxed_slice(),
-            countdown: CHECK_EVERY,
             lost: None,
             port,
         }
@@ -321,7 +317,6 @@ impl<P: CompletionPort> Iocp<P> {
     }
 
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
-        self.countdown = CHECK_EVERY;
         let may_have_packets = !self.is_idle() || !self.pool.is_idle() || self.bell.is_rung();
         self.drain(completions);
         let timeout = if completions.is_empty() { timeout } else { Some(Duration::ZERO) };
@@ -413,15 +408,6 @@ impl<P: CompletionPort> Iocp<P> {
             self.bell.ring();
         }
         self.port.watch().map_err(|code| io::Error::from_raw_os_error(self.port.host_code(code)))
-    }
-
-    pub(crate) fn has_completions(&mut self) -> bool {
-        self.countdown -= 1;
-        if self.countdown == 0 {
-            self.countdown = CHECK_EVERY;
-            return true;
-        }
-        false
     }
 
     pub(crate) fn forget_descriptor(&mut self, descriptor: RawDescriptor) {
