@@ -58,7 +58,14 @@ pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
     }
 }
 
-/// The same for a transfer that is to be alone in its lane: nothing holds it back, so no wall matters to it.
+/// Whether a lane in which others are is one of reads alone, and this is another.
+#[inline(always)]
+pub(super) fn lets_reads_in(only_reads: bool, handle: &Handle) -> bool {
+    only_reads && handle.not_only_reads == 0 && handle.extents.as_ref().is_none_or(|extents| !extents.is_used())
+}
+
+/// The same for a transfer that nothing holds back, so that no wall matters to it. Whoever is before it in its lane is yet to
+/// be told.
 #[inline(always)]
 pub(super) fn link_transfer(index: u32, lane: usize, only_reads: bool, slot: &mut Slot, handle: &mut Handle) {
     debug_assert_eq!(only_reads, slot.op.access(handle.class, slot.unordered).only_reads());
@@ -67,7 +74,9 @@ pub(super) fn link_transfer(index: u32, lane: usize, only_reads: bool, slot: &mu
     handle.not_only_reads += u32::from(!only_reads);
     slot.sequence = handle.next_sequence;
     handle.next_sequence = slot.sequence.wrapping_add(1);
-    handle.lanes[lane] = Lane { head: index, tail: index };
+    let Lane { head, tail } = handle.lanes[lane];
+    slot.links[lane].previous = tail;
+    handle.lanes[lane] = Lane { head: if head == NONE { index } else { head }, tail: index };
 }
 
 /// Takes a request out of its lanes.

@@ -77,8 +77,8 @@ impl RequestQueue {
         }
     }
 
-    /// Puts a plain transfer into its lane, if that is empty, and hands it to the backend; false, and nothing done, if it is
-    /// none or has to wait.
+    /// Puts a plain transfer into its lane, if nothing there is in its way, and hands it to the backend; false, and nothing
+    /// done, if it is none or has to wait.
     #[inline(always)]
     pub(super) fn begin_transfer(&mut self, index: u32) -> bool {
         let slot = &mut self.slots[index];
@@ -86,11 +86,15 @@ impl RequestQueue {
         let handle = &mut self.handles[key.index];
         let Some((transfer, part)) = plain(slot, handle) else { return false };
         let lane = transfer.lane();
-        if handle.lanes[lane].head != NONE || self.at_os >= self.depth {
+        let tail = handle.lanes[lane].tail;
+        if (tail != NONE && !lanes::lets_reads_in(transfer.only_reads(), handle)) || self.at_os >= self.depth {
             return false;
         }
         let is_tried = slot.manner == Manner::AtOnce;
         lanes::link_transfer(index, lane, transfer.only_reads(), slot, handle);
+        if tail != NONE {
+            self.slots[tail].links[lane].next = index;
+        }
         match transfer {
             Transfer::Read(_, offset) if is_tried && self.read_at_once(index, key, offset, part) => {}
             _ => self.hand_over(index, key, transfer, part),
