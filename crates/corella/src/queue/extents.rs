@@ -10,19 +10,19 @@ use crate::op::{Access, conflicts};
 
 /// Bytes of a stripe, as a power of two. A range no longer than that touches two at most.
 const STRIPE_BITS: u32 = 16;
-const STRIPES_MAX: u64 = 2;
+const STRIPES_MAX: usize = 2;
 /// Entries looked at for one range at most; then it waits for one that it has come to.
 const LOOKS_MAX: usize = 512;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     request: u32,
-    sequence: u32,
     start: u64,
     end: u64,
     writes: bool,
     stripe: u64,
-    /// The next in its bucket, or among those that are free.
+    /// Those in its bucket that came after it and before it; the next among those that are free.
+    previous: u32,
     next: u32,
 }
 
@@ -30,15 +30,6 @@ impl Entry {
     fn access(&self) -> Access {
         Access::Range { start: self.start, end: self.end, write: self.writes }
     }
-}
-
-/// A request of a lane, as this knows it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Member {
-    pub(super) request: u32,
-    /// Its place in the order of submission, which wraps around.
-    pub(super) sequence: u32,
-    pub(super) access: Access,
 }
 
 /// What is known of the requests before one.
@@ -56,6 +47,8 @@ pub(crate) struct Extents {
     is_used: bool,
     buckets: Vec<u32>,
     entries: Vec<Entry>,
+    /// Where the entries of a request are, by its number; of the first stripe and of the second.
+    places: Vec<[u32; STRIPES_MAX]>,
     first_free: u32,
     /// Entries that are in a bucket.
     count: usize,
@@ -69,8 +62,8 @@ pub(crate) struct Extents {
 
 impl Extents {
     pub(super) fn new() -> Extents {
-        let (buckets, entries) = (vec![NONE; 64], Vec::new());
-        Extents { is_used: false, buckets, entries, first_free: NONE, count: 0, furthest: 0, others: 0 }
+        let (buckets, entries, places) = (vec![NONE; 64], Vec::new(), Vec::new());
+        Extents { is_used: false, buckets, entries, places, first_free: NONE, count: 0, furthest: 0, others: 0 }
     }
 
     pub(super) fn is_used(&self) -> bool {
@@ -94,7 +87,8 @@ impl Extents {
         (stripe.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.buckets.len() - 1)
     }
 
-    pub(super) fn add(&mut self, Member { request, sequence, access }: Member) {
+    /// Adds a request that is behind all others of its lane.
+    pub(super) fn add(&mut self, request: u32, access: Access) {
         match place_of(access) {
             Place::Nowhere => {}
             Place::Elsewhere => self.others += 1,
@@ -104,9 +98,16 @@ impl Extents {
                 if self.count > self.buckets.len() {
                     self.grow();
                 }
-                for stripe in stripes {
-                    self.insert(Entry { request, sequence, start, end, writes, stripe, next: NONE });
+                let mut places = [NONE; STRIPES_MAX];
+                for (place, stripe) in places.iter_mut().zip(stripes) {
+                    let (previous, next) = (NONE, NONE);
+                    *place = self.insert(Entry { request, start, end, writes, stripe, previous, next });
                 }
+                let index = request as usize;
+                if self.places.len() <= index {
+                    self.places.resize(index + 1, [NONE; STRIPES_MAX]);
+                }
+                self.places[index] = places;
             }
         }
     }
@@ -115,13 +116,15 @@ impl Extents {
         match place_of(access) {
             Place::Nowhere => {}
             Place::Elsewhere => self.others -= 1,
-            Place::Stripes(stripes) => stripes.for_each(|stripe| self.take_out(stripe, request)),
+            Place::Stripes(_) => {
+                for place in self.places[request as usize].into_iter().filter(|place| *place != NONE) {
+                    self.take_out(place);
+                }
+            }
         }
     }
 
-    fn insert(&mut self, entry: Entry) {
-        let bucket = self.bucket(entry.stripe);
-        let entry = Entry { next: self.buckets[bucket], ..entry };
+    fn insert(&mut self, entry: Entry) -> u32 {
         let place = match self.first_free {
             NONE => {
                 self.entries.push(entry);
@@ -133,60 +136,71 @@ impl Extents {
                 free
             }
         };
-        self.buckets[bucket] = place;
+        self.put_first(place);
         self.count += 1;
+        place
     }
 
-    fn take_out(&mut self, stripe: u64, request: u32) {
-        let bucket = self.bucket(stripe);
-        let (mut before, mut place) = (NONE, self.buckets[bucket]);
-        while place != NONE {
-            let Entry { request: other, stripe: others, next, .. } = self.entries[place as usize];
-            if (other, others) == (request, stripe) {
-                match before {
-                    NONE => self.buckets[bucket] = next,
-                    before => self.entries[before as usize].next = next,
-                }
-                self.entries[place as usize].next = self.first_free;
-                self.first_free = place;
-                self.count -= 1;
-                return;
-            }
-            (before, place) = (place, next);
+    /// Puts an entry at the front of its bucket.
+    fn put_first(&mut self, place: u32) {
+        let bucket = self.bucket(self.entries[place as usize].stripe);
+        let next = std::mem::replace(&mut self.buckets[bucket], place);
+        let entry = &mut self.entries[place as usize];
+        (entry.previous, entry.next) = (NONE, next);
+        if next != NONE {
+            self.entries[next as usize].previous = place;
         }
-        unreachable!("request {request} is in the bucket of each of its stripes");
     }
 
-    /// Twice as many buckets, with everything in them anew.
+    fn take_out(&mut self, place: u32) {
+        let Entry { request, stripe, previous, next, .. } = self.entries[place as usize];
+        debug_assert!(self.places[request as usize].contains(&place));
+        match previous {
+            NONE => {
+                let bucket = self.bucket(stripe);
+                self.buckets[bucket] = next;
+            }
+            previous => self.entries[previous as usize].next = next,
+        }
+        if next != NONE {
+            self.entries[next as usize].previous = previous;
+        }
+        self.entries[place as usize].next = self.first_free;
+        self.first_free = place;
+        self.count -= 1;
+    }
+
+    /// Twice as many buckets, with everything in them anew and in its order.
     fn grow(&mut self) {
         let doubled = vec![NONE; 2 * self.buckets.len()];
-        for mut place in std::mem::replace(&mut self.buckets, doubled) {
+        for first in std::mem::replace(&mut self.buckets, doubled) {
+            let (mut place, mut oldest) = (first, NONE);
             while place != NONE {
-                let Entry { stripe, next, .. } = self.entries[place as usize];
-                let bucket = self.bucket(stripe);
-                self.entries[place as usize].next = self.buckets[bucket];
-                self.buckets[bucket] = place;
-                place = next;
+                (oldest, place) = (place, self.entries[place as usize].next);
+            }
+            while oldest != NONE {
+                let previous = self.entries[oldest as usize].previous;
+                self.put_first(oldest);
+                oldest = previous;
             }
         }
     }
 
     /// Whether a request has one before it beside which it must not run.
-    pub(super) fn find(&self, Member { sequence, access, .. }: Member, known_end: u64) -> Answer {
-        let (Access::Range { end, .. }, Place::Stripes(stripes)) = (access, place_of(access)) else {
+    pub(super) fn find(&self, request: u32, access: Access, known_end: u64) -> Answer {
+        let (Access::Range { end, .. }, Place::Stripes(_)) = (access, place_of(access)) else {
             return Answer::Unknown;
         };
         if self.others > 0 || end.max(self.furthest) > known_end {
             return Answer::Unknown;
         }
         let mut looks = 0;
-        for stripe in stripes {
-            let mut place = self.buckets[self.bucket(stripe)];
+        for own in self.places[request as usize].into_iter().filter(|place| *place != NONE) {
+            let mut place = self.entries[own as usize].next;
             while place != NONE {
                 let entry = &self.entries[place as usize];
                 looks += 1;
-                let is_before = (entry.sequence.wrapping_sub(sequence) as i32) < 0;
-                if is_before && (looks >= LOOKS_MAX || conflicts(entry.access(), access, known_end)) {
+                if entry.request != request && (looks >= LOOKS_MAX || conflicts(entry.access(), access, known_end)) {
                     return Answer::Blocked(entry.request);
                 }
                 place = entry.next;
@@ -209,7 +223,11 @@ fn place_of(access: Access) -> Place {
     match access {
         Access::Range { start, end, .. } => {
             let stripes = start >> STRIPE_BITS..=end.saturating_sub(1).max(start) >> STRIPE_BITS;
-            if stripes.end() - stripes.start() < STRIPES_MAX { Place::Stripes(stripes) } else { Place::Elsewhere }
+            if stripes.end() - stripes.start() < STRIPES_MAX as u64 {
+                Place::Stripes(stripes)
+            } else {
+                Place::Elsewhere
+            }
         }
         Access::CursorRead | Access::CursorWrite | Access::Append | Access::End | Access::Barrier => Place::Elsewhere,
         Access::Unordered | Access::Stream => Place::Nowhere,
@@ -239,11 +257,11 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % limit
         };
-        // The sequence wraps around meanwhile.
-        let (mut sequence, mut members, mut extents) = (u32::MAX - 5000, Vec::<Member>::new(), Extents::new());
+        // In the order of submission, and the numbers of those that are gone, which others get.
+        let (mut members, mut free, mut extents) = (Vec::<(u32, Access)>::new(), Vec::new(), Extents::new());
         let mut seen = [0; 3];
         extents.begin();
-        for request in 0..20_000 {
+        for round in 0..20_000 {
             let known_end = if next(50) == 0 { 5 << STRIPE_BITS } else { u64::MAX };
             let access = match next(300) {
                 0 => Access::End,
@@ -251,34 +269,35 @@ mod tests {
                 2..10 => Access::Unordered,
                 _ => range(&mut next),
             };
-            let member = Member { request, sequence, access };
-            sequence = sequence.wrapping_add(1);
-            extents.add(member);
+            let member = (free.pop().unwrap_or(round), access);
+            extents.add(member.0, member.1);
             members.push(member);
-            while members.len() > 100 || (members.len() > 1 && next(3) == 0) {
-                let gone = members.swap_remove(next(members.len() as u64) as usize);
-                extents.remove(gone.request, gone.access);
+            // Now and then there are so many that the buckets grow.
+            let members_max = if round % 5000 < 500 { 400 } else { 100 };
+            while members.len() > members_max || (members.len() > 1 && next(3) == 0) {
+                let (request, access) = members.remove(next(members.len() as u64) as usize);
+                extents.remove(request, access);
+                free.push(request);
             }
-            let asker = members[next(members.len() as u64) as usize];
-            let is_before = |other: &&Member| (other.sequence.wrapping_sub(asker.sequence) as i32) < 0;
-            let in_the_way = |other: &&Member| conflicts(other.access, asker.access, known_end);
-            let blockers: Vec<u32> =
-                members.iter().filter(is_before).filter(in_the_way).map(|member| member.request).collect();
-            match extents.find(asker, known_end) {
+            let asker = next(members.len() as u64) as usize;
+            let (request, access) = members[asker];
+            let in_the_way = |other: &&(u32, Access)| conflicts(other.1, access, known_end);
+            let blockers: Vec<u32> = members[..asker].iter().filter(in_the_way).map(|member| member.0).collect();
+            match extents.find(request, access, known_end) {
                 Answer::Free => {
-                    assert_eq!(blockers, [0; 0], "{asker:?}");
+                    assert_eq!(blockers, [0; 0], "{access:?}");
                     seen[0] += 1;
                 }
                 Answer::Blocked(blocker) => {
-                    assert!(blockers.contains(&blocker), "{asker:?}: {blocker} and not one of {blockers:?}");
+                    assert!(blockers.contains(&blocker), "{access:?}: {blocker} and not one of {blockers:?}");
                     seen[1] += 1;
                 }
                 Answer::Unknown => seen[2] += 1,
             }
         }
         assert!(seen.iter().all(|count| *count > 1000), "{seen:?}");
-        for member in members {
-            extents.remove(member.request, member.access);
+        for (request, access) in members {
+            extents.remove(request, access);
         }
         extents.end();
     }

@@ -170,8 +170,6 @@ pub(crate) struct Handle {
     pub(crate) lanes: [Lane; Lanes::COUNT],
     /// The last barrier, append or write at the cursor, settled or not.
     pub(crate) last_wall: Option<RequestId>,
-    /// The place in the order of submission that the next request has.
-    pub(crate) next_sequence: u32,
     /// Where the ranges of a long lane stand.
     pub(crate) extents: Option<Box<Extents>>,
     /// Barriers in the lanes.
@@ -220,7 +218,6 @@ impl Handle {
             target,
             lanes: [Lane { head: NONE, tail: NONE }; Lanes::COUNT],
             last_wall: None,
-            next_sequence: 0,
             extents: None,
             barriers: 0,
             not_only_reads: 0,

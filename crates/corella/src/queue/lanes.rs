@@ -10,7 +10,7 @@
 //! (something moves the end of the file, or stands at the cursor) it goes back [`LOOK_BACK_MAX`] requests at most;
 //! beyond that it waits for the one it has come to, so that so many requests of one file run at once at most.
 
-use super::extents::{Answer, Extents, Member};
+use super::extents::{Answer, Extents};
 use super::handles::{Handle, Handles, Lane};
 use super::outcome::State;
 use super::slots::{Link, NONE, RequestId, Slot, Slots};
@@ -39,10 +39,8 @@ pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
     }
     handle.not_only_reads += u32::from(!access.only_reads());
     handle.barriers += u32::from(access == Access::Barrier);
-    slot.sequence = handle.next_sequence;
-    handle.next_sequence = slot.sequence.wrapping_add(1);
     if let Some(extents) = handle.extents.as_mut().filter(|extents| extents.is_used()) {
-        extents.add(Member { request: index, sequence: slot.sequence, access });
+        extents.add(index, access);
     }
     let mut tails = [NONE; Lanes::COUNT];
     for lane in (0..Lanes::COUNT).filter(|lane| slot.lanes.contains(*lane)) {
@@ -72,8 +70,6 @@ pub(super) fn link_transfer(index: u32, lane: usize, only_reads: bool, slot: &mu
     slot.lanes = if lane == SEND { Lanes::SEND } else { Lanes::RECEIVE };
     debug_assert_eq!(slot.lanes, slot.op.lanes(handle.class));
     handle.not_only_reads += u32::from(!only_reads);
-    slot.sequence = handle.next_sequence;
-    handle.next_sequence = slot.sequence.wrapping_add(1);
     let Lane { head, tail } = handle.lanes[lane];
     slot.links[lane].previous = tail;
     handle.lanes[lane] = Lane { head: if head == NONE { index } else { head }, tail: index };
@@ -157,9 +153,8 @@ pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &mut Handle) -> Op
         return None;
     }
     if matches!(access, Access::Range { .. }) && is_long(index, slots, handle) {
-        let member = Member { request: index, sequence: slot.sequence, access };
         let known_end = handle.known_end;
-        match extents(slots, handle).find(member, known_end) {
+        match extents(slots, handle).find(index, access, known_end) {
             Answer::Free => {
                 // As far as a look goes.
                 debug_assert!(look_back(index, access, slots, handle).is_none_or(|found| found.is_the_last));
@@ -226,7 +221,7 @@ fn extents<'a>(slots: &Slots, handle: &'a mut Handle) -> &'a Extents {
         while index != NONE {
             let slot = &slots[index];
             let access = slot.op.access(class, slot.unordered);
-            extents.add(Member { request: index, sequence: slot.sequence, access });
+            extents.add(index, access);
             index = slot.links[RECEIVE].next;
         }
     }

@@ -137,8 +137,6 @@ pub(crate) struct Slot {
     /// The lanes it is linked into.
     pub(crate) lanes: Lanes,
     pub(crate) links: [Link; Lanes::COUNT],
-    /// Its place in the order of its handle's requests, which wraps around.
-    pub(crate) sequence: u32,
     /// The last request before it on its handle beside which it cannot run, whatever it is.
     pub(crate) wall: Option<RequestId>,
     /// The earlier request that holds it back.
@@ -189,7 +187,6 @@ impl Slot {
             handle: None,
             lanes: Lanes::NONE,
             links: [Link::UNLINKED; Lanes::COUNT],
-            sequence: 0,
             wall: None,
             blocker: NONE,
             waiting: Link::UNLINKED,
@@ -227,8 +224,6 @@ impl Slot {
             handle,
             lanes,
             links,
-            // Given anew whenever it enters a lane.
-            sequence: _,
             wall,
             blocker,
             waiting,
