@@ -13,7 +13,7 @@ use crate::net::Socket;
 use crate::op::{At, Extent, Op};
 use crate::plain::HandleRef;
 use crate::queue::Request;
-use crate::queue::slots::{Ending, Manner, RequestId};
+use crate::queue::slots::{Ending, RequestId};
 use crate::scheduler::token::CancelToken;
 
 /// What a request is begun with, beside its operation.
@@ -78,7 +78,7 @@ pub fn submit_hosted<B: Buffer + BufferMut + Copy>(
         op: op(transfer, parts),
         handle: Some(handle.key),
         unordered: options.unordered,
-        manner: Manner::Queued,
+        bare: false,
         waits_its_turn: false,
         deadline: options.deadline.map(|duration| core.after(duration)),
         due: None,

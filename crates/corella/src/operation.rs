@@ -12,12 +12,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::backend::Value;
 use crate::buffer::Parts;
 use crate::error::{Error, ErrorKind, Moved};
-use crate::op::{At, Op};
+use crate::op::{At, Extent, Op};
 use crate::queue::Request;
 use crate::queue::handles::{CLOSED_SOCKET, HandleKey};
-use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Manner, Payload, Report, RequestId};
+use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Payload, Report, RequestId};
 use crate::scheduler::token::CancelToken;
 use crate::scheduler::{Core, Io};
 use crate::status::{Status, TAKEN};
@@ -219,8 +220,8 @@ impl<A: Action> Operation<A> {
                 if let Err(kind) = lazy.wait_until_prepared(&core) {
                     return lazy.refuse(kind);
                 }
-                let manner = lazy.bare_if_plain();
-                let id = lazy.submit(&core, || Ending::Kept, manner, true)?;
+                let bare = lazy.deadline.is_none() && lazy.token.is_none();
+                let id = lazy.submit(&core, || Ending::Kept, bare, true)?;
                 (core, id)
             }
             State::Finished => panic!("an operation was waited for after its end"),
@@ -276,8 +277,9 @@ impl<A: Action> Operation<A> {
         if !lazy.action.prepare(None) {
             return Err(lazy.refuse_error(ErrorKind::Rejected));
         }
-        let (manner, direct) = (lazy.bare_if_plain(), lazy.direct);
-        let id = lazy.submit(&core, || Ending::Kept, manner, true)?;
+        let bare = lazy.deadline.is_none() && lazy.token.is_none();
+        let direct = lazy.direct;
+        let id = lazy.submit(&core, || Ending::Kept, bare, true)?;
         let is_settled = core.queue.borrow().settled_bytes(id).is_some();
         if is_settled {
             return Ok(Begun::Finished(take::<A>(&core, id)));
@@ -302,7 +304,7 @@ impl<A: Action> Operation<A> {
                     return Err(lazy.refuse_error(ErrorKind::Rejected));
                 }
                 let direct = lazy.direct;
-                let id = lazy.submit(&core, || ending(direct), Manner::Queued, false)?;
+                let id = lazy.submit(&core, || ending(direct), false, false)?;
                 Ok((core, id))
             }
             // Polled before, and now given another ending.
@@ -385,9 +387,20 @@ pub(crate) fn take_in_child<A: Action>(core: &Core, id: RequestId) -> A::Error {
 }
 
 impl<A: Action> Lazy<A> {
-    /// How it is carried out for a caller that waits: with a deadline or token a bare call will not do.
-    fn bare_if_plain(&self) -> Manner {
-        if self.deadline.is_none() && self.token.is_none() { Manner::Bare } else { Manner::Queued }
+    /// Reads at once what can be had without blocking, if this is such a read: its bytes.
+    #[inline]
+    fn read_at_once(&mut self, core: &Core) -> Option<u64> {
+        let Plan::Op(Op::Read { at: At::Offset(offset), extent: Extent::Some | Extent::Exact, .. }) = self.plan else {
+            return None;
+        };
+        if self.deadline.is_some() || self.token.is_some() || !core.tries_reads() {
+            return None;
+        }
+        let mut parts = Parts::default();
+        self.action.parts(&mut parts);
+        let count = core.queue.borrow_mut().read_at_once(self.handle?, parts.only()?, offset)?;
+        core.spend(count);
+        Some(count)
     }
 
     fn refuse(self, kind: ErrorKind) -> Result<A::Output, A::Error> {
@@ -452,7 +465,7 @@ impl<A: Action> Lazy<A> {
         mut self,
         core: &Core,
         ending: impl FnOnce() -> Ending,
-        manner: Manner,
+        bare: bool,
         waits_its_turn: bool,
     ) -> Result<RequestId, A::Error> {
         let name = self.name.take();
@@ -502,7 +515,7 @@ impl<A: Action> Lazy<A> {
             op,
             handle: self.handle,
             unordered: self.unordered,
-            manner,
+            bare,
             waits_its_turn,
             deadline,
             due,
@@ -568,13 +581,12 @@ impl<A: Action> Future for Operation<A> {
                     self.state = State::Lazy(lazy);
                     return Poll::Pending;
                 }
-                let manner = match lazy.plan {
-                    Plan::Op(Op::Read { at: At::Offset(_), .. }) => core.manner_of_await(),
-                    _ => Manner::Queued,
-                };
-                // What is tried at once mostly needs no waker.
-                let waker = (manner == Manner::Queued).then(|| context.waker().clone());
-                let id = match lazy.submit(&core, || waker.map_or(Ending::Kept, Ending::Wake), manner, true) {
+                if let Some(count) = lazy.read_at_once(&core) {
+                    let report = Report { result: Ok(Value::Count(count)), moved: Moved::Bytes(count) };
+                    return Poll::Ready(lazy.action.finish(&core.io, ActionReport(report)));
+                }
+                let waker = context.waker().clone();
+                let id = match lazy.submit(&core, || Ending::Wake(waker), false, true) {
                     Ok(id) => id,
                     Err(error) => return Poll::Ready(Err(error)),
                 };
@@ -583,9 +595,6 @@ impl<A: Action> Future for Operation<A> {
                 let finished = core.queue.borrow().settled_bytes(id);
                 if finished.is_some_and(|bytes| core.spend(bytes)) {
                     return Poll::Ready(take::<A>(&core, id));
-                }
-                if manner == Manner::AtOnce {
-                    core.wake_when_settled(id, context.waker());
                 }
                 self.state = State::Submitted(Awaited { core, id });
                 Poll::Pending
@@ -622,9 +631,12 @@ pub(crate) fn poll_submitted<A: Action>(
         context.waker().wake_by_ref();
         return Poll::Pending;
     }
+    // The waker's own code, its clone and the drop of the old one, runs outside the borrow.
     let will_wake = core.queue.borrow().will_wake(id, context.waker());
     if !will_wake {
-        core.wake_when_settled(id, context.waker());
+        let ending = Ending::Wake(context.waker().clone());
+        let old = core.queue.borrow_mut().set_ending(id, ending);
+        drop(old);
     }
     Poll::Pending
 }

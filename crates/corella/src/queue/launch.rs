@@ -3,7 +3,7 @@
 use super::RequestQueue;
 use super::handles::{ChildState, Handle, Returned};
 use super::outcome::State;
-use super::slots::{Manner, RequestId};
+use super::slots::RequestId;
 use crate::backend::{
     Backend, Completion, Fault, NO_DESCRIPTOR, Orphan, Outcome, RawDescriptor, Submission, TRANSFER_PARTS_MAX, Value,
     WaitsBy, codes, raw_descriptor,
@@ -159,7 +159,7 @@ impl RequestQueue {
             waits_by,
             lingers,
         };
-        let outcome = if slot.manner == Manner::Bare { self.backend.perform(&submission) } else { None };
+        let outcome = if slot.bare { self.backend.perform(&submission) } else { None };
         match outcome {
             Some(outcome) => self.completions.push_back(Completion { token, outcome }),
             None => self.backend.submit(&submission, &mut self.completions),

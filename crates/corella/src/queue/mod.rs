@@ -9,6 +9,7 @@ mod deadlines;
 mod deliver;
 mod extents;
 pub(crate) mod handles;
+mod inline;
 mod joined;
 mod lanes;
 mod launch;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use self::deadlines::{Deadlines, Nanoseconds};
 use self::handles::{HandleKey, Handles, Life};
 use self::outcome::{Event, State, Step, decide};
-use self::slots::{Cause, Chain, Ending, Manner, Payload, RequestId, Slot, Slots};
+use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
 use crate::backend::fork::OfThisProcess;
 use crate::backend::{Backend, BackendKind, Completions, Ended, Outcome, TRANSFER_PARTS_MAX, Value, codes};
 use crate::buffer::Part;
@@ -62,7 +63,7 @@ pub(crate) struct Request {
     pub(crate) op: Op,
     pub(crate) handle: Option<HandleKey>,
     pub(crate) unordered: bool,
-    pub(crate) manner: Manner,
+    pub(crate) bare: bool,
     /// May exceed the depth: its caller waits for it.
     pub(crate) waits_its_turn: bool,
     pub(crate) deadline: Option<Nanoseconds>,
@@ -203,12 +204,12 @@ impl RequestQueue {
 
     #[inline(always)]
     fn take_in(&mut self, request: Request) -> u32 {
-        let Request { op, handle, unordered, manner, deadline, due, chain, .. } = request;
+        let Request { op, handle, unordered, bare, deadline, due, chain, .. } = request;
         let index = self.insert(op);
         let slot = &mut self.slots[index];
         slot.handle = handle;
         slot.unordered = unordered;
-        slot.manner = manner;
+        slot.bare = bare;
         slot.chain = chain;
         slot.submitted_at = self.now;
         slot.origin = due.unwrap_or(0);
@@ -326,7 +327,7 @@ impl RequestQueue {
         match blocker {
             Some(blocker) => {
                 // A bare call is for an idle handle; later it would stop those who run then.
-                self.slots[index].manner = Manner::Queued;
+                self.slots[index].bare = false;
                 if marks::ENABLED {
                     self.mark_held_back(index, blocker);
                 }
@@ -373,7 +374,7 @@ impl RequestQueue {
             }
             let id = self.slots.id(index);
             self.slots[index].state = State::Queued;
-            self.slots[index].manner = Manner::Queued;
+            self.slots[index].bare = false;
             if self.queued.len() > 2 * self.live + QUEUED_SLACK {
                 // Those that were given up while they waited.
                 let slots = &self.slots;

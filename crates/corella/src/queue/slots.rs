@@ -77,18 +77,6 @@ pub(crate) struct Callback {
     pub(crate) direct: bool,
 }
 
-/// How a request is carried out if nothing holds it back; one that has to wait is handed to the backend when its time comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// By the backend.
-    Queued,
-    /// By a bare system call, which may block on a file: its caller waits.
-    Bare,
-    /// By a call that does not block, if it is a read and that gives all; otherwise by the backend. Its caller looks at
-    /// once whether it is over.
-    AtOnce,
-}
-
 /// How the caller takes the outcome.
 pub(crate) enum Ending {
     /// It asks: a `wait`, a status, or a future not yet polled again.
@@ -161,8 +149,8 @@ pub(crate) struct Slot {
     /// How many queued writes ride on its call to the OS.
     pub(crate) joined: u32,
     pub(crate) unordered: bool,
-    /// How it is to be carried out if it can start at once.
-    pub(crate) manner: Manner,
+    /// To be carried out by a bare system call if it can start at once.
+    pub(crate) bare: bool,
     /// Nobody will take the outcome, and what it received goes back to the lane.
     pub(crate) abandoned: bool,
     /// It is counted among its handle's untaken ones.
@@ -200,7 +188,7 @@ impl Slot {
             stopped_somewhere: false,
             joined: 0,
             unordered: false,
-            manner: Manner::Queued,
+            bare: false,
             abandoned: false,
             untaken: false,
             chain: None,
@@ -237,7 +225,7 @@ impl Slot {
             stopped_somewhere,
             joined,
             unordered,
-            manner,
+            bare,
             abandoned,
             untaken,
             chain,
@@ -254,8 +242,7 @@ impl Slot {
         (*blocker, *waiting, *waiters, *timer) = (NONE, Link::UNLINKED, NONE, NO_TIMER);
         (*moved, *origin, *submitted_at) = (0, 0, 0);
         (*cause, *begun, *stopped_somewhere, *joined) = (None, false, false, 0);
-        (*unordered, *abandoned, *untaken) = (false, false, false);
-        *manner = Manner::Queued;
+        (*unordered, *bare, *abandoned, *untaken) = (false, false, false, false);
         (*chain, *registration) = (None, None);
         if report.is_some() {
             *report = None;

@@ -5,21 +5,15 @@
 //! them. Debug builds compare the place and the lane that it has worked out with what those work out.
 
 use super::deadlines::NO_TIMER;
-use super::handles::{Handle, HandleKey, Inline};
+use super::handles::{Handle, HandleKey};
 use super::outcome::State;
-use super::slots::{Ending, Manner, NONE, Report, RequestId, Slot};
+use super::slots::{Ending, NONE, Report, RequestId, Slot};
 use super::{RequestQueue, lanes};
-use crate::backend::{Completion, Submission, TRANSFER_BYTES_MAX, Value, WaitsBy};
+use crate::backend::{Submission, TRANSFER_BYTES_MAX, Value};
 use crate::buffer::Part;
 use crate::error::Moved;
-use crate::marks::{self, Mark};
 use crate::op::{At, Class, Extent, Op};
 use crate::scheduler::hosted::HostedOutcome;
-
-/// Bytes of a read that is tried at once at most: beyond that the call is a small part of what it costs.
-const INLINE_BYTES_MAX: usize = 64 << 10;
-/// Reads of a file that are not tried at once after one that was tried in vain.
-const READS_AFTER_A_VAIN_ONE: u8 = 31;
 
 /// What a plain transfer is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,21 +56,11 @@ impl Transfer {
 #[inline(always)]
 fn plain(slot: &Slot, handle: &Handle) -> Option<(Transfer, Part)> {
     let transfer = Transfer::of(&slot.op, handle.class)?;
-    let is_bare = slot.manner == Manner::Bare;
-    let is_special = slot.begun || is_bare || handle.pushback.is_some() || slot.links[lanes::SEND].next != NONE;
+    let is_special = slot.begun || slot.bare || handle.pushback.is_some() || slot.links[lanes::SEND].next != NONE;
     if is_special { None } else { Some((transfer, slot.op.parts()?.only()?)) }
 }
 
 impl RequestQueue {
-    /// How an awaited request is carried out. With others that are about to run it would be one of a batch.
-    #[inline]
-    pub(crate) fn manner_of_await(&mut self, others_are_ready: bool) -> Manner {
-        match self.inline_reads && self.backend.gains_by_trying(others_are_ready) {
-            true => Manner::AtOnce,
-            false => Manner::Queued,
-        }
-    }
-
     /// Puts a plain transfer into its lane, if nothing there is in its way, and hands it to the backend; false, and nothing
     /// done, if it is none or has to wait.
     #[inline(always)]
@@ -90,15 +74,11 @@ impl RequestQueue {
         if (tail != NONE && !lanes::lets_reads_in(transfer.only_reads(), handle)) || self.at_os >= self.depth {
             return false;
         }
-        let is_tried = slot.manner == Manner::AtOnce;
         lanes::link_transfer(index, lane, transfer.only_reads(), slot, handle);
         if tail != NONE {
             self.slots[tail].links[lane].next = index;
         }
-        match transfer {
-            Transfer::Read(_, offset) if is_tried && self.read_at_once(index, key, offset, part) => {}
-            _ => self.hand_over(index, key, transfer, part),
-        }
+        self.hand_over(index, key, transfer, part);
         true
     }
 
@@ -109,48 +89,6 @@ impl RequestQueue {
         let Some(key) = slot.handle else { return false };
         let Some((transfer, part)) = plain(slot, &self.handles[key.index]) else { return false };
         self.hand_over(index, key, transfer, part);
-        true
-    }
-
-    /// Tries a read by a call that does not block; false, and nothing done, if that did not give all.
-    fn read_at_once(&mut self, index: u32, key: HandleKey, offset: u64, part: Part) -> bool {
-        let handle = &mut self.handles[key.index];
-        if handle.waits_by != WaitsBy::Class || part.length > INLINE_BYTES_MAX {
-            return false;
-        }
-        match handle.inline {
-            Inline::Yes => {}
-            Inline::Unasked(reads) if reads < self.backend.reads_before_a_try() => {
-                handle.inline = Inline::Unasked(reads + 1);
-            }
-            Inline::Unasked(_) => {
-                let can = self.backend.reads_at_once(handle.raw());
-                handle.inline = if can { Inline::Yes } else { Inline::Never };
-            }
-            Inline::After(1) => handle.inline = Inline::Yes,
-            Inline::After(reads) => handle.inline = Inline::After(reads - 1),
-            Inline::Never => {}
-        }
-        if handle.inline != Inline::Yes {
-            return false;
-        }
-        match self.backend.read_at_once(handle.raw(), part, offset) {
-            Some(count) if count == part.length as u64 => {}
-            outcome => {
-                // Near the end of a file there is less; the backend's answer tells that from what is not in the cache.
-                marks::hit(Mark::InlineInVain);
-                handle.inline = outcome.map_or(Inline::Never, |_| Inline::After(READS_AFTER_A_VAIN_ONE));
-                return false;
-            }
-        }
-        marks::hit(Mark::InlineRead);
-        let slot = &mut self.slots[index];
-        slot.state = State::AtOs;
-        slot.origin = offset;
-        slot.begun = true;
-        self.at_os += 1;
-        let token = RequestId { index, generation: slot.generation }.token();
-        self.completions.push_back(Completion { token, outcome: Ok(Value::Count(part.length as u64)) });
         true
     }
 

@@ -15,7 +15,7 @@ use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
 use crate::backend::{BackendReason, BorrowedWaitable, Clock, fork};
 use crate::error::{Error, ErrorKind};
 use crate::planted::{self, Defect};
-use crate::queue::slots::{Cause, Ending, Manner, Payload, RequestId};
+use crate::queue::slots::{Cause, Ending, Payload, RequestId};
 use crate::queue::{RequestQueue, Unobserved};
 
 /// Of so many calls of `has_work` one looks at everything.
@@ -171,18 +171,11 @@ impl Core {
         self.bytes_left.set(self.budgets.bytes_per_poll);
     }
 
-    /// How an awaited read is carried out. With others that are about to run it would be one of a batch.
+    /// Whether an awaited read is to be tried at once, and may finish so.
     #[inline]
-    pub(crate) fn manner_of_await(&self) -> Manner {
-        self.queue.borrow_mut().manner_of_await(!self.ready.is_empty())
-    }
-
-    /// Has a request's settling wake this waker, at once if it has settled. The waker's own code, its clone and the drop of
-    /// an old one, runs outside the borrow.
-    pub(crate) fn wake_when_settled(&self, id: RequestId, waker: &Waker) {
-        let ending = Ending::Wake(waker.clone());
-        let old = self.queue.borrow_mut().set_ending_and_deliver(id, ending);
-        drop(old);
+    pub(crate) fn tries_reads(&self) -> bool {
+        let has_a_share = !self.is_inside() || (self.operations_left.get() > 0 && self.bytes_left.get() > 0);
+        has_a_share && self.queue.borrow_mut().tries_reads(!self.ready.is_empty())
     }
 
     // A turn.
