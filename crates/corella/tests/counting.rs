@@ -302,6 +302,23 @@ fn memory_does_not_grow_while_nothing_turns(backend: BackendKind) {
     drop(sleep);
 }
 
+fn memory_comes_back_after_a_million_timers_that_were_cancelled(backend: BackendKind) {
+    let scheduler = scheduler(backend);
+    let io = scheduler.io();
+    let waker = Waker::noop();
+    let burst = |count: u64| {
+        let mut sleeps: Vec<_> = (0..count).map(|_| io.sleep(std::time::Duration::from_secs(1000))).collect();
+        for sleep in &mut sleeps {
+            assert!(Pin::new(sleep).poll(&mut Context::from_waker(waker)).is_pending());
+        }
+    };
+    burst(1000);
+    let before = LIVE_BYTES.get();
+    burst(1_000_000);
+    let grown = LIVE_BYTES.get() - before;
+    assert!(grown < 1 << 20, "{grown} bytes are left of a million timers");
+}
+
 fn memory_does_not_grow_with_requests_given_up_in_the_queue(backend: BackendKind) {
     let scheduler = Scheduler::builder().backend(backend).queue_depth(2).build().unwrap();
     let io = scheduler.io();
@@ -523,7 +540,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     type Test = fn(BackendKind);
-    let counted: [(&str, Test); 9] = [
+    let counted: [(&str, Test); 10] = [
         ("awaited_requests_allocate_nothing", awaited_requests_allocate_nothing),
         ("requests_with_callbacks_allocate_nothing", requests_with_callbacks_allocate_nothing),
         ("vectored_joined_and_pooled_requests_allocate_nothing", vectored_joined_and_pooled_requests_allocate_nothing),
@@ -532,6 +549,10 @@ fn main() {
         (
             "memory_does_not_grow_with_requests_given_up_in_the_queue",
             memory_does_not_grow_with_requests_given_up_in_the_queue,
+        ),
+        (
+            "memory_comes_back_after_a_million_timers_that_were_cancelled",
+            memory_comes_back_after_a_million_timers_that_were_cancelled,
         ),
         (
             "a_poll_of_what_runs_still_clones_no_waker_that_it_has",

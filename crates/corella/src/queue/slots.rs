@@ -165,9 +165,9 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// One that no request has.
-    fn free(next_free: u32) -> Slot {
+    fn free(next_free: u32, generation: u32) -> Slot {
         Slot {
-            generation: 1,
+            generation,
             is_used: false,
             next_free,
             state: State::Held,
@@ -234,8 +234,7 @@ impl Slot {
             payload: _,
             report,
         } = self;
-        // Never zero, so that a token is never zero; 30 bits, so that a backend has two for itself.
-        *generation = ((*generation + 1) & 0x3fff_ffff).max(1);
+        *generation = generation_after(*generation);
         op.clear();
         (*state, *handle, *lanes) = (State::Held, None, Lanes::NONE);
         (*links, *wall) = ([Link::UNLINKED; Lanes::COUNT], None);
@@ -268,13 +267,31 @@ impl Slot {
     }
 }
 
+/// Never zero, so that a token is never zero; 30 bits, so that a backend has two for itself.
+fn generation_after(generation: u32) -> u32 {
+    ((generation + 1) & 0x3fff_ffff).max(1)
+}
+
 const CHUNK: usize = 64;
 
-/// All slots. They grow in chunks and never move, and a freed one is used again first.
-#[derive(Default)]
+/// Slots that are kept for good once there have been so many.
+const KEPT: usize = 1024;
+
+/// All slots. They grow in chunks and never move, and a freed one is used again first. After a burst the last chunks go.
 pub(crate) struct Slots {
     chunks: Vec<Box<[Slot; CHUNK]>>,
     first_free: Option<u32>,
+    used: usize,
+    /// How many have been freed since it was last looked whether the last chunks can go.
+    freed: usize,
+    /// What a new one begins with: beyond that of any that is gone, so that none of its names is met again.
+    first_generation: u32,
+}
+
+impl Default for Slots {
+    fn default() -> Slots {
+        Slots { chunks: Vec::new(), first_free: None, used: 0, freed: 0, first_generation: 1 }
+    }
 }
 
 impl Slots {
@@ -286,7 +303,8 @@ impl Slots {
     fn grow(&mut self) -> u32 {
         let start = (self.chunks.len() * CHUNK) as u32;
         let next = |place: u32| if (place as usize + 1) < CHUNK { start + place + 1 } else { NONE };
-        let chunk: Box<[Slot]> = (0..CHUNK as u32).map(|place| Slot::free(next(place))).collect();
+        let generation = self.first_generation;
+        let chunk: Box<[Slot]> = (0..CHUNK as u32).map(|place| Slot::free(next(place), generation)).collect();
         let Ok(chunk) = chunk.try_into() else { unreachable!("a chunk has so many slots") };
         self.chunks.push(chunk);
         start
@@ -303,6 +321,7 @@ impl Slots {
         assert!(!slot.is_used, "the free list holds free slots");
         slot.is_used = true;
         slot.op = op;
+        self.used += 1;
         self.first_free = (slot.next_free != NONE).then_some(slot.next_free);
         index
     }
@@ -313,7 +332,48 @@ impl Slots {
         let slot = &mut self[index];
         slot.is_used = false;
         slot.next_free = next;
-        slot.clear()
+        slot.clear();
+        self.used -= 1;
+        self.freed += 1;
+        if self.chunks.len() > KEPT / CHUNK {
+            self.consider_shrinking();
+        }
+    }
+
+    /// A look at the last chunks is worth it once most slots are free; not at each one that is freed, as what is used may be
+    /// in the last of them.
+    fn consider_shrinking(&mut self) {
+        let there_are = self.chunks.len() * CHUNK;
+        let wait = if self.used < KEPT { CHUNK } else { there_are / 8 };
+        if 4 * self.used < there_are && (self.freed > wait || self.used == 0) {
+            self.shrink();
+        }
+    }
+
+    /// Frees chunks at the end in which nothing is used, if most slots are free: not all of those, as they may be wanted
+    /// again.
+    #[cold]
+    fn shrink(&mut self) {
+        self.freed = 0;
+        let kept = (4 * self.used).max(KEPT).div_ceil(CHUNK);
+        let is_free = |chunk: &[Slot; CHUNK]| chunk.iter().all(|slot| !slot.is_used);
+        let spare = self.chunks.iter().rev().take_while(|chunk| is_free(chunk)).count();
+        let left = (self.chunks.len() - spare).max(kept);
+        if left >= self.chunks.len() {
+            return;
+        }
+        for slot in self.chunks.drain(left..).flat_map(|chunk| *chunk) {
+            self.first_generation = self.first_generation.max(slot.generation);
+        }
+        self.chunks.shrink_to(2 * left);
+        // The list anew, without those that are gone.
+        self.first_free = None;
+        for index in (0..(left * CHUNK) as u32).rev() {
+            let slot = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
+            if !slot.is_used {
+                slot.next_free = self.first_free.replace(index).unwrap_or(NONE);
+            }
+        }
     }
 
     /// The index of a request that still exists.
@@ -351,5 +411,45 @@ impl IndexMut<u32> for Slots {
             Some(chunk) if chunk[index as usize % CHUNK].is_used => &mut chunk[index as usize % CHUNK],
             _ => unreachable!("slot {index} is not in use"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_burst_most_slots_go_and_no_name_of_theirs_is_met_again() {
+        let mut slots = Slots::default();
+        let early = slots.insert(Op::Sleep);
+        let burst: Vec<_> = (0..100_000).map(|_| slots.insert(Op::Sleep)).collect();
+        let names: Vec<_> = burst.iter().map(|index| slots.id(*index)).collect();
+        for index in burst {
+            slots.remove(index);
+        }
+        // Whoever came last kept the last chunk; the next look is that of what comes after.
+        for _ in 0..=CHUNK {
+            let index = slots.insert(Op::Sleep);
+            slots.remove(index);
+        }
+        assert!(slots.chunks.len() <= 2 * KEPT / CHUNK, "{} chunks are left", slots.chunks.len());
+        assert!(slots.find(slots.id(early)).is_some());
+        let anew: Vec<_> = (0..100_000).map(|_| slots.insert(Op::Sleep)).collect();
+        assert_eq!(anew.iter().collect::<std::collections::BTreeSet<_>>().len(), anew.len());
+        assert!(!anew.contains(&early));
+        assert!(names.iter().all(|name| slots.find(*name).is_none()), "an old name is met again");
+        assert_eq!(slots.iter().count(), 100_001);
+    }
+
+    #[test]
+    fn a_slot_at_the_end_that_is_used_keeps_its_place() {
+        let mut slots = Slots::default();
+        let burst: Vec<_> = (0..10_000).map(|_| slots.insert(Op::Sleep)).collect();
+        let last = burst[9_999];
+        let name = slots.id(last);
+        burst[..9_999].iter().for_each(|index| slots.remove(*index));
+        assert_eq!(slots.find(name), Some(last));
+        slots.remove(last);
+        assert_eq!(slots.iter().count(), 0);
     }
 }
