@@ -190,7 +190,6 @@ impl Core {
         // A task may have forked, and this may be the child.
         self.check_process("wait")?;
         let timeout = if was_called || is_done() { Some(Duration::ZERO) } else { self.may_wait(limit) };
-        self.looks.set(0);
         // Among tasks that only wake each other there is nothing to wait for, nor to deliver.
         if timeout != Some(Duration::ZERO) || !self.queue.borrow_mut().is_at_rest() {
             let result = self.queue.borrow_mut().wait(timeout);
@@ -205,6 +204,8 @@ impl Core {
         self.run_direct();
         self.check_process("wait")?;
         self.fire_due();
+        // What this turn left over is to be seen at the first look.
+        self.looks.set(if self.has_leavings() { LOOK_CLOSELY_EVERY - 1 } else { 0 });
         self.rethrow();
         Ok(())
     }
@@ -545,11 +546,16 @@ impl Core {
             || self.queue.borrow().has_news()
     }
 
+    /// Whether there is something that a turn within its budget has left for the next, besides tasks.
+    fn has_leavings(&self) -> bool {
+        !self.direct.borrow().is_empty() || !self.arrived.borrow().jobs.is_empty() || self.queue.borrow().has_backlog()
+    }
+
     pub(super) fn has_work(&self) -> bool {
         if self.is_foreign() {
             return false;
         }
-        if !self.ready.is_empty() || self.inbox.has_arrived() || !self.arrived.borrow().jobs.is_empty() {
+        if !self.ready.is_empty() || self.inbox.has_arrived() {
             return true;
         }
         let looks = self.looks.get().wrapping_add(1);
@@ -563,12 +569,13 @@ impl Core {
     /// What takes more than a couple of loads: lists that are mostly empty between turns, and the clock.
     #[cold]
     fn looks_closely(&self) -> bool {
+        if self.has_leavings() || self.root_is_ready.get() {
+            // And at the next look again.
+            self.looks.set(LOOK_CLOSELY_EVERY - 1);
+            return true;
+        }
         let mut queue = self.queue.borrow_mut();
-        queue.backend.may_have_completions()
-            || queue.has_backlog()
-            || self.root_is_ready.get()
-            || !self.direct.borrow().is_empty()
-            || queue.next_due().is_some_and(|due| due <= self.now())
+        queue.backend.may_have_completions() || queue.next_due().is_some_and(|due| due <= self.now())
     }
 }
 
