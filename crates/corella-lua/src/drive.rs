@@ -120,6 +120,14 @@ impl Host {
     fn run_ready(&self, lua: &Lua, ready: Ready) -> mlua::Result<()> {
         match ready {
             Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
+            Ready::Answer(key, Ok(Answer::Received(stream, bytes))) => {
+                let is_there = self.runtime.tasks.borrow().has(key);
+                if is_there {
+                    return self.resume(lua, key, (true, text_of(bytes)));
+                }
+                stream.give_back(&bytes);
+                Ok(())
+            }
             Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.resume(lua, key, (true, text_of(bytes))),
             Ready::Answer(key, Ok(Answer::Count(count))) => self.resume(lua, key, (true, count)),
             Ready::Answer(key, Ok(Answer::Nothing)) => self.resume(lua, key, true),

@@ -51,6 +51,13 @@ impl Input {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Puts bytes back that had been taken from the front.
+    pub(crate) fn push_front(&mut self, bytes: &[u8]) {
+        self.searched = 0;
+        self.bytes.splice(..self.start, bytes.iter().copied());
+        self.start = 0;
+    }
+
     /// Takes at most `count` bytes from the front.
     pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
         let count = count.min(self.len());
@@ -130,6 +137,17 @@ mod tests {
         input.push(b"o\n");
         assert_eq!(record(&mut input, b"\n", 1).as_deref(), Some(&b"two\n"[..]));
         assert!(input.is_empty());
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first() {
+        let mut input = Input::default();
+        input.push(b"one two");
+        assert_eq!(input.take(4), b"one ");
+        input.push_front(b"one ");
+        assert_eq!(input.take(9), b"one two");
+        input.push_front(b"two");
+        assert_eq!(input.bytes(), b"two");
     }
 
     #[test]

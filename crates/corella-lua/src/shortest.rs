@@ -51,6 +51,8 @@ impl Awaited {
 pub(crate) enum Answer {
     Nothing,
     Bytes(Vec<u8>),
+    /// From a connection, which gets them back if there is nobody to give them to.
+    Received(Rc<Stream>, Vec<u8>),
     Count(usize),
 }
 
@@ -67,7 +69,9 @@ impl Progress {
     fn into_values(self, lua: &Lua) -> mlua::Result<(Value, Value)> {
         let value = match self {
             Progress::Answered(Answer::Nothing) => Value::Boolean(true),
-            Progress::Answered(Answer::Bytes(bytes)) => Value::String(lua.create_string(bytes)?),
+            Progress::Answered(Answer::Bytes(bytes) | Answer::Received(_, bytes)) => {
+                Value::String(lua.create_string(bytes)?)
+            }
             Progress::Answered(Answer::Count(count)) => Value::Integer(count as i64),
             Progress::Waits => Value::Boolean(false),
             Progress::Failed(failure) => return Ok((Value::Boolean(false), failure.into_value(lua)?)),
@@ -194,6 +198,15 @@ impl Stream {
         }
     }
 
+    /// A task was killed before it could be given what had been received for it: that is for the next to ask.
+    pub(crate) fn give_back(self: &Rc<Self>, bytes: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        state.buffers.position -= bytes.len() as u64;
+        state.buffers.input.push_front(bytes);
+        drop(state);
+        self.advance();
+    }
+
     fn received(self: &Rc<Self>, task: TaskKey, most: usize, outcome: Filled) {
         let mut state = self.state.borrow_mut();
         state.at_engine = None;
@@ -207,7 +220,7 @@ impl Stream {
             Ok((count, Spare(bytes))) => {
                 buffers.eof = count == 0;
                 buffers.position += count as u64;
-                Ok(Answer::Bytes(bytes))
+                Ok(Answer::Received(Rc::clone(self), bytes))
             }
             Err(failed) => {
                 buffers.input.push(&failed.buffer.0);

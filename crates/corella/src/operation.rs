@@ -397,10 +397,14 @@ impl<A: Action> Lazy<A> {
             return None;
         }
         let mut parts = Parts::default();
+        parts.rest = core.queue.borrow_mut().spare_lists.pop().unwrap_or_default();
         self.action.parts(&mut parts);
-        let count = core.queue.borrow_mut().read_at_once(self.handle?, parts.only()?, offset)?;
-        core.spend(count);
-        Some(count)
+        let mut queue = core.queue.borrow_mut();
+        let count = parts.only().and_then(|part| queue.read_at_once(self.handle?, part, offset));
+        queue.keep_list(&mut parts);
+        drop(queue);
+        core.spend(count?);
+        count
     }
 
     fn refuse(self, kind: ErrorKind) -> Result<A::Output, A::Error> {

@@ -116,6 +116,31 @@ test("a task that is killed while it receives takes nothing from the next", func
   server:close()
 end)
 
+test("what a task was about to be given when it was killed is for the next", function()
+  local client, server = suite.connection()
+  local other_client, other_server = suite.connection()
+  for round = 1, 50 do
+    local killed
+    -- Both are answered in one turn, mostly, and the first of them kills the second.
+    local killer = Scheduler.spawn(function()
+      server:recv(10)
+      killed:kill()
+    end)
+    killed = Scheduler.spawn(function() other_server:recv(10) end)
+    Scheduler.poll()
+    client:send("x")
+    other_client:send("kept")
+    killer:join()
+    if killed:status() == "killed" then
+      local text = other_server:recv(10)
+      assert(text == "kept", round .. ": " .. text)
+    end
+  end
+  for _, socket in ipairs({ client, server, other_client, other_server }) do
+    socket:close()
+  end
+end)
+
 test("a receive and a send that fail raise an error with its place, operation and target", function()
   local client, server = suite.connection()
   local host, port = server:remote_address()

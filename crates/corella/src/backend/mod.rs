@@ -519,7 +519,7 @@ impl Backend {
     pub(crate) fn is_at_rest(&mut self) -> bool {
         match self {
             #[cfg(target_os = "linux")]
-            Backend::Uring(uring) => uring.is_idle() && !uring.may_have_completions(),
+            Backend::Uring(uring) => uring.is_at_rest(),
             _ => false,
         }
     }
@@ -560,6 +560,7 @@ impl Backend {
 
     /// Whether what comes next is better tried by a call of its own, as there is nothing to hand it over with.
     #[inline]
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "a ring's question"))]
     pub(crate) fn gains_by_trying(&mut self, others_are_ready: bool) -> bool {
         match self {
             #[cfg(target_os = "linux")]
@@ -576,6 +577,7 @@ impl Backend {
 
     /// Whether reads of this file can be tried without blocking. Past the page cache they cannot: there the call waits for
     /// the device.
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "Linux alone has the call"))]
     pub(crate) fn reads_at_once(&self, descriptor: RawDescriptor) -> bool {
         match self {
             #[cfg(target_os = "linux")]

@@ -989,6 +989,12 @@ impl Uring {
         !self.ring.completion().is_empty() || self.ring.submission().taskrun()
     }
 
+    /// Whether a wait that does not wait would do nothing. Where a foreign event loop watches, each wait takes away what its
+    /// handle is readable for.
+    pub(super) fn is_at_rest(&mut self) -> bool {
+        self.is_idle() && !self.is_watched && !self.may_have_completions()
+    }
+
     /// A look at the backend beside the ring would cost a system call.
     pub(super) fn may_have_completions(&mut self) -> bool {
         self.has_entries() || self.fallback.is_some()

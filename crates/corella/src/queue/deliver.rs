@@ -7,10 +7,14 @@ use super::handles::Broken;
 use super::outcome::State;
 use super::settle::is_taken;
 use super::slots::{Chain, ChainStep, Ending, Payload, Report, RequestId, Slot};
+use crate::buffer::{Part, Parts};
 use crate::error::Moved;
 use crate::marks::{self, Mark};
 use crate::op::Op;
 use crate::scheduler::hosted::HostedOutcome;
+
+/// Lists of parts that are kept.
+const SPARE_LISTS: usize = 64;
 
 impl RequestQueue {
     /// The next settled request that the scheduler has not seen.
@@ -112,18 +116,19 @@ impl RequestQueue {
                 handle.broken = None;
             }
         }
-        if let Some(parts) = slot.op.parts_mut()
-            && parts.rest.capacity() > 0
-            && self.spare_lists.len() < 64
-        {
-            parts.rest.clear();
-            self.spare_lists.push(std::mem::take(&mut parts.rest));
+        if let Some(parts) = slot.op.parts_mut() {
+            keep_list(parts, &mut self.spare_lists);
         }
         if slot.payload.is_some() || slot.ending.is_of_the_program() {
             let ending = std::mem::replace(&mut slot.ending, Ending::Kept);
             self.leftovers.push((slot.payload.replace_with_empty(), ending));
         }
         self.slots.remove(index);
+    }
+
+    /// Keeps a list of parts for the next.
+    pub(crate) fn keep_list(&mut self, parts: &mut Parts) {
+        keep_list(parts, &mut self.spare_lists);
     }
 
     /// Settled requests with a callback that has not run, or that nobody owns.
@@ -172,5 +177,14 @@ impl RequestQueue {
     /// How a request's outcome is to be taken.
     pub(crate) fn ending(&mut self, id: RequestId) -> Option<&mut Ending> {
         self.slots.find(id).map(|index| &mut self.slots[index].ending)
+    }
+}
+
+/// Puts an empty list of parts to the others, of which there are to be so many.
+#[inline]
+fn keep_list(parts: &mut Parts, lists: &mut Vec<Vec<Part>>) {
+    if parts.rest.capacity() > 0 && lists.len() < SPARE_LISTS {
+        parts.rest.clear();
+        lists.push(std::mem::take(&mut parts.rest));
     }
 }

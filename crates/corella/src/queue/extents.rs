@@ -1,7 +1,7 @@
 //! Where the ranges of a file's lane stand, so that the one that overlaps is found without a look at each.
 //!
 //! The file is cut into stripes, and each range is an entry in the buckets of the stripes that it touches. This is made when
-//! a lane has become long, and goes out of use when the lane is empty; its memory stays with the handle.
+//! a lane has become long, and goes out of use when nothing in the lane writes any more; its memory stays with the handle.
 
 use std::ops::RangeInclusive;
 
@@ -11,6 +11,9 @@ use crate::op::{Access, conflicts};
 /// Bytes of a stripe, as a power of two. A range no longer than that touches two at most.
 const STRIPE_BITS: u32 = 16;
 const STRIPES_MAX: usize = 2;
+const BUCKETS_MIN: usize = 64;
+/// Entries whose memory stays with a handle.
+const ENTRIES_KEPT: usize = 4096;
 /// Entries looked at for one range at most; then it waits for one that it has come to.
 const LOOKS_MAX: usize = 512;
 
@@ -32,6 +35,10 @@ impl Entry {
     }
 }
 
+/// Where the entries of a request are: that of its first stripe and that of its second.
+pub(crate) type Places = [u32; STRIPES_MAX];
+pub(crate) const NO_PLACES: Places = [NONE; STRIPES_MAX];
+
 /// What is known of the requests before one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -47,23 +54,21 @@ pub(crate) struct Extents {
     is_used: bool,
     buckets: Vec<u32>,
     entries: Vec<Entry>,
-    /// Where the entries of a request are, by its number; of the first stripe and of the second.
-    places: Vec<[u32; STRIPES_MAX]>,
     first_free: u32,
     /// Entries that are in a bucket.
     count: usize,
-    /// The greatest end of a range since this came into use. Ranges that end beyond the known end of the file reach further
-    /// than they say.
+    /// The greatest end of a range with entries since this came into use: a truncation may have moved the file's below it.
     furthest: u64,
-    /// Requests of the lane that have no entry, though they may hold others back: long ranges, and all that are no ranges.
+    /// Requests of the lane that have no entry, though they may hold others back: long ranges, those that end beyond the known
+    /// end of the file and so reach further than they say, and all that are no ranges.
     /// That a lane knows of the last wall before a request is not enough: it may be given up before those in front of it.
     others: usize,
 }
 
 impl Extents {
     pub(super) fn new() -> Extents {
-        let (buckets, entries, places) = (vec![NONE; 64], Vec::new(), Vec::new());
-        Extents { is_used: false, buckets, entries, places, first_free: NONE, count: 0, furthest: 0, others: 0 }
+        let (buckets, entries) = (vec![NONE; BUCKETS_MIN], Vec::new());
+        Extents { is_used: false, buckets, entries, first_free: NONE, count: 0, furthest: 0, others: 0 }
     }
 
     pub(super) fn is_used(&self) -> bool {
@@ -76,10 +81,17 @@ impl Extents {
         self.furthest = 0;
     }
 
-    /// The lane is empty.
+    /// The lane is empty, or nothing in it holds others back.
     pub(super) fn end(&mut self) {
-        debug_assert_eq!((self.count, self.others), (0, 0));
         self.is_used = false;
+        (self.count, self.others, self.first_free) = (0, 0, NONE);
+        self.entries.clear();
+        // What a burst took is not kept for good.
+        self.entries.shrink_to(ENTRIES_KEPT);
+        match self.buckets.len() > ENTRIES_KEPT {
+            true => self.buckets = vec![NONE; BUCKETS_MIN],
+            false => self.buckets.fill(NONE),
+        }
     }
 
     fn bucket(&self, stripe: u64) -> usize {
@@ -87,40 +99,33 @@ impl Extents {
         (stripe.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.buckets.len() - 1)
     }
 
-    /// Adds a request that is behind all others of its lane.
-    pub(super) fn add(&mut self, request: u32, access: Access) {
-        match place_of(access) {
-            Place::Nowhere => {}
-            Place::Elsewhere => self.others += 1,
-            Place::Stripes(stripes) => {
-                let Access::Range { start, end, write: writes } = access else { return };
+    /// Adds a request that is behind all others of its lane. Gives where its entries are.
+    pub(super) fn add(&mut self, request: u32, access: Access, known_end: u64) -> Places {
+        let mut places = NO_PLACES;
+        match (place_of(access), access) {
+            (Place::Nowhere, _) => {}
+            (Place::Stripes(stripes), Access::Range { start, end, write: writes }) if end <= known_end => {
                 self.furthest = self.furthest.max(end);
                 if self.count > self.buckets.len() {
                     self.grow();
                 }
-                let mut places = [NONE; STRIPES_MAX];
                 for (place, stripe) in places.iter_mut().zip(stripes) {
                     let (previous, next) = (NONE, NONE);
                     *place = self.insert(Entry { request, start, end, writes, stripe, previous, next });
                 }
-                let index = request as usize;
-                if self.places.len() <= index {
-                    self.places.resize(index + 1, [NONE; STRIPES_MAX]);
-                }
-                self.places[index] = places;
             }
+            _ => self.others += 1,
         }
+        places
     }
 
-    pub(super) fn remove(&mut self, request: u32, access: Access) {
-        match place_of(access) {
-            Place::Nowhere => {}
-            Place::Elsewhere => self.others -= 1,
-            Place::Stripes(_) => {
-                for place in self.places[request as usize].into_iter().filter(|place| *place != NONE) {
-                    self.take_out(place);
-                }
-            }
+    /// Takes a request out that was added with these places.
+    pub(super) fn remove(&mut self, places: Places, access: Access) {
+        if places == NO_PLACES {
+            self.others -= usize::from(!matches!(place_of(access), Place::Nowhere));
+        }
+        for place in places.into_iter().filter(|place| *place != NONE) {
+            self.take_out(place);
         }
     }
 
@@ -153,8 +158,7 @@ impl Extents {
     }
 
     fn take_out(&mut self, place: u32) {
-        let Entry { request, stripe, previous, next, .. } = self.entries[place as usize];
-        debug_assert!(self.places[request as usize].contains(&place));
+        let Entry { stripe, previous, next, .. } = self.entries[place as usize];
         match previous {
             NONE => {
                 let bucket = self.bucket(stripe);
@@ -186,17 +190,14 @@ impl Extents {
         }
     }
 
-    /// Whether a request has one before it beside which it must not run.
-    pub(super) fn find(&self, request: u32, access: Access, known_end: u64) -> Answer {
-        let (Access::Range { end, .. }, Place::Stripes(_)) = (access, place_of(access)) else {
-            return Answer::Unknown;
-        };
-        if self.others > 0 || end.max(self.furthest) > known_end {
+    /// Whether a request that was added with these places has one before it beside which it must not run.
+    pub(super) fn find(&self, places: Places, access: Access, known_end: u64) -> Answer {
+        if self.others > 0 || self.furthest > known_end {
             return Answer::Unknown;
         }
         let mut looks = 0;
-        for own in self.places[request as usize].into_iter().filter(|place| *place != NONE) {
-            let mut place = self.entries[own as usize].next;
+        for own in places.into_iter().filter(|place| *place != NONE) {
+            let Entry { request, next: mut place, .. } = self.entries[own as usize];
             while place != NONE {
                 let entry = &self.entries[place as usize];
                 looks += 1;
@@ -258,32 +259,32 @@ mod tests {
             (state >> 33) % limit
         };
         // In the order of submission, and the numbers of those that are gone, which others get.
-        let (mut members, mut free, mut extents) = (Vec::<(u32, Access)>::new(), Vec::new(), Extents::new());
+        let (mut members, mut free, mut extents) = (Vec::<(u32, Access, Places)>::new(), Vec::new(), Extents::new());
         let mut seen = [0; 3];
         extents.begin();
         for round in 0..20_000 {
-            let known_end = if next(50) == 0 { 5 << STRIPE_BITS } else { u64::MAX };
+            // Mostly it grows; a truncation may have been.
+            let known_end = if next(1000) == 0 { next(12) << STRIPE_BITS } else { 12 << STRIPE_BITS };
             let access = match next(300) {
                 0 => Access::End,
                 1 => Access::CursorRead,
                 2..10 => Access::Unordered,
                 _ => range(&mut next),
             };
-            let member = (free.pop().unwrap_or(round), access);
-            extents.add(member.0, member.1);
-            members.push(member);
+            let request = free.pop().unwrap_or(round);
+            members.push((request, access, extents.add(request, access, known_end)));
             // Now and then there are so many that the buckets grow.
             let members_max = if round % 5000 < 500 { 400 } else { 100 };
             while members.len() > members_max || (members.len() > 1 && next(3) == 0) {
-                let (request, access) = members.remove(next(members.len() as u64) as usize);
-                extents.remove(request, access);
+                let (request, access, places) = members.remove(next(members.len() as u64) as usize);
+                extents.remove(places, access);
                 free.push(request);
             }
             let asker = next(members.len() as u64) as usize;
-            let (request, access) = members[asker];
-            let in_the_way = |other: &&(u32, Access)| conflicts(other.1, access, known_end);
+            let (_, access, places) = members[asker];
+            let in_the_way = |other: &&(u32, Access, Places)| conflicts(other.1, access, known_end);
             let blockers: Vec<u32> = members[..asker].iter().filter(in_the_way).map(|member| member.0).collect();
-            match extents.find(request, access, known_end) {
+            match extents.find(places, access, known_end) {
                 Answer::Free => {
                     assert_eq!(blockers, [0; 0], "{access:?}");
                     seen[0] += 1;
@@ -296,9 +297,10 @@ mod tests {
             }
         }
         assert!(seen.iter().all(|count| *count > 1000), "{seen:?}");
-        for (request, access) in members {
-            extents.remove(request, access);
+        for (_, access, places) in members {
+            extents.remove(places, access);
         }
+        assert_eq!((extents.count, extents.others), (0, 0));
         extents.end();
     }
 }

@@ -43,7 +43,7 @@ impl RequestQueue {
                 let can = self.backend.reads_at_once(handle.raw());
                 handle.inline = if can { Inline::Yes } else { Inline::Never };
             }
-            Inline::After(1) => handle.inline = Inline::Yes,
+            Inline::After(0) => handle.inline = Inline::Yes,
             Inline::After(reads) => handle.inline = Inline::After(reads - 1),
             Inline::Never => {}
         }

@@ -10,7 +10,7 @@
 //! (something moves the end of the file, or stands at the cursor) it goes back [`LOOK_BACK_MAX`] requests at most;
 //! beyond that it waits for the one it has come to, so that so many requests of one file run at once at most.
 
-use super::extents::{Answer, Extents};
+use super::extents::{Answer, Extents, Places};
 use super::handles::{Handle, Handles, Lane};
 use super::outcome::State;
 use super::slots::{Link, NONE, RequestId, Slot, Slots};
@@ -40,7 +40,7 @@ pub(crate) fn link(index: u32, slots: &mut Slots, handle: &mut Handle) {
     handle.not_only_reads += u32::from(!access.only_reads());
     handle.barriers += u32::from(access == Access::Barrier);
     if let Some(extents) = handle.extents.as_mut().filter(|extents| extents.is_used()) {
-        extents.add(index, access);
+        slot.places = extents.add(index, access, handle.known_end);
     }
     let mut tails = [NONE; Lanes::COUNT];
     for lane in (0..Lanes::COUNT).filter(|lane| slot.lanes.contains(*lane)) {
@@ -82,11 +82,11 @@ pub(crate) fn unlink(index: u32, slots: &mut Slots, handle: &mut Handle) {
     handle.not_only_reads -= u32::from(!access.only_reads());
     handle.barriers -= u32::from(access == Access::Barrier);
     let lanes = std::mem::replace(&mut slot.lanes, Lanes::NONE);
-    let links = std::mem::replace(&mut slot.links, [Link::UNLINKED; Lanes::COUNT]);
+    let (links, places) = (std::mem::replace(&mut slot.links, [Link::UNLINKED; Lanes::COUNT]), slot.places);
     for (lane, link) in links.into_iter().enumerate().filter(|(lane, _)| lanes.contains(*lane)) {
         join_neighbours(lane, link, slots, handle);
     }
-    leave_extents(index, access, handle);
+    leave_extents(places, access, handle);
 }
 
 /// The same for a transfer, which is in one lane and is no barrier.
@@ -101,16 +101,16 @@ pub(super) fn unlink_transfer(index: u32, lane: usize, only_reads: bool, slots: 
     if handle.extents.is_none() {
         return join_neighbours(lane, link, slots, handle);
     }
-    let access = slot.op.access(handle.class, slot.unordered);
+    let (access, places) = (slot.op.access(handle.class, slot.unordered), slot.places);
     join_neighbours(lane, link, slots, handle);
-    leave_extents(index, access, handle);
+    leave_extents(places, access, handle);
 }
 
 /// A request that is out of its lanes has no extent there.
-fn leave_extents(index: u32, access: Access, handle: &mut Handle) {
-    let is_last = handle.is_quiet();
+fn leave_extents(places: Places, access: Access, handle: &mut Handle) {
+    let is_last = handle.is_quiet() || handle.not_only_reads == 0;
     if let Some(extents) = handle.extents.as_mut().filter(|extents| extents.is_used()) {
-        extents.remove(index, access);
+        extents.remove(places, access);
         if is_last {
             extents.end();
         }
@@ -131,7 +131,7 @@ fn join_neighbours(lane: usize, Link { previous, next }: Link, slots: &mut Slots
 }
 
 /// A request before this one that it must not run beside, if any.
-pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &mut Handle) -> Option<u32> {
+pub(crate) fn find_blocker(index: u32, slots: &mut Slots, handle: &mut Handle) -> Option<u32> {
     let slot = &slots[index];
     if slot.links.iter().all(|link| link.previous == NONE) {
         // It is the first in its lanes: all that could hold it back, walls too, stay there until they have settled.
@@ -153,8 +153,9 @@ pub(crate) fn find_blocker(index: u32, slots: &Slots, handle: &mut Handle) -> Op
         return None;
     }
     if matches!(access, Access::Range { .. }) && is_long(index, slots, handle) {
-        let known_end = handle.known_end;
-        match extents(slots, handle).find(index, access, known_end) {
+        begin_extents(slots, handle);
+        let answer = handle.extents.as_ref().map(|extents| extents.find(slots[index].places, access, handle.known_end));
+        match answer.unwrap_or(Answer::Unknown) {
             Answer::Free => {
                 // As far as a look goes.
                 debug_assert!(look_back(index, access, slots, handle).is_none_or(|found| found.is_the_last));
@@ -212,20 +213,19 @@ fn is_long(index: u32, slots: &Slots, handle: &Handle) -> bool {
     true
 }
 
-/// The extents of a file's lane, with all its requests in them.
-fn extents<'a>(slots: &Slots, handle: &'a mut Handle) -> &'a Extents {
+/// Has a file's lane have extents, with all its requests in them.
+fn begin_extents(slots: &mut Slots, handle: &mut Handle) {
     let (class, mut index) = (handle.class, handle.lanes[RECEIVE].head);
     let extents = handle.extents.get_or_insert_with(|| Box::new(Extents::new()));
     if !extents.is_used() {
         extents.begin();
         while index != NONE {
-            let slot = &slots[index];
+            let slot = &mut slots[index];
             let access = slot.op.access(class, slot.unordered);
-            extents.add(index, access);
+            slot.places = extents.add(index, access, handle.known_end);
             index = slot.links[RECEIVE].next;
         }
     }
-    extents
 }
 
 /// Makes a request wait for `blocker` to settle.

@@ -322,7 +322,7 @@ impl RequestQueue {
         debug_assert_eq!(self.slots[index].state, State::Held);
         let blocker = self.slots[index].handle.and_then(|key| {
             let handle = &mut self.handles[key.index];
-            lanes::find_blocker(index, &self.slots, handle)
+            lanes::find_blocker(index, &mut self.slots, handle)
         });
         match blocker {
             Some(blocker) => {

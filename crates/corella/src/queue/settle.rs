@@ -245,9 +245,13 @@ impl RequestQueue {
         } else {
             match &slot.ending {
                 Ending::Kept if is_over => {}
-                // It need not be sorted behind others.
+                // It need not be sorted behind others. At the end of all, callbacks may be dropped instead of run.
                 Ending::Callback(callback)
-                    if is_over && !callback.direct && self.is_reaping && self.settled.is_empty() =>
+                    if is_over
+                        && !callback.direct
+                        && self.is_reaping
+                        && !self.all_are_asked
+                        && self.settled.is_empty() =>
                 {
                     self.ready.push(Ready::Callback(id, callback.run));
                 }

@@ -4,6 +4,7 @@ use std::ops::{Index, IndexMut};
 use std::task::Waker;
 
 use super::deadlines::{NO_TIMER, Nanoseconds};
+use super::extents::{NO_PLACES, Places};
 use super::handles::HandleKey;
 use super::outcome::{Sort, State};
 use crate::backend::{Token, Value};
@@ -125,6 +126,8 @@ pub(crate) struct Slot {
     /// The lanes it is linked into.
     pub(crate) lanes: Lanes,
     pub(crate) links: [Link; Lanes::COUNT],
+    /// Where it stands among the extents of its lane, if those are in use.
+    pub(crate) places: Places,
     /// The last request before it on its handle beside which it cannot run, whatever it is.
     pub(crate) wall: Option<RequestId>,
     /// The earlier request that holds it back.
@@ -175,6 +178,7 @@ impl Slot {
             handle: None,
             lanes: Lanes::NONE,
             links: [Link::UNLINKED; Lanes::COUNT],
+            places: NO_PLACES,
             wall: None,
             blocker: NONE,
             waiting: Link::UNLINKED,
@@ -212,6 +216,8 @@ impl Slot {
             handle,
             lanes,
             links,
+            // Written before it is read, whenever extents are in use.
+            places: _,
             wall,
             blocker,
             waiting,

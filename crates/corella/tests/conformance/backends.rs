@@ -20,6 +20,7 @@ promises![
     an_idle_scheduler_sleeps_after_a_look_up,
     an_idle_scheduler_sleeps_beside_a_pipe_that_nobody_reads,
     the_os_handle_is_not_readable_once_all_is_done,
+    a_call_that_came_before_a_foreign_loop_watches_does_not_keep_it_awake,
     has_work_says_true_of_what_has_not_been_handed_over,
     #[cfg(unix)]
     opens_that_wait_take_no_thread_that_files_need,
@@ -132,6 +133,26 @@ fn the_os_handle_is_not_readable_once_all_is_done(setup: &Setup) {
         }
         // Another thread's call, which finds the scheduler about to wait.
         remote.wake();
+    }
+}
+
+fn a_call_that_came_before_a_foreign_loop_watches_does_not_keep_it_awake(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let remote = scheduler.remote();
+    let caller = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        remote.wake();
+    });
+    // It sleeps by itself when the call comes, and nothing is at the OS.
+    scheduler.run_for(Duration::from_millis(60)).unwrap();
+    caller.join().unwrap();
+    for loops in 0.. {
+        let timeout = scheduler.prepare_wait().unwrap();
+        if timeout.is_none() && !crate::setup::is_told_within(scheduler.os_handle(), Duration::from_millis(50)) {
+            break;
+        }
+        scheduler.poll().unwrap();
+        assert!(loops <= IDLE_TURNS_MAX, "the handle stays readable");
     }
 }
 

@@ -480,13 +480,16 @@ impl World {
         }
     }
 
-    /// What is in memory of a file, if it is so by chance, which it is mostly. Whoever decides on each operation is to see
-    /// them all.
+    /// What is in memory of a file, if it is so by chance, which it is mostly. Faults, and whoever decides on each operation,
+    /// are to meet them all.
     pub(super) fn read_at_once(&mut self, raw: RawDescriptor, offset: u64, length: usize) -> Option<Vec<u8>> {
-        if self.has_crashed || self.wants_names() || self.random.chance(0.25) {
+        let Faults { short_transfers, delays, disk_errors, .. } = self.faults;
+        let is_flawless = short_transfers + delays + disk_errors == 0.0;
+        if self.has_crashed || self.wants_names() || !is_flawless || self.random.chance(0.25) {
             return None;
         }
-        let bytes = self.file(raw).and_then(|inode| self.disk.read(inode, offset, length)).ok()?;
+        let Object::File { inode, options, .. } = self.object(raw).ok()? else { return None };
+        let bytes = if options.read { self.disk.read(inode, offset, length).ok()? } else { return None };
         self.operations += 1;
         bytes.hash(&mut self.history);
         self.record(3, offset, bytes.len() as u64);
