@@ -182,7 +182,7 @@ impl RequestQueue {
 
 /// Puts an empty list of parts to the others, of which there are to be so many.
 #[inline]
-fn keep_list(parts: &mut Parts, lists: &mut Vec<Vec<Part>>) {
+pub(super) fn keep_list(parts: &mut Parts, lists: &mut Vec<Vec<Part>>) {
     if parts.rest.capacity() > 0 && lists.len() < SPARE_LISTS {
         parts.rest.clear();
         lists.push(std::mem::take(&mut parts.rest));

@@ -205,6 +205,7 @@ impl Slot {
 
     /// Has it as it was before its request came, with another generation. Nothing of the program's is in it any more. Named
     /// field by field, so that none is forgotten.
+    #[inline(always)]
     fn clear(&mut self) {
         debug_assert!(!self.payload.is_some() && !self.ending.is_of_the_program());
         let Slot {
@@ -333,6 +334,7 @@ impl Slots {
     }
 
     /// Frees a slot in which nothing of the program's is left.
+    #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32) {
         let next = self.first_free.replace(index).unwrap_or(NONE);
         let slot = &mut self[index];

@@ -5,6 +5,7 @@
 //! them. Debug builds compare the place and the lane that it has worked out with what those work out.
 
 use super::deadlines::NO_TIMER;
+use super::deliver::keep_list;
 use super::handles::{Handle, HandleKey};
 use super::outcome::State;
 use super::slots::{Ending, NONE, Report, RequestId, Slot};
@@ -150,10 +151,17 @@ impl RequestQueue {
         if let (Some(_), Some(parts)) = (slot.op.extent(), slot.op.parts()) {
             parts.tell_valgrind(slot.moved, count);
         }
+        // A host is told at once, unless another's outcome is to come first.
+        let host = match slot.ending {
+            Ending::Hosted(name) if self.settled.is_empty() => Some(name),
+            _ => None,
+        };
         if let Transfer::Receive(_) = transfer {
             handle.received += count;
-            handle.untaken += 1;
-            slot.untaken = true;
+            if host.is_none() {
+                handle.untaken += 1;
+                slot.untaken = true;
+            }
         }
         slot.moved = moved;
         slot.state = State::Settled;
@@ -163,18 +171,30 @@ impl RequestQueue {
         if has_waiters {
             self.release_waiters(index);
         }
-        let slot = &mut self.slots[index];
-        match slot.ending {
-            // A host is told at once, unless another's outcome is to come first.
-            Ending::Hosted(name) if self.settled.is_empty() => {
+        match host {
+            Some(name) => {
                 self.hosted.add(HostedOutcome { name, moved: Moved::Bytes(moved), error: None });
-                self.free(index);
+                self.free_of_host(index);
             }
-            _ => {
-                slot.report = Some(Report { result: Ok(Value::Count(moved)), moved: Moved::Bytes(moved) });
+            None => {
+                let result = Ok(Value::Count(moved));
+                self.slots[index].report = Some(Report { result, moved: Moved::Bytes(moved) });
                 self.hand_on(index);
             }
         }
         true
+    }
+
+    /// Frees the slot of a host's plain transfer that was a success: there is nothing of the program's in it, and its handle
+    /// knows nothing of it any more.
+    #[inline(always)]
+    fn free_of_host(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        debug_assert!(!slot.payload.is_some() && !slot.untaken && !slot.ending.is_of_the_program());
+        if let Some(parts) = slot.op.parts_mut() {
+            keep_list(parts, &mut self.spare_lists);
+        }
+        self.live -= 1;
+        self.slots.remove(index);
     }
 }
