@@ -169,7 +169,8 @@ impl SchedulerBuilder {
     ///
     /// ```
     /// # fn main() -> Result<(), corella::Error> {
-    /// let mut scheduler = corella::Scheduler::builder().inline_reads(false).build()?;
+    /// // Every awaited read goes through the queue, as it does when it waits for a disk.
+    /// let scheduler = corella::Scheduler::builder().inline_reads(false).build()?;
     /// # drop(scheduler); Ok(()) }
     /// ```
     pub fn inline_reads(mut self, yes: bool) -> Self {
