@@ -413,6 +413,11 @@ impl RequestQueue {
         self.at_os == 0 && !self.has_backlog() && self.backend.is_at_rest()
     }
 
+    /// Whether a request is at the OS.
+    pub(crate) fn is_lending(&self) -> bool {
+        self.at_os > 0
+    }
+
     /// Requests at the OS that must come back before their memory is freed.
     pub(crate) fn must_reap(&self) -> bool {
         self.at_os > 0 || !self.backend.is_idle() || self.has_backlog()

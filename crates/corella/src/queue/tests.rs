@@ -9,6 +9,7 @@ use super::codes;
 use super::joined::JOINED_BYTES_MAX;
 use super::slots::{RequestId, Slots};
 use crate::backend::{Completion, Fault, InjectedFault, Simulation, TRANSFER_PARTS_MAX};
+use crate::error::ErrorKind;
 use crate::file::Mode;
 use crate::op::Op;
 use crate::scheduler::{Core, Io, Scheduler};
@@ -80,6 +81,19 @@ fn what_the_os_still_does_for_nobody_is_waited_for_before_memory_is_freed() {
         scheduler.turn(Duration::from_millis(1)).unwrap();
     }
     assert_eq!(machine.open_descriptors(), 0);
+}
+
+#[test]
+fn a_shutdown_has_reads_cancelled_before_it_closes_what_they_would_find_ended() {
+    for seed in 0..200 {
+        let machine = Simulation::new(seed);
+        let scheduler = Scheduler::builder().build_simulated(&machine).unwrap();
+        let io = scheduler.io();
+        let (reader, _writer) = io.pipe().unwrap();
+        let read = reader.read(vec![0; 1]).submit().unwrap();
+        scheduler.shutdown(Duration::from_secs(1)).unwrap();
+        assert_eq!(read.wait().unwrap_err().error.kind(), ErrorKind::Cancelled, "seed {seed}");
+    }
 }
 
 #[test]

@@ -59,11 +59,7 @@ impl Core {
         }
         leave_thread(self.inbox.scheduler);
         let arrived = self.inbox.end();
-        {
-            let mut queue = self.queue.borrow_mut();
-            queue.cancel_all();
-            queue.close_all_handles();
-        }
+        self.queue.borrow_mut().cancel_all();
         self.call(|| drop(arrived));
         let fetched = self.arrived.take();
         self.call(|| drop(fetched));
@@ -97,11 +93,13 @@ impl Core {
         }
     }
 
-    /// Waits until the OS has let go of everything, and with `delivers` until every callback has run.
+    /// Waits until the OS has let go of everything, closes the handles, and waits for that; with `delivers` until every
+    /// callback has run, too.
     fn reap_all(&self, limit: Option<u64>, delivers: bool) -> Result<(), Leaked> {
         // After the limit it goes on only as long as looking finds something: a cancel may take a few calls.
         const LOOKS: u32 = 3;
         let mut fruitless = 0;
+        let mut are_closed = false;
         loop {
             if delivers {
                 self.deliver();
@@ -114,13 +112,20 @@ impl Core {
                 // A callback has forked, and this is the child: all that is left is the parent's to reap.
                 return Ok(());
             }
+            let left = limit.map(|limit| Duration::from_nanos(limit.saturating_sub(self.now())));
+            let is_late = left == Some(Duration::ZERO) && fruitless >= LOOKS;
+            if !are_closed && (is_late || !self.queue.borrow().is_lending()) {
+                // Not before: a read that the cancel has yet to reach would find the end that this makes.
+                self.queue.borrow_mut().close_all_handles();
+                (are_closed, fruitless) = (true, 0);
+                continue;
+            }
             let has_callbacks = delivers && !(self.ready.is_empty() && self.direct.borrow().is_empty());
             let must_reap = self.queue.borrow().must_reap();
             if !must_reap && !has_callbacks {
                 return Ok(());
             }
-            let left = limit.map(|limit| Duration::from_nanos(limit.saturating_sub(self.now())));
-            if left == Some(Duration::ZERO) && fruitless >= LOOKS {
+            if is_late {
                 // What is reaped is safe to drop, with the callbacks that there was no time for.
                 let give_up = || Leaked { requests: self.queue.borrow().outstanding() };
                 return if must_reap { Err(give_up()) } else { Ok(()) };
