@@ -31,6 +31,9 @@ fn build() -> Result<PathBuf, String> {
     if let Err(problem) = succeeds(&mut contenders) {
         println!("not every contender was built: {problem}");
     }
+    if let Err(problem) = build_tokio_with_ring(&cargo, &workspace) {
+        println!("tokio with io_uring was not built: {problem}");
+    }
     if let Err(problem) = build_in_c(&cargo, &programs) {
         println!("the contender in C was not built: {problem}");
     }
@@ -41,6 +44,22 @@ fn build() -> Result<PathBuf, String> {
         true => Ok(programs),
         false => Err("the program that runs the benchmark was not built".into()),
     }
+}
+
+/// tokio with files by io_uring, which it has behind a flag for the compiler: by itself, so that the other stays as it is.
+fn build_tokio_with_ring(cargo: &std::ffi::OsStr, workspace: &Path) -> Result<(), String> {
+    let target = workspace.join("target/tokio-io-uring");
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default() + " --cfg tokio_unstable";
+    let mut contender = Command::new(cargo);
+    contender.args(["build", "--quiet", "--release", "-p", "contender-tokio", "--features", "io-uring"]);
+    contender.arg("--target-dir").arg(&target).env("RUSTFLAGS", flags.trim()).current_dir(workspace);
+    succeeds(&mut contender)?;
+    let place = workspace.join("target/release/contender-tokio-io-uring");
+    copy(&target.join("release/contender-tokio"), &place)
+}
+
+fn copy(built: &Path, place: &Path) -> Result<(), String> {
+    std::fs::copy(built, place).map(|_| ()).map_err(|error| format!("{}: {error}", built.display()))
 }
 
 /// The echo server of examples/c, with the library in it.
@@ -64,8 +83,7 @@ fn build_command(cargo: &std::ffi::OsStr, programs: &Path) -> Result<(), String>
     command.args(["build", "--quiet", "--profile", "packaged", "-p", "corella-cli", "--bins"]).current_dir(root);
     command.arg("--target-dir").arg(root.join("target"));
     succeeds(&mut command)?;
-    let (built, place) = (root.join("target/packaged/corella"), programs.join("corella"));
-    std::fs::copy(&built, &place).map(|_| ()).map_err(|error| format!("{}: {error}", built.display()))
+    copy(&root.join("target/packaged/corella"), &programs.join("corella"))
 }
 
 fn run(programs: &Path, arguments: &[String]) -> Result<ExitCode, String> {

@@ -46,7 +46,7 @@ pub const CONTENDERS: &[Contender] = &[
         ..contender(
             "corella callbacks",
             "contender-corella",
-            &["echo", "read", "append", "files", "churn", "stream", "idle", "slow", "echo in Lua"],
+            &["echo", "read", "direct", "append", "files", "churn", "stream", "idle", "slow", "echo in Lua"],
         )
     },
     Contender {
@@ -57,6 +57,7 @@ pub const CONTENDERS: &[Contender] = &[
             &[
                 "echo",
                 "read",
+                "direct",
                 "write",
                 "ordered write",
                 "append",
@@ -83,6 +84,7 @@ pub const CONTENDERS: &[Contender] = &[
             &[
                 "echo",
                 "read",
+                "direct",
                 "write",
                 "ordered write",
                 "append",
@@ -115,32 +117,33 @@ pub const CONTENDERS: &[Contender] = &[
         "tokio",
         "contender-tokio",
         &[
-            "echo", "read", "write", "append", "files", "churn", "stream", "idle", "slow", "timers", "fire", "spawn",
-            "yield", "wake",
+            "echo", "read", "direct", "write", "append", "files", "churn", "stream", "idle", "slow", "timers", "fire",
+            "spawn", "yield", "wake",
         ],
     ),
+    contender("tokio io_uring", "contender-tokio-io-uring", &["read", "files"]),
     contender(
         "compio",
         "contender-compio",
         &[
-            "echo", "read", "write", "append", "files", "churn", "stream", "idle", "slow", "timers", "fire", "spawn",
-            "yield", "wake",
+            "echo", "read", "direct", "write", "append", "files", "churn", "stream", "idle", "slow", "timers", "fire",
+            "spawn", "yield", "wake",
         ],
     ),
     contender(
         "monoio",
         "contender-monoio",
         &[
-            "echo", "read", "write", "append", "files", "churn", "stream", "idle", "slow", "timers", "fire", "spawn",
-            "yield", "wake",
+            "echo", "read", "direct", "write", "append", "files", "churn", "stream", "idle", "slow", "timers", "fire",
+            "spawn", "yield", "wake",
         ],
     ),
     contender(
         "libuv",
         "contender-libuv",
         &[
-            "echo", "read", "write", "append", "files", "churn", "stream", "idle", "slow", "timers", "fire", "wake",
-            "has-work",
+            "echo", "read", "direct", "write", "append", "files", "churn", "stream", "idle", "slow", "timers", "fire",
+            "wake", "has-work",
         ],
     ),
     interpreter("luv on Lua", "lua5.4", &[("echo", "echo_luv.lua"), ("start", "luv.lua")], &["echo in Lua", "start"]),
@@ -150,7 +153,7 @@ pub const CONTENDERS: &[Contender] = &[
         ..contender(
             "bare ring",
             "contender-bare",
-            &["echo", "read", "write", "append", "files", "churn", "stream", "idle", "slow", "wake"],
+            &["echo", "read", "direct", "write", "append", "files", "churn", "stream", "idle", "slow", "wake"],
         )
     },
     Contender {
@@ -180,6 +183,8 @@ const LACKS: &[(&str, &[&str], &str)] = &[
     ),
     ("corella from C", &["idle"], "keeps 16 KiB for each connection in its example"),
     ("tokio", &["ordered write"], "keeps no order among writes of one file"),
+    ("tokio io_uring", &["direct"], "reads into a buffer of its own, which `O_DIRECT` refuses"),
+    ("tokio io_uring", ANY, "does nothing else by its ring: see `tokio`"),
     ("compio", &["ordered write"], "keeps no order among writes of one file"),
     ("monoio", &["ordered write"], "keeps no order among writes of one file"),
     ("libuv", &["ordered write"], "keeps no order among writes of one file"),
@@ -190,10 +195,14 @@ const LACKS: &[(&str, &[&str], &str)] = &[
     ("monoio", &["has-work"], "cannot be asked"),
     ("bare ring", &["timers", "fire"], "has no timers that a program would use by the million"),
     ("bare ring", &["spawn", "yield", "has-work"], "has no tasks, and no state of its own to ask for"),
-    ("bare epoll", &["read", "write", "ordered write", "append", "files", "slow"], "knows no files, and has no pool"),
+    (
+        "bare epoll",
+        &["read", "direct", "write", "ordered write", "append", "files", "slow"],
+        "knows no files, and has no pool",
+    ),
     ("bare epoll", &["timers", "fire", "spawn", "yield", "has-work"], "has no timers, no tasks, no state to ask for"),
     ("bare calls", &["echo", "churn", "stream", "idle", "slow"], "waits in one call at a time"),
-    ("bare calls", &["write", "ordered write"], "has no depth"),
+    ("bare calls", &["direct", "write", "ordered write"], "has no depth"),
     ("bare calls", &["timers", "fire", "spawn", "yield", "wake", "has-work"], "has no timers and no tasks"),
     ("Lua", &["echo in Lua"], "has no sockets"),
     ("luv on Lua", ANY, "is compared where Lua is"),

@@ -23,7 +23,7 @@ const fn goal(what: &'static str, bound: Bound, figure: Figure) -> Goal {
 }
 
 /// Those that are neither Corella nor a bare interface.
-const PEERS: [&str; 4] = ["tokio", "compio", "monoio", "libuv"];
+const PEERS: [&str; 5] = ["tokio", "tokio io_uring", "compio", "monoio", "libuv"];
 const READS: [&str; 3] = ["cached reads, depth 1", "cached reads, depth 32", "cached reads, depth 128"];
 const DIRECT: &str = "direct reads, depth 32";
 const ECHO: &str = "echo, 512 connections, 64 bytes";

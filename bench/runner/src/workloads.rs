@@ -66,7 +66,7 @@ pub const WORKLOADS: &[Workload] = &[
     on_file("cached reads, depth 1", "read", &["--depth", "1"]),
     on_file("cached reads, depth 32", "read", &["--depth", "32"]),
     on_file("cached reads, depth 128", "read", &["--depth", "128"]),
-    on_file("direct reads, depth 32", "read", &["--depth", "32", "--direct"]),
+    Workload { ability: "direct", ..on_file("direct reads, depth 32", "read", &["--depth", "32", "--direct"]) },
     on_file("random writes, depth 32, order waived", "write", &["--depth", "32", "--order", "waived"]),
     ordered(on_file("random writes, depth 32, order kept", "write", &["--depth", "32", "--order", "kept"])),
     ordered(on_file(

@@ -31,6 +31,28 @@ async fn run<F: Future<Output = ()> + 'static>(depth: u64, progress: &Progress, 
     run.end(progress.done())
 }
 
+/// A ring reads at the cursor alone: a file of its own for each that reads, and a seek, in the pool, before each read.
+#[cfg(feature = "io-uring")]
+pub async fn read_by_ring(arguments: &Arguments) -> Ended {
+    use tokio::io::AsyncSeekExt;
+    let path = arguments.path();
+    let progress = Rc::new(Progress::new(arguments, length_of(&path)));
+    run(arguments.need("depth"), &progress, || {
+        let (path, progress) = (path.clone(), Rc::clone(&progress));
+        async move {
+            let buffer = aligned_block();
+            let mut file = tokio::fs::File::open(path).await.expect("the file is there");
+            while let Some(offset) = progress.begin_at_offset() {
+                file.seek(std::io::SeekFrom::Start(offset)).await.expect("a file can be sought in");
+                file.read_exact(buffer).await.expect("a read of what is there");
+                progress.end();
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(not(feature = "io-uring"))]
 async fn read_on(file: Arc<File>, progress: Rc<Progress>) {
     let mut buffer: &'static mut [u8] = aligned_block();
     while let Some(offset) = progress.begin_at_offset() {
@@ -44,6 +66,7 @@ async fn read_on(file: Arc<File>, progress: Rc<Progress>) {
     }
 }
 
+#[cfg(not(feature = "io-uring"))]
 pub async fn read(arguments: &Arguments) -> Ended {
     let (file, progress) = open(arguments)?;
     run(arguments.need("depth"), &progress, || read_on(Arc::clone(&file), Rc::clone(&progress))).await

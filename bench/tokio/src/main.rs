@@ -1,4 +1,5 @@
-//! tokio as its users write it, on one thread: sockets by readiness, files by its pool of threads.
+//! tokio as its users write it, on one thread: sockets by readiness, files by its pool of threads, or, with the feature
+//! `io-uring`, by the ring as far as it has come: opens, and reads at the cursor.
 
 mod files;
 
@@ -21,6 +22,9 @@ fn main() -> Ended {
         match arguments.workload.as_str() {
             "echo" => echo(&arguments).await,
             "stream" => stream(&arguments).await,
+            #[cfg(feature = "io-uring")]
+            "read" => files::read_by_ring(&arguments).await,
+            #[cfg(not(feature = "io-uring"))]
             "read" => files::read(&arguments).await,
             "write" => files::write(&arguments).await,
             "append" => files::append(&arguments).await,
