@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::KEY_WAKE;
-use super::port::{ERROR_INVALID_HANDLE, Post};
+use super::port::{Code, ERROR_INVALID_HANDLE, Post};
 use crate::sync::{AtomicBool, thread};
 
 /// How long after a packet could not be posted it is tried again.
@@ -28,6 +28,15 @@ impl Bell {
         if !self.is_posted.swap(true, Ordering::AcqRel) && !self.is_done() {
             self.go_on_trying();
         }
+    }
+
+    /// Rings for the scheduler's own thread, which takes packets out of the port and so waits for no room in it. After a
+    /// failure it looks at everything before it waits: a ring of another thread that posted nothing meanwhile is not lost.
+    pub(super) fn ring_or_fail(&self) -> Result<(), Code> {
+        if self.is_posted.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.poster.post(KEY_WAKE).inspect_err(|_| self.is_posted.store(false, Ordering::Release))
     }
 
     /// Posts the packet; false if the system has no room for it now. Of a port that has been closed each wait ends by itself.
@@ -61,5 +70,37 @@ fn try_again(bell: &Weak<Bell>) {
         if bell.upgrade().is_none_or(|bell| bell.is_done()) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::super::port::ERROR_NO_SYSTEM_RESOURCES;
+    use super::*;
+
+    /// How many packets have been posted; the first is refused.
+    #[derive(Debug, Default)]
+    struct Full(AtomicU32);
+
+    impl Post for Full {
+        fn post(&self, _key: usize) -> Result<(), Code> {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                0 => Err(ERROR_NO_SYSTEM_RESOURCES),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn the_thread_that_makes_room_does_not_wait_for_it() {
+        let full = Arc::new(Full::default());
+        let bell = Bell::new(Arc::clone(&full) as Arc<dyn Post>);
+        assert_eq!(bell.ring_or_fail(), Err(ERROR_NO_SYSTEM_RESOURCES));
+        assert!(!bell.is_rung(), "the next ring is to try again");
+        assert_eq!(bell.ring_or_fail(), Ok(()));
+        assert_eq!(bell.ring_or_fail(), Ok(()));
+        assert_eq!(full.0.load(Ordering::SeqCst), 2, "a packet that is in the port is enough");
     }
 }

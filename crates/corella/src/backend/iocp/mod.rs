@@ -374,7 +374,7 @@ impl<P: CompletionPort> Iocp<P> {
         for index in self.blocks.all_in_flight() {
             self.ask_to_end(index);
         }
-        Err(io::Error::from_raw_os_error(self.port.host_code(code)))
+        Err(self.io_error(code))
     }
 
     fn wait_without_port(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
@@ -395,19 +395,23 @@ impl<P: CompletionPort> Iocp<P> {
             }
             let is_idle = self.is_idle() && self.pool.is_idle();
             if let (true, Some(code)) = (is_idle, self.lost) {
-                return Err(io::Error::from_raw_os_error(self.port.host_code(code)));
+                return Err(self.io_error(code));
             }
             thread::sleep(LOOK_TIME);
         }
+    }
+
+    fn io_error(&self, code: Code) -> io::Error {
+        io::Error::from_raw_os_error(self.port.host_code(code))
     }
 
     /// A foreign event loop is about to wait.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         if self.pool.look_for_calls() {
             // The next turn looks again.
-            self.bell.ring();
+            self.bell.ring_or_fail().map_err(|code| self.io_error(code))?;
         }
-        self.port.watch().map_err(|code| io::Error::from_raw_os_error(self.port.host_code(code)))
+        self.port.watch().map_err(|code| self.io_error(code))
     }
 
     pub(crate) fn forget_descriptor(&mut self, descriptor: RawDescriptor) {
