@@ -1,5 +1,7 @@
 //! What goes wrong in a script is named: operation, target, reason, place; and the exit code is 1.
 
+#![cfg(unix)]
+
 mod corella;
 
 use corella::{BACKENDS, corella, empty_directory, end_of, run_script};

@@ -1,5 +1,7 @@
 //! The command itself: its arguments, its help, its exit codes, and its standard streams.
 
+#![cfg(unix)]
+
 mod corella;
 
 use std::io::{Read, Write};

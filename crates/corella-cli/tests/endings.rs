@@ -1,5 +1,7 @@
 //! How a program ends that is cut short: by an error, by `os.exit`, by a signal.
 
+#![cfg(unix)]
+
 mod corella;
 
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,7 @@
 //! The programs of `docs/LUA.md`: the examples of each section, one after the other.
 
+#![cfg(unix)]
+
 mod corella;
 
 use corella::{BACKENDS, corella, empty_directory, end_of};

@@ -1,5 +1,7 @@
 //! How much memory scripts take: for callbacks nothing that stays, for a sleeping task little.
 
+#![cfg(unix)]
+
 mod corella;
 
 use corella::{BACKENDS, corella, end_of};

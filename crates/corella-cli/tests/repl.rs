@@ -1,5 +1,7 @@
 //! `corella repl`, with lines from a pipe and at a terminal.
 
+#![cfg(unix)]
+
 mod corella;
 
 use std::io::{Read, Write};

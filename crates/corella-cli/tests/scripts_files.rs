@@ -1,5 +1,7 @@
 //! `copy.lua`, `checksum.lua`, `tail.lua` and `pipeline.lua`, run for real.
 
+#![cfg(unix)]
+
 mod corella;
 
 use std::fs::{self, File, OpenOptions};

@@ -1,5 +1,7 @@
 //! `proxy.lua`, `fetch.lua` and `chat.lua`, run for real.
 
+#![cfg(unix)]
+
 mod corella;
 
 use std::io::{BufRead, BufReader, Read, Write};

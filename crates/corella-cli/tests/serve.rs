@@ -1,5 +1,7 @@
 //! `examples/serve.lua` as clients see it: curl, and raw TCP for what curl would not send.
 
+#![cfg(unix)]
+
 mod corella;
 
 use std::fs::File;

@@ -1,5 +1,7 @@
 //! Scripts on a simulated machine, from outside.
 
+#![cfg(unix)]
+
 mod corella;
 
 use std::path::Path;

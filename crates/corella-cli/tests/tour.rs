@@ -1,5 +1,7 @@
 //! `examples/tour.lua` does what it says.
 
+#![cfg(unix)]
+
 mod corella;
 
 use corella::{BACKENDS, corella, end_of, example};

@@ -1,4 +1,5 @@
-//! The built command, run as a user runs it.
+//! The built command, run as a user runs it: beside a shell's programs, with signals and both backends of Linux. What it does
+//! on Windows leg `windows` holds against the same scripts.
 #![allow(dead_code, reason = "each test target uses a part")]
 
 use std::ffi::OsStr;

@@ -218,7 +218,9 @@ fn a_deadline_during_disk_reads_settles_with_what_happened_and_leaves_the_buffer
         }
         assert!(graveyard.is_untouched(), "round {round}");
     }
-    assert!(late > 0 && stopped > 0, "{late} late and {stopped} stopped: too few to say anything");
+    // The port's double reads within the call that begins a read, where no deadline reaches it.
+    let can_stop = cfg!(windows) || !setup.variant.is_of_port();
+    assert!(late > 0 && (stopped > 0 || !can_stop), "{late} late and {stopped} stopped: too few to say anything");
 }
 
 fn dropped_and_forgotten_futures_leave_their_buffers_to_the_queue(setup: &Setup) {
