@@ -6,9 +6,9 @@ use std::time::Duration;
 use corella::Error;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 
+use crate::coroutines::{self, Given, Stop};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::os_text::text_of;
 use crate::request::{Listener, Outcome};
 use crate::runtime::Ready;
 use crate::shortest::{Answer, Awaited, Budget};
@@ -121,16 +121,16 @@ impl Host {
         match ready {
             Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
             Ready::Answer(key, Ok(Answer::Received(stream, bytes))) => {
-                let is_there = self.runtime.tasks.borrow().has(key);
-                if is_there {
-                    return self.resume(lua, key, (true, text_of(bytes)));
+                if self.go_on(lua, key, Given::Bytes(&bytes))? {
+                    self.runtime.keep_receive_buffer(bytes);
+                } else {
+                    stream.give_back(&bytes);
                 }
-                stream.give_back(&bytes);
                 Ok(())
             }
-            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.resume(lua, key, (true, text_of(bytes))),
-            Ready::Answer(key, Ok(Answer::Count(count))) => self.resume(lua, key, (true, count)),
-            Ready::Answer(key, Ok(Answer::Nothing)) => self.resume(lua, key, true),
+            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.go_on(lua, key, Given::Bytes(&bytes)).map(drop),
+            Ready::Answer(key, Ok(Answer::Count(count))) => self.go_on(lua, key, Given::Count(count)).map(drop),
+            Ready::Answer(key, Ok(Answer::Nothing)) => self.go_on(lua, key, Given::Nothing).map(drop),
             Ready::Answer(key, Err(failure)) => self.resume(lua, key, (false, failure.into_value(lua)?)),
             Ready::Begin(key, function, mut arguments) => {
                 let caught = self.caught()?;
@@ -175,32 +175,50 @@ impl Host {
 
     /// Runs a task until it waits, gives way or ends.
     fn resume(&self, lua: &Lua, key: TaskKey, arguments: impl IntoLuaMulti) -> mlua::Result<()> {
+        self.run_task(lua, key, |thread| thread.resume(arguments).map(Stop::With)).map(drop)
+    }
+
+    /// The same with what it waited for, the short way. Says whether the task was there.
+    fn go_on(&self, lua: &Lua, key: TaskKey, given: Given<'_>) -> mlua::Result<bool> {
+        self.run_task(lua, key, |thread| coroutines::resume(lua, thread, self.marker, given))
+    }
+
+    fn run_task(
+        &self,
+        lua: &Lua,
+        key: TaskKey,
+        resume: impl FnOnce(&Thread) -> mlua::Result<Stop>,
+    ) -> mlua::Result<bool> {
         let thread = match self.runtime.tasks.borrow_mut().get_mut(key) {
             Some(task) => {
                 task.awaits = None;
                 task.thread.take()
             }
-            None => return Ok(()),
+            None => return Ok(false),
         };
-        let Some(thread) = thread else { return Ok(()) };
+        let Some(thread) = thread else { return Ok(false) };
         self.runtime.current.set(Some(key));
         self.runtime.budget.set(Budget::FULL);
-        let outcome = thread.resume::<MultiValue>(arguments);
+        let stop = resume(&thread);
         self.runtime.current.set(None);
         let begun = self.runtime.begun.take();
-        let pause = match outcome {
+        let pause = match stop {
             Ok(_) if let Some(awaited) = begun => Pause::Waits(awaited),
-            Ok(yielded) if thread.is_resumable() => self.pause_of(&yielded)?,
-            Ok(results) => return self.ended(key, results),
+            Ok(Stop::AtMarker) => Pause::Leaves,
+            Ok(Stop::With(yielded)) if thread.is_resumable() => self.pause_of(&yielded)?,
+            Ok(Stop::With(results)) => {
+                self.ended(key, results)?;
+                return Ok(true);
+            }
             Err(error) => {
                 let value = Value::String(lua.create_string(error.to_string())?);
                 let traceback = error.to_string();
                 self.finish(key, Err(Failure::Raised { value, traceback }));
-                return Ok(());
+                return Ok(true);
             }
         };
         self.suspended(key, thread, pause);
-        Ok(())
+        Ok(true)
     }
 
     /// Why a task that has not asked the engine for anything has yielded.

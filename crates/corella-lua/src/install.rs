@@ -36,11 +36,11 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: LightUserData) -
     install_direct(lua, runtime, &inner(lua, &raw, "direct")?)?;
     status::install_take(lua, &raw)?;
     file_handle::install_shortest(lua, &raw)?;
-    shortest::install(lua, runtime, &raw)?;
+    install_located(lua, runtime, &raw)?;
+    shortest::install(lua, runtime, &raw, marker)?;
     address::install_raw(lua, &raw)?;
     raw.set("cannot_wait", lua.create_function(|_, name: String| Ok(verb::cannot_wait(&name)))?)?;
     tasks::install(lua, runtime, &raw)?;
-    install_located(lua, runtime, &raw)?;
     raw.set("path", MODULES_BESIDE)?;
     let without_shebang =
         |lua: &Lua, source: mlua::LuaString| lua.create_string(crate::host::without_shebang(&source.as_bytes()));

@@ -58,7 +58,7 @@
 //!
 //! What blocks a whole program is not there: `io`, `os.execute`, `os.remove`, `os.rename`. Of `debug` there is
 //! `traceback`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 mod accept;
@@ -66,6 +66,7 @@ mod address;
 mod arguments;
 mod channel;
 mod child;
+mod coroutines;
 mod datagram;
 mod directory;
 mod drive;

@@ -1,9 +1,6 @@
-//! Names of the OS's as Lua has them: bytes. On Windows they are Unicode, and UTF-8 in a script. And bytes as strings of
-//! Lua's.
+//! Names of the OS's as Lua has them: bytes. On Windows they are Unicode, and UTF-8 in a script.
 
 use std::ffi::{OsStr, OsString};
-
-use mlua::{BString, Either};
 
 /// A name that a script has given. On Windows what is not UTF-8 is no name of anything.
 #[cfg(unix)]
@@ -27,14 +24,4 @@ pub(crate) fn bytes_of(name: &OsStr) -> Vec<u8> {
 #[cfg(windows)]
 pub(crate) fn bytes_of(name: &OsStr) -> Vec<u8> {
     name.to_string_lossy().into_owned().into_bytes()
-}
-
-/// Bytes that become a string of Lua's. Those that are text go there straight, others by way of a reference.
-pub(crate) type Text = Either<String, BString>;
-
-pub(crate) fn text_of(bytes: Vec<u8>) -> Text {
-    match String::from_utf8(bytes) {
-        Ok(text) => Either::Left(text),
-        Err(error) => Either::Right(error.into_bytes().into()),
-    }
 }

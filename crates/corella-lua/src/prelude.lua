@@ -46,8 +46,9 @@ local function given(ok, ...)
   error(located((...)), 0)
 end
 
--- What came of the beginning of an operation: it is done, or the task has to wait for it.
-local function begun(ok, ...)
+-- What came of the beginning of an operation: it is done, or the task has to wait for it. What is wrong with the call is told
+-- of who made it, `level` functions up.
+local function begun(level, ok, ...)
   if ok then
     return ...
   elseif ok == false then
@@ -55,15 +56,16 @@ local function begun(ok, ...)
   end
   local problem = ...
   if problem then
-    error(problem, 2)
+    error(problem, level)
   end
   return given(yield(marker))
 end
 
 -- An operation in its three forms.
-local function verb(submit)
+local function verb(submit, level)
+  level = level or 2
   return function(...)
-    return begun(submit(barriers == 0 and is_yieldable(), ...))
+    return begun(level, submit(barriers == 0 and is_yieldable(), ...))
   end
 end
 
@@ -266,37 +268,13 @@ end
 Socket.blocks = FileHandle.blocks
 
 -- The shortest way of calls that wait: what only the task knows takes a request of the engine's and none of the host's.
-local function sooner(now, later)
-  return function(first, second, options, callback)
-    if not (options or callback) and barriers == 0 and is_yieldable() then
-      local answer, failure = now(first, second)
-      if answer then
-        return answer
-      elseif failure then
-        error(located(failure), 0)
-      elseif answer == false then
-        return given(yield(marker))
-      end
-    end
-    return later(first, second, options, callback)
-  end
+local function sooner(now, submit, own)
+  return raw.sooner(now, verb(submit, 3), own)
 end
 
-Socket.recv = sooner(raw.receive_now, Socket.recv)
-Socket.send = sooner(raw.send_now, Socket.send)
-
-local sleep, sleep_now = Scheduler.sleep, raw.sleep_now
-function Scheduler.sleep(seconds, options, callback)
-  if not (options or callback) and barriers == 0 and is_yieldable() then
-    local answer, failure = sleep_now(seconds)
-    if failure then
-      error(located(failure), 0)
-    elseif answer == false then
-      return given(yield(marker))
-    end
-  end
-  return sleep(seconds, options, callback)
-end
+Socket.recv = sooner(raw.receive_now, raw.verbs.Socket.recv, 2)
+Socket.send = sooner(raw.send_now, raw.verbs.Socket.send, 2)
+Scheduler.sleep = sooner(raw.sleep_now, raw.verbs.Scheduler.sleep, 1)
 
 local listen = Socket.listen
 function Socket.listen(first, ...)
@@ -426,8 +404,13 @@ local function pass(thread, ok, first, ...)
   return ok, first, ...
 end
 
+local function set_barriers(count)
+  barriers = count
+  raw.set_barriers(count)
+end
+
 local function leave(...)
-  barriers = barriers - 1
+  set_barriers(barriers - 1)
   return ...
 end
 
@@ -437,7 +420,7 @@ local function resume(thread, ...)
   elseif can_wait() then
     return pass(thread, raw_resume(thread, ...))
   end
-  barriers = barriers + 1
+  set_barriers(barriers + 1)
   return leave(raw_resume(thread, ...))
 end
 
@@ -485,7 +468,7 @@ function coroutine.close(thread)
   elseif type(thread) ~= "thread" then
     error("bad argument #1 to 'close' (coroutine expected)", 2)
   end
-  barriers = barriers + 1
+  set_barriers(barriers + 1)
   return leave(raw_close(thread))
 end
 

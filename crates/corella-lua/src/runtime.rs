@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,10 @@ const PLACE_DEPTH: usize = 5;
 /// Room for so many that are ready is kept when none is.
 const READY_KEPT: usize = 4096;
 
+/// Buffers of received bytes are kept for the next receive: so many, of these sizes.
+const RECEIVE_BUFFERS_KEPT: usize = 64;
+const RECEIVE_BUFFER_KEPT: RangeInclusive<usize> = 1024..=64 * 1024;
+
 /// Of so many requests an interrupted program tells.
 const OUTSTANDING_TOLD_MAX: usize = 20;
 
@@ -41,7 +46,7 @@ pub(crate) enum Ready {
     /// A task that has not begun: its function and arguments.
     Begin(TaskKey, Function, MultiValue),
     /// A task whose request, that only it knows, has settled.
-    Answer(TaskKey, Result<Answer, Failure>),
+    Answer(TaskKey, Result<Answer, Box<Failure>>),
     /// A task that was killed; its variables are to be closed.
     Close(Thread),
     /// A callback with its Status.
@@ -67,6 +72,11 @@ pub(crate) struct Runtime {
     pub(crate) budget: Cell<Budget>,
     /// The task that is running.
     pub(crate) current: Cell<Option<TaskKey>>,
+    /// How many coroutines are being resumed from where Lua cannot yield: inside them nothing can wait, though they can
+    /// yield to whoever resumed them.
+    pub(crate) barriers: Cell<u32>,
+    /// Buffers that receives may take.
+    received: RefCell<Vec<Vec<u8>>>,
     /// Requests that have not settled, by class.
     counted: Cell<usize>,
     passive: Cell<usize>,
@@ -124,6 +134,8 @@ impl Runtime {
                 begun: Cell::new(None),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),
+                barriers: Cell::new(0),
+                received: RefCell::new(Vec::new()),
                 counted: Cell::new(0),
                 passive: Cell::new(0),
                 idle: RefCell::new(Vec::new()),
@@ -166,6 +178,29 @@ impl Runtime {
             ready.shrink_to(READY_KEPT);
         }
         next
+    }
+
+    /// The task that is running, if it can wait.
+    pub(crate) fn task_that_can_wait(&self) -> Option<TaskKey> {
+        self.current.get().filter(|_| self.barriers.get() == 0)
+    }
+
+    /// An empty buffer of just this size; nothing if there is no memory for it.
+    pub(crate) fn receive_buffer(&self, size: usize) -> Option<Vec<u8>> {
+        let kept = self.received.borrow_mut().pop().filter(|kept| kept.capacity() == size);
+        kept.or_else(|| {
+            let mut buffer = Vec::new();
+            buffer.try_reserve_exact(size).ok().map(|()| buffer)
+        })
+    }
+
+    /// Takes back a buffer whose bytes are a script's by now. Large ones cost more to get and to free than a receive.
+    pub(crate) fn keep_receive_buffer(&self, mut buffer: Vec<u8>) {
+        let mut kept = self.received.borrow_mut();
+        if RECEIVE_BUFFER_KEPT.contains(&buffer.capacity()) && kept.len() < RECEIVE_BUFFERS_KEPT {
+            buffer.clear();
+            kept.push(buffer);
+        }
     }
 
     pub(crate) fn ready_count(&self) -> usize {

@@ -1,17 +1,16 @@
 //! The shortest way of a call that waits: one request of the engine's, and the task is resumed with what came of it. There
 //! is no `Request`, as nobody but the task can ask for it.
 //!
-//! The Lua side tries it first, for calls in a task without options and callback. It gets what the call gives; `false` if
-//! the task has to wait; `false` and a failure; or nothing: then the call goes the long way, which also finds what is wrong
-//! with it.
+//! It is tried first, for calls without options and callback. A call here says true and what it gives; `false` if the task has
+//! to wait, and `false` and a failure; or nothing: then the call goes the long way, which also finds what is wrong with it.
+//! `coroutines.rs` makes methods of that.
 
 use std::rc::Rc;
 
 use corella::actions::Reading;
 use corella::{Action, Begun, Error, ErrorKind, Failed, RequestId, Spare, SpareCapacity};
-use mlua::{BString, Either, Lua, Table, UserDataRef, Value};
+use mlua::{BString, Either, Function, LightUserData, Lua, Table, UserDataRef};
 
-use crate::arguments;
 use crate::failure::{Failure, OperationError};
 use crate::reading::FILL_MAX;
 use crate::request::{Class, Request};
@@ -20,6 +19,7 @@ use crate::socket::Socket;
 use crate::stream::{AtEngine, Stream, Transport};
 use crate::tasks::TaskKey;
 use crate::work::Work;
+use crate::{arguments, coroutines};
 
 /// Calls of a task that may finish at once, and the bytes that they may move, until others have their turn.
 const OPERATIONS_AT_ONCE: u32 = 128;
@@ -65,19 +65,22 @@ enum Progress {
     NotHere,
 }
 
+/// What a call gives beside true.
+type Value = Either<Option<i64>, Either<BString, mlua::Value>>;
+
 impl Progress {
-    fn into_values(self, lua: &Lua) -> mlua::Result<(Value, Value)> {
-        let value = match self {
-            Progress::Answered(Answer::Nothing) => Value::Boolean(true),
+    fn into_values(self, lua: &Lua) -> mlua::Result<(Option<bool>, Value)> {
+        let nothing = Either::Left(None);
+        Ok(match self {
+            Progress::Answered(Answer::Nothing) => (Some(true), nothing),
             Progress::Answered(Answer::Bytes(bytes) | Answer::Received(_, bytes)) => {
-                Value::String(lua.create_string(bytes)?)
+                (Some(true), Either::Right(Either::Left(bytes.into())))
             }
-            Progress::Answered(Answer::Count(count)) => Value::Integer(count as i64),
-            Progress::Waits => Value::Boolean(false),
-            Progress::Failed(failure) => return Ok((Value::Boolean(false), failure.into_value(lua)?)),
-            Progress::NotHere => Value::Nil,
-        };
-        Ok((value, Value::Nil))
+            Progress::Answered(Answer::Count(count)) => (Some(true), Either::Left(Some(count as i64))),
+            Progress::Waits => (Some(false), nothing),
+            Progress::Failed(failure) => (Some(false), Either::Right(Either::Right(failure.into_value(lua)?))),
+            Progress::NotHere => (None, nothing),
+        })
     }
 }
 
@@ -106,11 +109,11 @@ impl Runtime {
         convert: impl FnOnce(T) -> Result<Answer, Failure> + 'static,
     ) -> impl FnOnce(T) + 'static {
         let runtime = Rc::clone(self);
-        move |outcome| runtime.answer(task, convert(outcome))
+        move |outcome| runtime.answer(task, convert(outcome).map_err(Box::new))
     }
 
     /// Has a task resumed, unless it was killed.
-    fn answer(&self, task: TaskKey, answer: Result<Answer, Failure>) {
+    fn answer(&self, task: TaskKey, answer: Result<Answer, Box<Failure>>) {
         self.count(Class::Counted, -1);
         let is_there = self.tasks.borrow_mut().get_mut(task).map(|task| task.awaits = None).is_some();
         if is_there {
@@ -131,8 +134,8 @@ impl Runtime {
     }
 
     /// Has the task that is running sleep.
-    fn sleep_now(self: &Rc<Self>, length: &Value) -> Progress {
-        let (Some(task), Ok(length)) = (self.current.get(), arguments::seconds(length)) else {
+    fn sleep_now(self: &Rc<Self>, length: &mlua::Value) -> Progress {
+        let (Some(task), Ok(length)) = (self.task_that_can_wait(), arguments::seconds(length)) else {
             return Progress::NotHere;
         };
         let operation = self.io().sleep(length);
@@ -146,12 +149,12 @@ impl Socket {
     /// sends find room, and then there is nothing to wait for. Of many that are ready the sends go out in one call.
     fn send_now(&self, bytes: Vec<u8>) -> Progress {
         let runtime = self.runtime();
-        let (Some(task), Some(connection)) = (runtime.current.get(), self.connection()) else {
-            return Progress::NotHere;
-        };
+        let Some(task) = runtime.task_that_can_wait() else { return Progress::NotHere };
         let is_alone = runtime.ready_count() == 0;
         let left = runtime.budget.get().spend(bytes.len()).filter(|_| is_alone);
-        let operation = connection.send(bytes).direct();
+        let Some(operation) = self.with_connection(|connection| connection.send(bytes).direct()) else {
+            return Progress::NotHere;
+        };
         let keeps = self.clone();
         let answers = runtime.answers(task, move |outcome: Result<_, Failed<Vec<u8>>>| {
             drop(keeps);
@@ -175,7 +178,7 @@ impl Stream {
     /// Receives what there is on a connection, if nobody else has asked for anything.
     fn receive_now(self: &Rc<Self>, most: usize) -> Progress {
         let mut state = self.state.borrow_mut();
-        let Some(task) = self.runtime.current.get() else { return Progress::NotHere };
+        let Some(task) = self.runtime.task_that_can_wait() else { return Progress::NotHere };
         if state.at_engine.is_some() || !state.buffers.is_plain_and_quiet() || self.runtime.is_cut_short() {
             return Progress::NotHere;
         }
@@ -183,10 +186,8 @@ impl Stream {
             return Progress::Answered(Answer::Bytes(state.buffers.take_received(most)));
         }
         let Transport::Socket(connection) = &state.transport else { return Progress::NotHere };
-        let mut buffer = Vec::new();
-        if most > FILL_MAX || buffer.try_reserve_exact(most).is_err() {
-            return Progress::NotHere;
-        }
+        let buffer = if most <= FILL_MAX { self.runtime.receive_buffer(most) } else { None };
+        let Some(buffer) = buffer else { return Progress::NotHere };
         let stream = Rc::clone(self);
         let received = move |outcome| stream.received(task, most, outcome);
         match connection.recv(buffer.spare()).direct().then(received) {
@@ -227,37 +228,49 @@ impl Stream {
                 match failed.error.kind() {
                     ErrorKind::Cancelled => {
                         let name = Work::Receive { most: most as u64 }.name();
-                        Err(OperationError::stopped(ErrorKind::Cancelled, name, &*buffers.name).into())
+                        Err(Box::new(OperationError::stopped(ErrorKind::Cancelled, name, &*buffers.name).into()))
                     }
-                    _ => Err(failed.error.into()),
+                    _ => Err(Box::new(failed.error.into())),
                 }
             }
         };
+        let is_asked_for_more = !buffers.queue.is_empty();
         drop(state);
         self.runtime.answer(task, answer);
-        self.advance();
+        if is_asked_for_more {
+            self.advance();
+        }
     }
 }
 
 /// Anything that was given where a socket is wanted.
-type Given = Either<UserDataRef<Socket>, Value>;
+type Given = Either<UserDataRef<Socket>, mlua::Value>;
 
-/// Adds the shortest ways to `raw`.
-pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table) -> mlua::Result<()> {
-    let receive = |lua: &Lua, (socket, length): (Given, Value)| match (socket, length) {
-        (Either::Left(socket), Value::Integer(most @ 1..)) => match socket.stream() {
+/// Adds the shortest ways to `raw`, what makes methods of them, and what they are told of where nothing can wait.
+pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table, marker: LightUserData) -> mlua::Result<()> {
+    let located: Function = raw.get("located")?;
+    let sooner = move |lua: &Lua, parts: (Function, Function, u32)| coroutines::sooner(lua, parts, marker, &located);
+    raw.set("sooner", lua.create_function(sooner)?)?;
+    let receive = |lua: &Lua, (socket, length): (Given, mlua::Value)| match (socket, length) {
+        (Either::Left(socket), mlua::Value::Integer(most @ 1..)) => match socket.stream() {
             Some(stream) => stream.receive_now(most as usize).into_values(lua),
             None => Progress::NotHere.into_values(lua),
         },
         _ => Progress::NotHere.into_values(lua),
     };
     raw.set("receive_now", lua.create_function(receive)?)?;
-    let send = |lua: &Lua, (socket, text): (Given, Either<BString, Value>)| match (socket, text) {
+    let send = |lua: &Lua, (socket, text): (Given, Either<BString, mlua::Value>)| match (socket, text) {
         (Either::Left(socket), Either::Left(bytes)) => socket.send_now(bytes.into()).into_values(lua),
         _ => Progress::NotHere.into_values(lua),
     };
     raw.set("send_now", lua.create_function(send)?)?;
     let shared = Rc::clone(runtime);
-    let sleep = move |lua: &Lua, length: Value| shared.sleep_now(&length).into_values(lua);
-    raw.set("sleep_now", lua.create_function(sleep)?)
+    let sleep = move |lua: &Lua, length: mlua::Value| shared.sleep_now(&length).into_values(lua);
+    raw.set("sleep_now", lua.create_function(sleep)?)?;
+    let shared = Rc::clone(runtime);
+    let set_barriers = move |_: &Lua, count: u32| {
+        shared.barriers.set(count);
+        Ok(())
+    };
+    raw.set("set_barriers", lua.create_function(set_barriers)?)
 }

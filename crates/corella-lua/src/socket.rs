@@ -297,10 +297,10 @@ impl Socket {
 
     // Transfers.
 
-    /// The connection, while there is one.
-    pub(crate) fn connection(&self) -> Option<Connection> {
+    /// What `call` gives of the connection, while there is one.
+    pub(crate) fn with_connection<R>(&self, call: impl FnOnce(&Connection) -> R) -> Option<R> {
         match &*self.state.borrow() {
-            State::Connected { connection, .. } => Some(connection.clone()),
+            State::Connected { connection, .. } => Some(call(connection)),
             _ => None,
         }
     }
