@@ -466,7 +466,7 @@ function Status:on_error(callback) end
 ---@class corella.Scheduler
 Scheduler = {}
 
----Starts a task that calls `f(...)`.
+---Starts a task that calls `f(...)`. There may be 900,000 at once; a callback in flight counts for two.
 ---@param f function
 ---@param ... any
 ---@return corella.Task

@@ -7,7 +7,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use mlua::{Function, LightUserData, Lua, MultiValue, Thread, ffi};
+use mlua::{Function, IntoLuaMulti, LightUserData, Lua, MultiValue, Thread, ffi};
 
 /// What a task is resumed with.
 pub(crate) enum Given<'a> {
@@ -31,6 +31,23 @@ const LATER: c_int = ffi::lua_upvalueindex(3);
 const LOCATED: c_int = ffi::lua_upvalueindex(4);
 const MARKER: c_int = ffi::lua_upvalueindex(5);
 const UPVALUES: c_int = 5;
+
+/// Gives a coroutine that has not begun arguments, which it has from then on by itself.
+pub(crate) fn give(lua: &Lua, thread: &Thread, arguments: impl IntoLuaMulti) -> mlua::Result<()> {
+    let into = thread.state();
+    // SAFETY: `thread` keeps its coroutine alive, which does not run. What moves is what `exec_raw` has put on the stack, and
+    // nothing of Rust's is between its call and the error that it catches.
+    unsafe {
+        lua.exec_raw(arguments, |state| {
+            let count = ffi::lua_gettop(state);
+            if ffi::lua_checkstack(into, count) == 0 {
+                ffi::lua_pushstring(state, c"too many arguments for a task".as_ptr());
+                ffi::lua_error(state)
+            }
+            ffi::lua_xmove(state, into, count);
+        })
+    }
+}
 
 /// Resumes a task that waits in a method that [`sooner`] made, or in the Lua side's own: with true and what is given.
 pub(crate) fn resume(lua: &Lua, thread: &Thread, marker: LightUserData, given: Given<'_>) -> mlua::Result<Stop> {

@@ -9,7 +9,7 @@ use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use crate::coroutines::{self, Given, Stop};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::request::{Listener, Outcome};
+use crate::request::{Callback, Listener, Outcome};
 use crate::runtime::Ready;
 use crate::shortest::{Answer, Awaited, Budget};
 use crate::status::Status;
@@ -132,16 +132,10 @@ impl Host {
             Ready::Answer(key, Ok(Answer::Count(count))) => self.go_on(lua, key, Given::Count(count)).map(drop),
             Ready::Answer(key, Ok(Answer::Nothing)) => self.go_on(lua, key, Given::Nothing).map(drop),
             Ready::Answer(key, Err(failure)) => self.resume(lua, key, (false, failure.into_value(lua)?)),
-            Ready::Begin(key, function, mut arguments) => {
-                let caught = self.caught()?;
-                arguments.push_front(caught);
-                arguments.push_front(Value::Function(function));
-                self.resume(lua, key, arguments)
-            }
             Ready::Close(thread) => tasks::close(lua, &self.runtime, thread),
-            Ready::Call(callback, status) => {
+            Ready::Call(Callback { function, status, .. }) => {
                 let kind = status.borrow::<Status>()?.0.kind();
-                self.call(lua, kind, callback, Value::UserData(status))
+                self.call(lua, kind, function, Value::UserData(status))
             }
             Ready::Announce(callback, request) => {
                 let status = lua.create_userdata(Status(request))?;
@@ -162,15 +156,7 @@ impl Host {
     /// Runs a callback as a task of its own.
     fn call(&self, lua: &Lua, kind: TaskKind, callback: Function, argument: Value) -> mlua::Result<()> {
         let task = tasks::make(lua, &self.runtime, kind)?;
-        self.resume(lua, task.key, (callback, self.caught()?, argument))
-    }
-
-    /// What is called with the error of a task that nothing in it has caught.
-    fn caught(&self) -> mlua::Result<Value> {
-        match &*self.runtime.body.borrow() {
-            Some(body) => Ok(Value::Function(body.caught.clone())),
-            None => Err(mlua::Error::runtime("the program is over")),
-        }
+        self.resume(lua, task.key, (callback, tasks::caught(&self.runtime)?, argument))
     }
 
     /// Runs a task until it waits, gives way or ends.

@@ -15,7 +15,7 @@ use mlua::{LightUserData, Lua, MultiValue, Table, Value};
 use crate::interruption::Interrupter;
 use crate::os_text::bytes_of;
 use crate::runtime::{Ready, Reporter, Runtime};
-use crate::tasks::{self, TaskHandle, TaskKind};
+use crate::tasks::{self, TaskHandle};
 
 /// A collection begins when the heap has grown to this much of what the last one left, and runs at this speed.
 const GC_PAUSE_PERCENT: i32 = 150;
@@ -264,14 +264,5 @@ fn start_main(
     lua.globals().set("arg", table)?;
     look_for_modules_beside(lua, name)?;
     let chunk = lua.load(without_shebang(source)).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
-    let task = tasks::make(lua, runtime, TaskKind::Code)?;
-    let function = match chunk.into_function() {
-        Ok(function) => function,
-        Err(error) => {
-            tasks::kill(runtime, task.key);
-            return Err(error);
-        }
-    };
-    runtime.make_ready(Ready::Begin(task.key, function, values));
-    Ok(task)
+    tasks::spawn(lua, runtime, chunk.into_function()?, values)
 }

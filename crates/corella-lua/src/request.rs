@@ -43,13 +43,35 @@ pub(crate) enum Outcome {
     Values(MultiValue),
 }
 
+/// A function that is called with the Status.
+pub(crate) struct Callback {
+    pub(crate) function: Function,
+    pub(crate) status: AnyUserData,
+    _counted: Counted,
+}
+
+/// One that is counted as long as it is there.
+struct Counted(Rc<Cell<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Callback {
+    pub(crate) fn new(runtime: &Runtime, function: Function, status: AnyUserData) -> Callback {
+        runtime.callbacks.set(runtime.callbacks.get() + 1);
+        Callback { function, status, _counted: Counted(Rc::clone(&runtime.callbacks)) }
+    }
+}
+
 /// Who is told when it settles.
 pub(crate) enum Listener {
     Task(TaskKey),
-    /// A function that is called with the Status.
-    Callback(Function, AnyUserData),
+    Callback(Callback),
     /// The same, only for a failure.
-    OnError(Function, AnyUserData),
+    OnError(Callback),
     /// Another request that settles the same.
     Relay(Rc<Request>),
     /// The host's own: called with a failure.
@@ -159,11 +181,11 @@ impl Request {
                 self.is_looked_at.set(true);
                 self.runtime.make_ready(Ready::Resume(task));
             }
-            Listener::Callback(function, status) => self.runtime.make_ready(Ready::Call(function, status)),
-            Listener::OnError(function, status) => {
+            Listener::Callback(callback) => self.runtime.make_ready(Ready::Call(callback)),
+            Listener::OnError(callback) => {
                 self.is_looked_at.set(true);
                 if has_failed {
-                    self.runtime.make_ready(Ready::Call(function, status));
+                    self.runtime.make_ready(Ready::Call(callback));
                 }
             }
             Listener::Relay(other) => {

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use corella::actions::Plain;
 use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Remote, Scheduler};
-use mlua::{AnyUserData, Function, Lua, MultiValue, Thread};
+use mlua::{Function, Lua, Thread};
 
 use crate::failure::Failure;
 use crate::interruption::Interruption;
-use crate::request::{Class, Outcome, Place, Request, Stop};
+use crate::request::{Callback, Class, Outcome, Place, Request, Stop};
 use crate::shortest::{Answer, Awaited, Budget};
 use crate::stream::Stream;
 use crate::tasks::{Body, TaskKey, Tasks};
@@ -29,6 +29,11 @@ const PLACE_DEPTH: usize = 5;
 /// Room for so many that are ready is kept when none is.
 const READY_KEPT: usize = 4096;
 
+/// Values of Lua's that tasks and callbacks may hold. mlua keeps those that Rust holds on a stack of Lua's, which has a million
+/// places; what is left is for everything else.
+const REFERENCES_MAX: usize = 900_000;
+const REFERENCES_OF_A_CALLBACK: usize = 2;
+
 /// Buffers of received bytes are kept for the next receive: so many, of these sizes.
 const RECEIVE_BUFFERS_KEPT: usize = 64;
 const RECEIVE_BUFFER_KEPT: RangeInclusive<usize> = 1024..=64 * 1024;
@@ -41,16 +46,13 @@ const CODE_OF_SIGPIPE: i32 = 128 + 13;
 
 /// Something for the host to run.
 pub(crate) enum Ready {
-    /// A task whose request has settled, or that gave way.
+    /// A task whose request has settled, that gave way, or that has not begun.
     Resume(TaskKey),
-    /// A task that has not begun: its function and arguments.
-    Begin(TaskKey, Function, MultiValue),
     /// A task whose request, that only it knows, has settled.
     Answer(TaskKey, Result<Answer, Box<Failure>>),
     /// A task that was killed; its variables are to be closed.
     Close(Thread),
-    /// A callback with its Status.
-    Call(Function, AnyUserData),
+    Call(Callback),
     /// A callback with a Status that is yet to be made.
     Announce(Function, Rc<Request>),
 }
@@ -75,6 +77,10 @@ pub(crate) struct Runtime {
     /// How many coroutines are being resumed from where Lua cannot yield: inside them nothing can wait, though they can
     /// yield to whoever resumed them.
     pub(crate) barriers: Cell<u32>,
+    /// Callbacks whose requests have not settled, or that have not been called.
+    pub(crate) callbacks: Rc<Cell<usize>>,
+    /// How many tasks and callbacks there may be at once, see [`room`](Runtime::room).
+    pub(crate) references_max: Cell<usize>,
     /// Buffers that receives may take.
     received: RefCell<Vec<Vec<u8>>>,
     /// Requests that have not settled, by class.
@@ -135,6 +141,8 @@ impl Runtime {
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),
                 barriers: Cell::new(0),
+                callbacks: Rc::default(),
+                references_max: Cell::new(REFERENCES_MAX),
                 received: RefCell::new(Vec::new()),
                 counted: Cell::new(0),
                 passive: Cell::new(0),
@@ -183,6 +191,17 @@ impl Runtime {
     /// The task that is running, if it can wait.
     pub(crate) fn task_that_can_wait(&self) -> Option<TaskKey> {
         self.current.get().filter(|_| self.barriers.get() == 0)
+    }
+
+    /// Whether there is room for one more task or callback; if not, what `operation` is to be told.
+    pub(crate) fn room(&self, operation: &str) -> Result<(), String> {
+        let (tasks, callbacks) = (self.tasks.borrow().len(), self.callbacks.get());
+        match tasks + REFERENCES_OF_A_CALLBACK * callbacks < self.references_max.get() {
+            true => Ok(()),
+            false => Err(format!(
+                "{operation}: there are {tasks} tasks and {callbacks} callbacks in flight, as many as there is room for"
+            )),
+        }
     }
 
     /// An empty buffer of just this size; nothing if there is no memory for it.

@@ -37,6 +37,7 @@ fn join(runtime: &Rc<Runtime>, arguments: &mut Arguments) -> Result<Rc<Request>,
 fn timeout(lua: &Lua, runtime: &Rc<Runtime>, arguments: &mut Arguments) -> Result<Rc<Request>, String> {
     let limit = arguments.seconds()?;
     let function = arguments.function("function")?;
+    runtime.room("timeout")?;
     let task = tasks::spawn(lua, runtime, function, arguments.rest()).map_err(|error| error.to_string())?;
     let request = follow(runtime, task.ending(runtime), "timeout");
     let (shared, key) = (Rc::clone(runtime), task.key);
@@ -99,6 +100,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, functions: &Table, start
     let shared = Rc::clone(runtime);
     direct(lua, functions, "spawn", move |lua, arguments| {
         let function = arguments.function("function")?;
+        shared.room("spawn")?;
         Ok(tasks::spawn(lua, &shared, function, arguments.rest())?)
     })?;
     let shared = Rc::clone(runtime);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mlua::{AnyUserData, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMethods};
 
 use crate::arguments::Arguments;
-use crate::request::{Listener, Request};
+use crate::request::{Callback, Listener, Request};
 use crate::runtime::Runtime;
 use crate::verb::{Problem, direct};
 
@@ -111,14 +111,20 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua
         request_of(arguments)?.1.cancel();
         Ok(())
     })?;
-    direct(lua, methods, "on", |_, arguments| {
+    let shared = Rc::clone(runtime);
+    direct(lua, methods, "on", move |_, arguments| {
         let (status, request) = request_of(arguments)?;
-        request.listen(Listener::Callback(arguments.function("callback")?, status.clone()));
+        let function = arguments.function("callback")?;
+        shared.room("on")?;
+        request.listen(Listener::Callback(Callback::new(&shared, function, status.clone())));
         Ok(status)
     })?;
-    direct(lua, methods, "on_error", |_, arguments| {
+    let shared = Rc::clone(runtime);
+    direct(lua, methods, "on_error", move |_, arguments| {
         let (status, request) = request_of(arguments)?;
-        request.listen(Listener::OnError(arguments.function("callback")?, status.clone()));
+        let function = arguments.function("callback")?;
+        shared.room("on_error")?;
+        request.listen(Listener::OnError(Callback::new(&shared, function, status.clone())));
         Ok(status)
     })
 }

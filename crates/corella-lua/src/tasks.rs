@@ -11,6 +11,7 @@ use mlua::{
 };
 
 use crate::arguments::Arguments;
+use crate::coroutines;
 use crate::failure::Failure;
 use crate::failure::OperationError;
 use crate::request::{Class, Outcome, Request};
@@ -99,7 +100,7 @@ impl Ending {
 /// What every task runs: Lua's `xpcall`, called with the task's function, `caught` for its errors, and the arguments.
 pub(crate) struct Body {
     protected: Function,
-    pub(crate) caught: Function,
+    caught: Function,
 }
 
 /// All tasks that have not ended, each in a place of its own.
@@ -248,26 +249,44 @@ pub(crate) fn install_methods(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table,
 
 /// Makes a task that has nothing to do yet.
 pub(crate) fn make(lua: &Lua, runtime: &Rc<Runtime>, kind: TaskKind) -> mlua::Result<TaskHandle> {
+    Ok(insert(runtime, coroutine(lua, runtime)?, kind))
+}
+
+fn coroutine(lua: &Lua, runtime: &Runtime) -> mlua::Result<Thread> {
     let body = match &*runtime.body.borrow() {
         Some(body) => body.protected.clone(),
         None => return Err(mlua::Error::runtime("the program is over")),
     };
-    let thread: Thread = lua.create_thread(body)?;
-    let born = runtime.now().as_nanos() as Nanoseconds;
-    let ending = Rc::new(Ending { request: OnceCell::new(), kind, born });
-    Ok(runtime.tasks.borrow_mut().insert(thread, ending))
+    lua.create_thread(body)
 }
 
-/// Makes a task that will call `function`.
+fn insert(runtime: &Runtime, thread: Thread, kind: TaskKind) -> TaskHandle {
+    let born = runtime.now().as_nanos() as Nanoseconds;
+    let ending = Rc::new(Ending { request: OnceCell::new(), kind, born });
+    runtime.tasks.borrow_mut().insert(thread, ending)
+}
+
+/// Makes a task that will call `function`. What it is called with is the coroutine's from now on: a crowd of tasks that have
+/// yet to begin holds one value of Lua's each.
 pub(crate) fn spawn(
     lua: &Lua,
     runtime: &Rc<Runtime>,
     function: Function,
     arguments: MultiValue,
 ) -> mlua::Result<TaskHandle> {
-    let task = make(lua, runtime, TaskKind::Code)?;
-    runtime.make_ready(Ready::Begin(task.key, function, arguments));
+    let thread = coroutine(lua, runtime)?;
+    coroutines::give(lua, &thread, (function, caught(runtime)?, arguments))?;
+    let task = insert(runtime, thread, TaskKind::Code);
+    runtime.make_ready(Ready::Resume(task.key));
     Ok(task)
+}
+
+/// What is called with the error of a task that nothing in it has caught.
+pub(crate) fn caught(runtime: &Runtime) -> mlua::Result<Value> {
+    match &*runtime.body.borrow() {
+        Some(body) => Ok(Value::Function(body.caught.clone())),
+        None => Err(mlua::Error::runtime("the program is over")),
+    }
 }
 
 /// Ends a task where it stands: what it waited for is cancelled, and its to-be-closed variables are closed.

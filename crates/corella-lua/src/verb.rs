@@ -7,7 +7,8 @@ use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
 use crate::arguments::Arguments;
 use crate::failure::{Failure, OperationError};
-use crate::request::{Listener, Request};
+use crate::request::{Callback, Listener, Request};
+use crate::runtime::Runtime;
 use crate::shortest::Awaited;
 use crate::status::Status;
 
@@ -41,7 +42,8 @@ where
                 request.share();
                 request.locate(lua);
                 if let Some(callback) = callback {
-                    request.listen(Listener::Callback(callback, status.clone()));
+                    let callback = Callback::new(request.runtime(), callback, status.clone());
+                    request.listen(Listener::Callback(callback));
                 }
                 (true, status).into_lua_multi(lua)
             }
@@ -68,6 +70,11 @@ fn call(
     let is_async = arguments.is_async();
     if !is_async && !can_wait {
         return Err(cannot_wait(name));
+    }
+    if arguments.callback.is_some()
+        && let Some(runtime) = lua.app_data_ref::<Rc<Runtime>>()
+    {
+        runtime.room(name)?;
     }
     let request = submit(lua, &mut arguments)?;
     Ok((request, is_async, arguments.callback.take()))

@@ -1,6 +1,8 @@
 //! Scheduler and its tasks.
 
-use super::{ended, passes};
+use corella::BackendKind;
+
+use super::{ended, passes, run_prepared};
 
 #[test]
 fn a_join_gives_what_the_task_returned_or_raised() {
@@ -133,4 +135,34 @@ fn waiting_for_each_other_is_a_deadlock_and_not_a_hang() {
             assert!(ended.reports[0].starts_with("deadlock"), "{:?}", ended.reports);
         },
     );
+}
+
+#[test]
+fn a_crowd_that_there_is_no_room_for_is_refused_by_name_and_the_others_go_on() {
+    let script = r#"
+        local count, refused = 0
+        repeat
+            local ok, problem = pcall(Scheduler.spawn, function() count = count + 1 end)
+            refused = not ok and problem
+        until refused
+        assert(refused == "spawn: there are 1000 tasks and 0 callbacks in flight, as many as there is room for", refused)
+        Scheduler.run()
+        assert(count == 999, count)
+        local called, waits = 0
+        for _ = 1, 499 do waits = Scheduler.sleep(0.01, function() called = called + 1 end) end
+        Scheduler.sleep(0.02, function() called = called + 1 end)
+        local wanted = "there are 1 tasks and 500 callbacks in flight, as many as there is room for"
+        fails("sleep: " .. wanted, Scheduler.sleep, 0.01, print)
+        fails("on: " .. wanted, waits.on, waits, print)
+        fails("on_error: " .. wanted, waits.on_error, waits, print)
+        fails("spawn: " .. wanted, Scheduler.spawn, print)
+        Scheduler.sleep(0.01)
+        Scheduler.run()
+        assert(called == 500, called)
+        assert(Scheduler.join(Scheduler.spawn(function() return 7 end)) == 7)
+    "#;
+    for backend in [BackendKind::Uring, BackendKind::Portable] {
+        let ended = run_prepared(backend, script, |host| host.runtime.references_max.set(1000));
+        assert_eq!((ended.code, ended.reports), (0, Vec::new()));
+    }
 }
