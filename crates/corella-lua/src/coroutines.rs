@@ -51,13 +51,21 @@ pub(crate) fn give(lua: &Lua, thread: &Thread, arguments: impl IntoLuaMulti) -> 
 
 /// Resumes a task that waits in a method that [`sooner`] made, or in the Lua side's own: with true and what is given.
 pub(crate) fn resume(lua: &Lua, thread: &Thread, marker: LightUserData, given: Given<'_>) -> mlua::Result<Stop> {
-    let state = thread.state();
-    // SAFETY: `thread` keeps its coroutine alive, and `lua` the state that both are of. A suspended coroutine is no part of
-    // what runs: this is called from the host's loop, outside Lua. Pushing on it is what the manual asks for, and there is
-    // room, as it was a function of C's that yielded; strings cannot raise an error there, as mlua's allocator aborts if there
-    // is no memory. `lua_resume` catches all errors of the script's.
+    let (main, state) = (lua.state(), thread.state());
+    // SAFETY: `thread` keeps its coroutine alive, and `lua` the state that both are of. This is called from the host's loop,
+    // outside Lua: nothing runs, and on the main state is room. A string is made there: that may run finalizers of the
+    // script's, and a suspended coroutine cannot call them. It cannot raise an error, as mlua's allocator aborts if there is
+    // no memory, and finalizers are protected. They may resume the coroutine, so it is asked afterwards how it stands.
+    // Pushing on a suspended one is what the manual asks for, and there is room, as it was a function of C's that yielded.
+    // `lua_resume` catches all errors of the script's.
     let (status, count) = unsafe {
+        if let Given::Bytes(bytes) = given {
+            ffi::lua_pushlstring(main, bytes.as_ptr().cast(), bytes.len());
+        }
         if ffi::lua_status(state) != ffi::LUA_YIELD {
+            if let Given::Bytes(_) = given {
+                ffi::lua_settop(main, -2);
+            }
             return Err(mlua::Error::CoroutineUnresumable);
         }
         ffi::lua_pushboolean(state, 1);
@@ -67,8 +75,8 @@ pub(crate) fn resume(lua: &Lua, thread: &Thread, marker: LightUserData, given: G
                 ffi::lua_pushinteger(state, count as ffi::lua_Integer);
                 2
             }
-            Given::Bytes(bytes) => {
-                ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
+            Given::Bytes(_) => {
+                ffi::lua_xmove(main, state, 1);
                 2
             }
         };

@@ -144,3 +144,30 @@ fn a_task_that_yields_gives_way() {
         "#,
     );
 }
+
+#[test]
+fn finalizers_run_where_lua_runs_also_when_what_was_received_makes_the_collector_go_on() {
+    passes(
+        r#"
+        local one, other = Socket.pair()
+        local count, resumed, waited = 0, 0, 0
+        local finalizer = { __gc = function()
+            count = count + 1
+            pcall(error, "caught")
+            if coroutine.resume(coroutine.running()) then resumed = resumed + 1 end
+            if pcall(Scheduler.sleep, 0) then waited = waited + 1 end
+        end }
+        Scheduler.spawn(function()
+            for _ = 1, 2000 do other:send(("x"):rep(2000)) Scheduler.poll() end
+            other:close()
+        end)
+        local got = 0
+        for bytes in function() return one:recv(4000) end do
+            if bytes == "" then break end
+            got = got + #bytes
+            for _ = 1, 3 do setmetatable({}, finalizer) end
+        end
+        assert(got == 4000000 and count > 1000 and resumed == 0 and waited == 0, count)
+        "#,
+    );
+}
