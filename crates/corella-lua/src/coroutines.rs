@@ -167,10 +167,14 @@ unsafe extern "C-unwind" fn wait<const OWN: c_int>(state: *mut ffi::lua_State) -
 
 /// The task has been resumed: with true and what it waited for, or false and why that failed.
 unsafe extern "C-unwind" fn go_on(state: *mut ffi::lua_State, _: c_int, _: ffi::lua_KContext) -> c_int {
-    // SAFETY: as in `wait`, which left nothing on the stack: there is what the host gave.
+    // SAFETY: as in `wait`, which left nothing on the stack: there is what the host gave, or a script that resumes a task's
+    // own coroutine, which may be nothing. That fails with nil.
     unsafe {
         let count = ffi::lua_gettop(state);
         if ffi::lua_toboolean(state, 1) == 0 {
+            if count == 0 {
+                ffi::lua_pushnil(state);
+            }
             raise(state)
         }
         count - 1

@@ -171,3 +171,19 @@ fn finalizers_run_where_lua_runs_also_when_what_was_received_makes_the_collector
         "#,
     );
 }
+
+#[test]
+fn a_script_that_resumes_the_coroutine_of_a_task_breaks_that_task_alone() {
+    passes(
+        r#"
+        local one, other = Socket.pair()
+        local thread
+        local task = Scheduler.spawn(function() thread = coroutine.running() return one:recv(4000) end)
+        Scheduler.sleep(0.001)
+        coroutine.resume(thread)
+        other:send("bytes")
+        pcall(task.join, task)
+        Scheduler.sleep(0.001)
+        "#,
+    );
+}
