@@ -147,7 +147,7 @@ impl Buffers {
                 let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
                 match self.input.record_length(separator) {
                     Some(length) if length <= limit => (length, true),
-                    _ if self.input.len() >= limit => return self.cut_off(encoding, limit),
+                    _ if self.input.len() >= limit => return self.cut_off(encoding, limit, at_end),
                     _ => return self.rest(encoding, at_end),
                 }
             }
@@ -172,10 +172,10 @@ impl Buffers {
     }
 
     /// The beginning of a record that is too long: whole characters, and one at least.
-    fn cut_off(&self, encoding: Encoding, limit: usize) -> Found {
+    fn cut_off(&self, encoding: Encoding, limit: usize, at_end: bool) -> Found {
         let bytes = self.input.bytes();
         match encoding.measure(&bytes[..limit], u64::MAX) {
-            Measure::Short { length: 0, .. } => self.characters(1, encoding, false),
+            Measure::Short { length: 0, .. } => self.characters(1, encoding, at_end),
             Measure::Short { length, .. } | Measure::Whole(length) => Found::Whole(length),
             Measure::Invalid { length, skip } => Found::Invalid { length, skip },
         }

@@ -233,3 +233,24 @@ fn a_program_that_is_given_a_handle_goes_on_where_the_script_is() {
         "#,
     );
 }
+
+#[test]
+fn a_text_that_ends_within_a_character_comes_to_its_end_with_a_limit_too() {
+    passes(
+        r#"
+        local text = { utf8 = "x\xe2\x82", utf16le = "x\0y" }
+        for encoding, bytes in pairs(text) do
+            for limit = 1, 2 do
+                local file <close> = FileHandle.open(path, "rw")
+                file:truncate(0)
+                file:write_at(bytes, 0)
+                file:encoding(encoding)
+                local options = { limit = limit, deadline = 2 }
+                assert(file:readline("\n", options) == "x")
+                fails("stands what is no " .. encoding, file.readline, file, "\n", options)
+                assert(file:readline("\n", options) == "")
+            end
+        end
+        "#,
+    );
+}
