@@ -187,3 +187,28 @@ fn a_script_that_resumes_the_coroutine_of_a_task_breaks_that_task_alone() {
         "#,
     );
 }
+
+#[test]
+fn a_close_that_is_refused_ends_no_waiting() {
+    passes(
+        r#"
+        fails("cannot close a running coroutine", coroutine.close, coroutine.running())
+        Scheduler.sleep(0.001)
+        local outer
+        outer = coroutine.create(function()
+            fails("cannot close a normal coroutine", coroutine.wrap(function() coroutine.close(outer) end))
+            Scheduler.sleep(0.001)
+        end)
+        assert(coroutine.resume(outer))
+        local refused
+        local guarded = coroutine.create(function()
+            local _ <close> = setmetatable({}, { __close = function() Scheduler.sleep(0) end })
+            coroutine.yield()
+        end)
+        coroutine.resume(guarded)
+        local ok, problem = coroutine.close(guarded)
+        assert(not ok and problem:find("cannot wait here: 'sleep'"), problem)
+        Scheduler.spawn(Scheduler.sleep, 0.001):join()
+        "#,
+    );
+}
