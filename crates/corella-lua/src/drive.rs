@@ -215,7 +215,8 @@ impl Host {
                     let request = Rc::clone(&status.borrow::<Status>()?.0);
                     Pause::Waits(Awaited::Request(request))
                 }
-                _ => Pause::Leaves,
+                Some(_) => Pause::GivesWay,
+                None => Pause::Leaves,
             },
             _ => Pause::GivesWay,
         })

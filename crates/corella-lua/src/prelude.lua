@@ -313,7 +313,7 @@ function Scheduler.poll()
   if not can_wait() then
     error(raw.cannot_wait("poll"), 2)
   end
-  yield()
+  yield(marker, true)
   return Scheduler.has_work()
 end
 

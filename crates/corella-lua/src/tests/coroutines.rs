@@ -212,3 +212,25 @@ fn a_close_that_is_refused_ends_no_waiting() {
         "#,
     );
 }
+
+#[test]
+fn a_poll_in_a_generator_is_for_the_whole_task() {
+    passes(
+        r#"
+        local turns = 0
+        local other = Scheduler.spawn(function() while true do turns = turns + 1 coroutine.yield() end end)
+        local numbers = coroutine.wrap(function()
+            for number = 1, 3 do
+                local status = Scheduler.sleep(0.001, { async = true })
+                while status:get_integer() == 0 do assert(Scheduler.poll() == true) end
+                coroutine.yield(number)
+            end
+        end)
+        local seen = ""
+        for number in numbers do seen = seen .. number end
+        assert(seen == "123", seen)
+        assert(turns >= 3, turns)
+        other:kill()
+        "#,
+    );
+}
