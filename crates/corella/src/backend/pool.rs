@@ -142,7 +142,12 @@ struct CrewState {
     jobs: VecDeque<Job>,
     running: Vec<Running>,
     threads: usize,
+    /// Threads that wait and have not been called.
     idle: usize,
+    /// Threads that wait and have been called.
+    called: usize,
+    /// Threads that are being started, or are at no job any more and have one thing left to do.
+    coming: usize,
 }
 
 impl CrewState {
@@ -189,16 +194,26 @@ impl Shared {
         self.staff(crew, state);
     }
 
-    /// Sees to it that somebody is there for the jobs of a crew.
+    /// Sees to it that somebody comes for the jobs of a crew. One at a time is called, and calls the next before it begins a
+    /// job: of jobs that are short it does many before another has woken, and where they wait all come, one after the other.
     fn staff(self: &Arc<Self>, crew: Crew, mut state: MutexGuard<'_, State>) {
         let place = crew as usize;
         let this = &mut state.crews[place];
-        if this.idle >= this.jobs.len() || this.threads >= this.limit(self.threads_max) {
+        if this.jobs.is_empty() || this.called + this.coming > 0 {
+            return;
+        }
+        if this.idle > 0 {
+            this.idle -= 1;
+            this.called += 1;
             drop(state);
             self.available[place].notify_one();
             return;
         }
+        if this.threads >= this.limit(self.threads_max) {
+            return;
+        }
         this.threads += 1;
+        this.coming += 1;
         drop(state);
         let shared = Arc::clone(self);
         let started = thread::Builder::new().name("corella-pool".into()).spawn(move || work(&shared, crew));
@@ -213,6 +228,7 @@ impl Shared {
         let mut state = self.lock();
         let this = &mut state.crews[crew as usize];
         this.threads -= 1;
+        this.coming -= 1;
         if this.threads > 0 {
             return;
         }
@@ -388,6 +404,7 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
     let place = crew as usize;
     let this_thread = Interrupter::of_this_thread();
     let mut state = shared.lock();
+    state.crews[place].coming -= 1;
     // A thread that stood in for a lost one goes when that has come back.
     while !state.stopping && state.crews[place].threads <= state.crews[place].limit(shared.threads_max) {
         let this = &mut state.crews[place];
@@ -398,7 +415,10 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
                 Err(poisoned) => poisoned.into_inner(),
             };
             state = next;
-            state.crews[place].idle -= 1;
+            // Whoever wakes answers the call; whom it was for then counts as one that was not called.
+            let this = &mut state.crews[place];
+            let count = if this.called > 0 { &mut this.called } else { &mut this.idle };
+            *count -= 1;
             if timeout.timed_out() && state.crews[place].jobs.is_empty() {
                 break;
             }
@@ -411,7 +431,7 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
             interrupter: may_be_interrupted(&job).then(|| this_thread.clone()),
             is_to_be_found: false,
         });
-        drop(state);
+        shared.staff(crew, state);
         let is_for_the_patient = crew == Crew::Files && waits_for_others(&job);
         let outcome = if is_for_the_patient { None } else { carry_out(&mut job) };
         state = shared.lock();
@@ -439,14 +459,16 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
         }
         if first && !state.stopping {
             // It is as good as free already: a job that comes meanwhile needs no other thread.
-            state.crews[place].idle += 1;
+            state.crews[place].coming += 1;
             drop(state);
             shared.wakeup.wake();
             state = shared.lock();
-            state.crews[place].idle -= 1;
+            state.crews[place].coming -= 1;
         }
     }
     state.crews[place].threads -= 1;
+    // What it was called for is another's now.
+    shared.staff(crew, state);
 }
 
 /// Whether a job's call may wait for the other side for good, and tells what it has moved if it is ended.
