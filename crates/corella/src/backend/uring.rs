@@ -811,7 +811,9 @@ impl Uring {
         // Without waiting for what cannot be stopped: the completions tell.
         let all = types::CancelBuilder::any().all();
         let result = self.ring.submitter().register_sync_cancel(Some(Timespec::new()), all);
-        !result.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+        // What could not be handed over the kernel has not been asked for.
+        let are_handed_over = self.ring.submission().is_empty();
+        are_handed_over && !result.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
     }
 
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Completions) -> io::Result<()> {
