@@ -4,6 +4,7 @@
 //! is still in flight when the backend goes, which only a scheduler does that leaks all, is never freed at all.
 
 use std::cell::UnsafeCell;
+use std::collections::HashMap;
 use std::ptr::NonNull;
 
 use super::port::{ACCEPT_BYTES, Overlapped, Packet, Vector};
@@ -23,9 +24,7 @@ pub(super) const STATUS_PENDING: usize = 0x103;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Block {
-    /// First, so that its address, which a packet has, is the block's.
     overlapped: UnsafeCell<Overlapped>,
-    index: u32,
     flags: UnsafeCell<u32>,
     /// What AcceptEx fills, or the sender of a datagram.
     addresses: UnsafeCell<[u8; ACCEPT_BYTES]>,
@@ -134,6 +133,7 @@ pub(super) struct Blocks {
     in_flight: usize,
     /// By the low half of a token, which is the place of its request in the queue.
     by_token: Vec<u32>,
+    by_address: HashMap<usize, u32>,
     /// Where the system puts what of datagrams finds no room in their buffers: it says how long one was only if all of it
     /// found some. One for all of them, as nobody reads it.
     overflow: Option<NonNull<[u8; DATAGRAM_BYTES_MAX]>>,
@@ -182,13 +182,13 @@ impl Blocks {
         let index = self.entries.len() as u32;
         let block = Box::new(Block {
             overlapped: UnsafeCell::default(),
-            index,
             flags: UnsafeCell::default(),
             addresses: UnsafeCell::new([0; ACCEPT_BYTES]),
             sender_length: UnsafeCell::default(),
             room: 0,
             vectors: Vec::new(),
         });
+        self.by_address.insert(block.overlapped().addr(), index);
         self.entries.push(Entry { block: NonNull::from(Box::leak(block)), in_flight: None });
         index
     }
@@ -219,12 +219,12 @@ impl Blocks {
         entry.in_flight.as_ref().is_some_and(|in_flight| in_flight.token == token).then_some(index)
     }
 
-    /// The block that a packet is about.
-    pub(super) fn of_packet(&self, packet: &Packet) -> u32 {
-        // SAFETY: packets with the key of requests are about blocks, none of which is freed while this list lives.
-        let index = unsafe { (*packet.overlapped.cast::<Block>()).index };
-        debug_assert_eq!(self.block(index).overlapped(), packet.overlapped);
-        index
+    /// The block that a packet is about, if it is about one of these. Another program that has the same handle, inherited
+    /// or duplicated, has its packets put into this port, and in those is an address of its own.
+    pub(super) fn of_packet(&self, packet: &Packet) -> Option<u32> {
+        let index = *self.by_address.get(&packet.overlapped.addr())?;
+        let has_ended = self.block(index).status() != STATUS_PENDING;
+        (has_ended && self.entries[index as usize].in_flight.is_some()).then_some(index)
     }
 
     /// Takes a request back that has ended: its memory may be used again.

@@ -348,7 +348,7 @@ impl<P: CompletionPort> Iocp<P> {
     }
 
     fn reap(&mut self, packet: &Packet, completions: &mut Completions) {
-        let index = self.blocks.of_packet(packet);
+        let Some(index) = self.blocks.of_packet(packet) else { return };
         let code = self.port.code_of(self.blocks.block(index).status());
         self.end(index, code, packet.count, completions);
     }

@@ -690,6 +690,25 @@ fn a_packet_that_could_not_be_posted_wakes_one_who_sleeps_once_there_is_room_for
 }
 
 #[test]
+fn a_packet_of_another_programs_request_is_nobodys_here() {
+    let (mut scheduler, io, control) = scheduler();
+    let (socket, mut peer) = connection(&io);
+    let mut receive = socket.recv(vec![0; 4]);
+    assert!(poll_once(&mut scheduler, &mut receive).is_pending());
+    let waiting = control.overlapped();
+    assert_eq!(waiting.len(), 1);
+    // At an address that is none here, and at one that is this program's too.
+    control.end_of_another_program(std::ptr::without_provenance_mut(0x1000));
+    control.end_of_another_program(waiting[0]);
+    scheduler.turn(Duration::from_millis(10)).unwrap();
+    scheduler.turn(Duration::from_millis(10)).unwrap();
+    assert!(poll_once(&mut scheduler, &mut receive).is_pending(), "it has received nothing");
+    peer.write_all(b"here").unwrap();
+    let (count, bytes) = scheduler.block_on(receive).unwrap().unwrap();
+    assert_eq!(&bytes[..count], b"here");
+}
+
+#[test]
 fn a_deadline_below_a_millisecond_does_not_spin() {
     let (mut scheduler, io, control) = scheduler();
     let (socket, _peer) = connection(&io);

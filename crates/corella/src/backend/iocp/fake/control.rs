@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::super::KEY_REQUEST;
 use super::super::blocks::Call;
-use super::super::port::{Code, ERROR_OPERATION_ABORTED, Manner};
+use super::super::port::{Code, ERROR_OPERATION_ABORTED, Manner, Overlapped, Packet};
 use super::{Fate, Mailbox, Pending, State, Timing};
 use crate::backend::RawDescriptor;
 
@@ -80,6 +81,16 @@ impl Control {
             let is_receive = pending.task.call == Call::Receive;
             state.end(&pending, if is_receive { code } else { ERROR_OPERATION_ABORTED }, 0);
         }
+    }
+
+    /// As if another program had ended a request on a handle that it has from this one; at this address it has it.
+    pub(crate) fn end_of_another_program(&self, overlapped: *mut Overlapped) {
+        self.state.borrow_mut().ready.push_back(Packet::new(KEY_REQUEST, overlapped, 7));
+    }
+
+    /// Where the requests in flight have their structures.
+    pub(crate) fn overlapped(&self) -> Vec<*mut Overlapped> {
+        self.state.borrow().pending.iter().map(|pending| pending.overlapped).collect()
     }
 
     /// What comes of making handles the port's from now on.
