@@ -17,26 +17,45 @@ pub(crate) struct Bell {
     poster: Arc<dyn Post>,
     /// Its packet is in the port, or somebody sees to it that it will be.
     is_posted: AtomicBool,
+    /// The thread that takes packets out of the port. It waits for no room in it.
+    owner: thread::ThreadId,
+    /// The owner could post none: before it waits it looks at everything, or tries again.
+    is_owed: AtomicBool,
 }
 
 impl Bell {
     pub(crate) fn new(poster: Arc<dyn Post>) -> Bell {
-        Bell { poster, is_posted: AtomicBool::new(false) }
+        let (is_posted, is_owed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Bell { poster, is_posted, owner: thread::current().id(), is_owed }
     }
 
     pub(crate) fn ring(self: &Arc<Self>) {
-        if !self.is_posted.swap(true, Ordering::AcqRel) && !self.is_done() {
+        if thread::current().id() == self.owner {
+            // What is owed is seen to before the next wait.
+            let _ = self.ring_at_once();
+        } else if !self.is_posted.swap(true, Ordering::AcqRel) && !self.is_done() {
             self.go_on_trying();
         }
     }
 
-    /// Rings for the scheduler's own thread, which takes packets out of the port and so waits for no room in it. After a
-    /// failure it looks at everything before it waits: a ring of another thread that posted nothing meanwhile is not lost.
-    pub(super) fn ring_or_fail(&self) -> Result<(), Code> {
+    /// Rings for the owner. If there is no room it owes the ring, and with it whatever another thread has left to this one.
+    pub(super) fn ring_at_once(&self) -> Result<(), Code> {
         if self.is_posted.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.poster.post(KEY_WAKE).inspect_err(|_| self.is_posted.store(false, Ordering::Release))
+        let result = self.poster.post(KEY_WAKE);
+        self.is_posted.store(result.is_ok(), Ordering::Release);
+        self.is_owed.store(result.is_err(), Ordering::Relaxed);
+        result
+    }
+
+    pub(super) fn is_owed(&self) -> bool {
+        self.is_owed.load(Ordering::Relaxed)
+    }
+
+    /// The owner looks at everything now.
+    pub(super) fn take_owed(&self) -> bool {
+        self.is_owed() && self.is_owed.swap(false, Ordering::Relaxed)
     }
 
     /// Posts the packet; false if the system has no room for it now. Of a port that has been closed each wait ends by itself.
@@ -96,11 +115,12 @@ mod tests {
     #[test]
     fn the_thread_that_makes_room_does_not_wait_for_it() {
         let full = Arc::new(Full::default());
-        let bell = Bell::new(Arc::clone(&full) as Arc<dyn Post>);
-        assert_eq!(bell.ring_or_fail(), Err(ERROR_NO_SYSTEM_RESOURCES));
-        assert!(!bell.is_rung(), "the next ring is to try again");
-        assert_eq!(bell.ring_or_fail(), Ok(()));
-        assert_eq!(bell.ring_or_fail(), Ok(()));
+        let bell = Arc::new(Bell::new(Arc::clone(&full) as Arc<dyn Post>));
+        bell.ring();
+        assert!(bell.is_owed() && !bell.is_rung(), "the next ring is to try again");
+        assert_eq!(bell.ring_at_once(), Ok(()));
+        bell.ring();
+        assert!(!bell.take_owed());
         assert_eq!(full.0.load(Ordering::SeqCst), 2, "a packet that is in the port is enough");
     }
 }

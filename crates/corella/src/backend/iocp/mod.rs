@@ -326,6 +326,7 @@ impl<P: CompletionPort> Iocp<P> {
         if timeout == Some(Duration::ZERO) && !may_have_packets {
             return Ok(());
         }
+        let timeout = if self.bell.take_owed() { Some(Duration::ZERO) } else { timeout };
         let timeout = match self.pool.look_for_calls() {
             true => Some(timeout.map_or(LOOK_TIME, |timeout| timeout.min(LOOK_TIME))),
             false => timeout,
@@ -407,9 +408,9 @@ impl<P: CompletionPort> Iocp<P> {
 
     /// A foreign event loop is about to wait.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        if self.pool.look_for_calls() {
+        if self.pool.look_for_calls() || self.bell.is_owed() {
             // The next turn looks again.
-            self.bell.ring_or_fail().map_err(|code| self.io_error(code))?;
+            self.bell.ring_at_once().map_err(|code| self.io_error(code))?;
         }
         self.port.watch().map_err(|code| self.io_error(code))
     }
