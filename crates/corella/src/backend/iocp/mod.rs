@@ -244,6 +244,7 @@ impl<P: CompletionPort> Iocp<P> {
     fn outcome(&self, in_flight: InFlight, index: u32, code: Code, count: u32) -> Outcome {
         let InFlight { call, descriptor, connection, is_shut, is_of_stream, is_refused, .. } = in_flight;
         let fault = |code| self.fault(code);
+        let room = self.blocks.block(index).room();
         let may_have_moved =
             is_of_stream && !is_refused && matches!(call, Call::Write | Call::Send) && !self.port.tells_what_went_out();
         match judge(call, code, count) {
@@ -265,6 +266,10 @@ impl<P: CompletionPort> Iocp<P> {
                 let size = matches!(ended, Ended::Moved(_)).then_some(count);
                 let (count, sender) = (count.min(block.room()), self.port.address(block.sender()));
                 Ok(Value::Datagram(Arrival { count, size, sender }))
+            }
+            // The other side has written no bytes, which is no end: that has a code of its own.
+            Ended::Moved(0) if call == Call::Read && code == 0 && room > 0 && self.port.is_pipe(descriptor) => {
+                Err(Fault::Interrupted)
             }
             Ended::Moved(count) | Ended::Cut(count) => Ok(Value::Count(u64::from(count))),
             Ended::Aborted if is_shut => Ok(Value::Count(0)),

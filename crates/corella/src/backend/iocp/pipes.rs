@@ -379,3 +379,36 @@ fn a_read_by_a_thread_into_several_buffers_ends_with_what_was_there() {
     let (count, parts) = scheduler.block_on(read).unwrap().unwrap();
     assert_eq!((count, &parts[0][..]), (4, &b"four"[..]));
 }
+
+#[test]
+fn a_write_of_no_bytes_by_the_other_side_is_not_the_end() {
+    use std::io::Write;
+    let (mut scheduler, io) = scheduler();
+    for of_messages in [Some(false), Some(true), None] {
+        // By the port, or by a thread.
+        let (reader, mut writer) = match of_messages {
+            Some(of_messages) => {
+                let name = name();
+                let reader = io.adopt_file(server(&name, of_messages), "reader").unwrap();
+                (reader, OsFile::from(client(&name, 0)))
+            }
+            None => {
+                let (reader, writer) = std::io::pipe().unwrap();
+                (io.adopt_file(reader, "reader").unwrap(), OsFile::from(OwnedHandle::from(writer)))
+            }
+        };
+        for is_early in [true, false] {
+            let mut read = reader.read(vec![0; 9]);
+            if is_early {
+                assert!(poll_once(&mut scheduler, &mut read).is_pending());
+            }
+            assert_eq!(writer.write(&[]).unwrap(), 0);
+            assert!(poll_once(&mut scheduler, &mut read).is_pending(), "{of_messages:?}: nothing has been written yet");
+            writer.write_all(b"bytes").unwrap();
+            let (count, bytes) = scheduler.block_on(read).unwrap().unwrap();
+            assert_eq!(&bytes[..count], b"bytes", "{of_messages:?}");
+        }
+        drop(writer);
+        assert_eq!(scheduler.block_on(reader.read(vec![0; 9])).unwrap().unwrap().0, 0);
+    }
+}

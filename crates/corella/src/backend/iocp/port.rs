@@ -23,6 +23,8 @@ pub(super) const ERROR_SEM_TIMEOUT: Code = 121;
 pub(super) const ERROR_NO_DATA: Code = 232;
 pub(super) const ERROR_PIPE_NOT_CONNECTED: Code = 233;
 pub(super) const ERROR_MORE_DATA: Code = 234;
+/// What a datagram that no packet holds is refused with.
+pub(super) const ERROR_INVALID_USER_BUFFER: Code = 1784;
 pub(super) const ERROR_ABANDONED_WAIT_0: Code = 735;
 pub(super) const ERROR_OPERATION_ABORTED: Code = 995;
 pub(super) const ERROR_NOT_FOUND: Code = 1168;
@@ -147,6 +149,9 @@ pub(crate) trait CompletionPort: fmt::Debug {
 
     /// Whether this is a socket still.
     fn is_socket(&self, descriptor: RawDescriptor) -> bool;
+
+    /// Whether this is a pipe, of which a read may end with nothing before the end.
+    fn is_pipe(&self, descriptor: RawDescriptor) -> bool;
 
     /// How the system carries requests on a file out.
     fn manner(&self, descriptor: RawDescriptor) -> Manner;

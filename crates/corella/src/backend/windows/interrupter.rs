@@ -10,7 +10,7 @@ use std::sync::Arc;
 use windows_sys::Win32::Foundation::{DUPLICATE_SAME_ACCESS, DuplicateHandle, HANDLE, WAIT_OBJECT_0};
 use windows_sys::Win32::System::IO::{CancelIoEx, CancelSynchronousIo, OVERLAPPED};
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetCurrentThread, INFINITE, ResetEvent, SetEvent, WaitForMultipleObjects,
+    GetCurrentProcess, GetCurrentThread, INFINITE, ResetEvent, SetEvent, WaitForMultipleObjects, WaitForSingleObject,
 };
 
 thread_local! {
@@ -68,6 +68,15 @@ impl Thread {
         };
         Ok(Thread { handle, is_asked: super::event(false)? })
     }
+}
+
+/// Whether somebody has asked this thread to end the call that it is in, or has just been in.
+pub(in crate::backend) fn this_thread_is_asked() -> bool {
+    OF_THIS_THREAD.with(|place| {
+        let Some(Interrupter(Some(thread))) = place.get() else { return false };
+        // SAFETY: the event is open.
+        unsafe { WaitForSingleObject(thread.is_asked.as_raw_handle(), 0) == WAIT_OBJECT_0 }
+    })
 }
 
 /// Waits for an overlapped request of this thread, whose end sets `ended`; asks the system for that end if this thread is

@@ -18,8 +18,10 @@ use std::ptr::null;
 
 use socket2::SockRef;
 use windows_sys::Wdk::Storage::FileSystem::{FILE_ACCESS_INFORMATION, FileAccessInformation, NtQueryInformationFile};
-use windows_sys::Win32::Foundation::STATUS_SUCCESS;
-use windows_sys::Win32::Storage::FileSystem::{FILE_APPEND_DATA, FILE_CURRENT, FILE_WRITE_DATA, SetFilePointerEx};
+use windows_sys::Win32::Foundation::{HANDLE, STATUS_SUCCESS};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_APPEND_DATA, FILE_CURRENT, FILE_TYPE_PIPE, FILE_WRITE_DATA, GetFileType, SetFilePointerEx,
+};
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 use windows_sys::Win32::System::Threading::CreateEventW;
 
@@ -28,7 +30,7 @@ use crate::fs::FileKind;
 use crate::op::Class;
 
 pub(crate) use interrupter::Interrupter;
-pub(super) use interrupter::wait_for;
+pub(super) use interrupter::{this_thread_is_asked, wait_for};
 pub(crate) use metadata::kind_of_entry;
 pub(super) use metadata::{kind_and_size, metadata_of, metadata_of_path};
 pub(super) use paths::wide;
@@ -168,6 +170,12 @@ fn place_of_cursor(handle: BorrowedHandle<'_>) -> io::Result<u64> {
         0 => Err(io::Error::last_os_error()),
         _ => Ok(place as u64),
     }
+}
+
+/// Whether it is a pipe.
+pub(super) fn is_pipe(handle: HANDLE) -> bool {
+    // SAFETY: it looks at the handle, which is open.
+    unsafe { GetFileType(handle) == FILE_TYPE_PIPE }
 }
 
 /// Whether it is a console.

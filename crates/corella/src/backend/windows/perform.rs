@@ -323,6 +323,10 @@ fn transfer(submission: &Submission<'_>) -> Outcome {
     let is_stream = submission.class == Class::Stream;
     let mut moved = 0;
     for part in submission.parts {
+        if moved > 0 && is_stream && os::this_thread_is_asked() {
+            // The call that the asking has found did what it was to do after all. The next one might not end.
+            break;
+        }
         let place = match (submission.class, submission.offset) {
             (_, Some(offset)) => Place::At(offset + moved),
             (Class::File { append: true }, None) if writes => Place::At(AT_END),
@@ -402,6 +406,10 @@ fn transfer_part(handle: HANDLE, part: &Part, place: Place, writes: bool) -> Res
         if !has_ended && GetLastError() == ERROR_IO_PENDING {
             os::wait_for(handle, pointer, event);
             has_ended = GetOverlappedResult(handle, pointer, &mut count, 1) != 0;
+        }
+        if has_ended && count == 0 && length > 0 && !writes && os::is_pipe(handle) {
+            // The other side has written no bytes, which is no end: that has a code of its own.
+            return Err(Fault::Interrupted);
         }
         if !has_ended {
             return match GetLastError() {

@@ -361,6 +361,11 @@ impl CompletionPort for FakePort {
         !self.state.borrow().closed.contains(&descriptor)
     }
 
+    fn is_pipe(&self, _descriptor: RawDescriptor) -> bool {
+        // Those of the system beneath do not tell of writes of no bytes.
+        false
+    }
+
     fn manner(&self, _descriptor: RawDescriptor) -> Manner {
         self.state.borrow().manner
     }

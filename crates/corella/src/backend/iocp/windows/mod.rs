@@ -45,6 +45,7 @@ use super::port::{
     Overlapped, Packet, Post, Started, Vector,
 };
 use crate::address::{Address, UnixAddress};
+use crate::backend::os;
 use crate::backend::{Descriptor, RawDescriptor, address, from_socket};
 
 // The plain types of the trait are handed to the system as its own.
@@ -157,6 +158,11 @@ fn code_of_error(error: &io::Error) -> Code {
     error.raw_os_error().map_or(sockets::WSAEINVAL as Code, |code| code as Code)
 }
 
+/// Whether a status is a warning, by the two bits of its severity.
+fn is_warning(status: usize) -> bool {
+    status as u32 >> 30 == 2
+}
+
 /// What a call has said that gives something other than zero for success.
 ///
 /// # Safety
@@ -168,8 +174,13 @@ unsafe fn started(has_ended: bool, overlapped: *mut Overlapped) -> Started {
         return Started::Ended(unsafe { (*overlapped).internal_high } as u32);
     }
     match last_code() {
-        // A message that did not fit is a warning, of which a packet tells as well.
-        ERROR_IO_PENDING | ERROR_MORE_DATA | WSAEMSGSIZE => Started::Pending,
+        ERROR_IO_PENDING => Started::Pending,
+        // A message that did not fit is a warning, of which a packet tells as well; one that was not sent is an error, of which
+        // none does.
+        // SAFETY: the caller's promise; the status is a machine word, which the system has written by now if it will.
+        ERROR_MORE_DATA | WSAEMSGSIZE if is_warning(unsafe { (&raw const (*overlapped).internal).read_volatile() }) => {
+            Started::Pending
+        }
         code => Started::Refused(code),
     }
 }
@@ -213,6 +224,10 @@ impl CompletionPort for WindowsPort {
     fn is_socket(&self, descriptor: RawDescriptor) -> bool {
         // SAFETY: a number that is no socket's is refused.
         SockRef::from(&unsafe { lend(descriptor) }).r#type().is_ok()
+    }
+
+    fn is_pipe(&self, descriptor: RawDescriptor) -> bool {
+        os::is_pipe(descriptor as HANDLE)
     }
 
     fn manner(&self, descriptor: RawDescriptor) -> Manner {
