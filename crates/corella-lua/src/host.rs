@@ -123,8 +123,11 @@ impl Host {
         lua.gc_set_mode(GcMode::Incremental(pace));
         // An address that no script can name.
         let marker = LightUserData(Rc::as_ptr(&runtime).cast_mut().cast());
+        // Nothing of this is garbage.
+        lua.gc_stop();
         prepare(&lua, &runtime)?;
         crate::install::install(&lua, &runtime, marker)?;
+        lua.gc_restart();
         let last_collection = runtime.now();
         Ok(Host { lua: Some(lua), runtime, marker, last_collection })
     }

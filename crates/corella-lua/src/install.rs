@@ -1,4 +1,5 @@
-//! Makes a Lua state a host's: the objects, and the Lua side in `prelude.lua` and `modules.lua`.
+//! Makes a Lua state a host's: the objects, and the Lua side in `prelude.lua` and the parts that it has
+//! compiled when they are needed.
 
 use std::rc::Rc;
 
@@ -9,7 +10,13 @@ use crate::runtime::Runtime;
 use crate::{address, channel, directory, file_handle, file_system, scheduler, shortest, socket, status, tasks, verb};
 
 const PRELUDE: &str = include_str!("prelude.lua");
-const MODULES: &str = include_str!("modules.lua");
+/// Parts of the Lua side that are compiled when they are needed.
+const PARTS: [(&str, &str); 3] = [
+    ("coroutines", include_str!("coroutines.lua")),
+    ("iterators", include_str!("iterators.lua")),
+    ("modules", include_str!("modules.lua")),
+];
+const CHUNK_NAME: &str = "=[corella]";
 /// The tables of methods that scripts see, and that objects have as their `__index`.
 pub(crate) const CLASSES: [&str; 8] =
     ["FileHandle", "Socket", "Status", "Scheduler", "Task", "Channel", "Directory", "fs"];
@@ -45,11 +52,15 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: LightUserData) -
     let without_shebang =
         |lua: &Lua, source: mlua::LuaString| lua.create_string(crate::host::without_shebang(&source.as_bytes()));
     raw.set("without_shebang", lua.create_function(without_shebang)?)?;
-    let prelude = lua.load(PRELUDE).set_name("=[corella]");
+    let load_part = |lua: &Lua, (name, environment): (String, Table)| {
+        let source = PARTS.iter().find(|(part, _)| *part == name).map_or("", |(_, source)| source);
+        lua.load(source).set_name(CHUNK_NAME).set_environment(environment).into_function()
+    };
+    raw.set("load_part", lua.create_function(load_part)?)?;
+    let prelude = lua.load(PRELUDE).set_name(CHUNK_NAME);
     // The standard streams are objects, which need what the Lua side defines.
     let late = raw.clone();
     prelude.call::<()>((late, Value::LightUserData(marker)))?;
-    lua.load(MODULES).set_name("=[corella]").call::<()>(&raw)?;
     file_handle::install_standard(lua, runtime, &raw, &lua.globals())
 }
 

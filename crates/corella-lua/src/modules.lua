@@ -2,28 +2,21 @@
 local raw = ...
 
 local error, ipairs, pcall, select, tostring, type = error, ipairs, pcall, select, tostring, type
-local concat, find, gmatch, gsub = table.concat, string.find, string.gmatch, string.gsub
-local can_wait, FileHandle, fs, Scheduler = raw.can_wait, FileHandle, fs, Scheduler
+local concat, gmatch, gsub = table.concat, string.gmatch, string.gsub
+local can_wait, FileHandle, fs, load, Scheduler = raw.can_wait, FileHandle, fs, load, Scheduler
 
-local raw_load, preload, loaded, path_templates = load, package.preload, package.loaded, raw.path
+local preload, loaded = package.preload, package.loaded
+local modules = {}
 -- What is being loaded, each with a task that ends when it is.
 local loading = {}
-
--- Only text: bytecode that is wrong would be the end of the process.
-function load(chunk, name, mode, ...)
-  if mode ~= nil and type(mode) == "string" and not find(mode, "t", 1, true) then
-    return nil, "attempt to load a binary chunk; only text is loaded"
-  end
-  return raw_load(chunk, name, "t", ...)
-end
 
 local function read_script(path)
   local file <close> = FileHandle.open(path)
   return raw.without_shebang(file:readall())
 end
 
-function loadfile(path, mode, ...)
-  local ok, source = pcall(path and read_script or function() return raw.without_shebang(stdin:readall()) end, path)
+function modules.loadfile(path, mode, ...)
+  local ok, source = pcall(path and read_script or function() return raw.without_shebang(_G.stdin:readall()) end, path)
   if not ok then
     return nil, tostring(source)
   elseif select("#", ...) > 0 then
@@ -32,18 +25,16 @@ function loadfile(path, mode, ...)
   return load(source, "@" .. (path or "stdin"), mode)
 end
 
-function dofile(path)
-  local chunk, problem = loadfile(path)
+function modules.dofile(path)
+  local chunk, problem = modules.loadfile(path)
   if not chunk then
     error(problem, 0)
   end
   return chunk()
 end
 
--- `path` has templates as in stock Lua; those of the script's own folder come first.
-package.path, package.cpath, package.loadlib = path_templates, "", nil
-
-function package.searchpath(name, templates, separator, replacement)
+-- Templates are as in stock Lua; those of the script's own folder come first.
+function modules.searchpath(name, templates, separator, replacement)
   local file_name = gsub(name, "%" .. (separator or "."), replacement or "/")
   local tried = {}
   for template in gmatch(templates, "[^;]+") do
@@ -57,23 +48,23 @@ function package.searchpath(name, templates, separator, replacement)
   return nil, concat(tried, "\n\t")
 end
 
-package.searchers = {
-  function(name)
-    local call = preload[name]
-    return call or "no field package.preload['" .. name .. "']", ":preload:"
-  end,
-  function(name)
-    local path, problem = package.searchpath(name, package.path)
-    if not path then
-      return problem
-    end
-    local chunk, wrong = loadfile(path)
-    if not chunk then
-      error("error loading module '" .. name .. "' from file '" .. path .. "':\n\t" .. wrong, 0)
-    end
-    return chunk, path
-  end,
-}
+-- The searchers, in their order.
+modules[1] = function(name)
+  local call = preload[name]
+  return call or "no field package.preload['" .. name .. "']", ":preload:"
+end
+
+modules[2] = function(name)
+  local path, problem = package.searchpath(name, package.path)
+  if not path then
+    return problem
+  end
+  local chunk, wrong = modules.loadfile(path)
+  if not chunk then
+    error("error loading module '" .. name .. "' from file '" .. path .. "':\n\t" .. wrong, 0)
+  end
+  return chunk, path
+end
 
 local function load_module(name)
   local tried = {}
@@ -94,7 +85,7 @@ local function load_module(name)
   error("module '" .. name .. "' not found:\n\t" .. concat(tried, "\n\t"), 0)
 end
 
-function require(name)
+function modules.require(name)
   if type(name) ~= "string" then
     error("bad argument #1 to 'require' (string expected, got " .. type(name) .. ")", 2)
   elseif loaded[name] ~= nil then
@@ -123,3 +114,5 @@ function require(name)
   end
   return value, detail
 end
+
+return modules

@@ -7,23 +7,23 @@
 -- they are resumed themselves. So the script's own yields and resumes never see it.
 local raw, marker = ...
 
-local error, pairs, select, setmetatable, tostring, type, xpcall =
-  error, pairs, select, setmetatable, tostring, type, xpcall
-local concat, sub, tointeger = table.concat, string.sub, math.tointeger
-local create, is_yieldable, raw_close, raw_resume, raw_status, running, yield =
-  coroutine.create, coroutine.isyieldable, coroutine.close, coroutine.resume, coroutine.status, coroutine.running,
-  coroutine.yield
+local error, find, pairs, select, setmetatable, tostring, type, xpcall =
+  error, string.find, pairs, select, setmetatable, tostring, type, xpcall
+local concat = table.concat
+local is_yieldable, running, yield = coroutine.isyieldable, coroutine.running, coroutine.yield
 local take, located = raw.take, raw.located
 
 -- How many coroutines are being resumed from where Lua cannot yield: inside them nothing can wait, though they can
 -- yield to whoever resumed them.
 local barriers = 0
 
--- Coroutines of the script's that wait inside a task. To others they are as good as running.
-local waiting = setmetatable({}, { __mode = "k" })
-
 local function can_wait()
   return barriers == 0 and is_yieldable()
+end
+
+local function change_barriers(change)
+  barriers = barriers + change
+  raw.set_barriers(barriers)
 end
 
 -- Waiting.
@@ -146,20 +146,6 @@ local Task, Channel, Directory = class("Task"), class("Channel"), class("Directo
 Task.join, Task.kill = Scheduler.join, Scheduler.kill
 Directory.close = Directory.closedir
 
--- What a channel gives until it is closed.
-function Channel.values(channel)
-  return function()
-    return channel:receive()
-  end
-end
-
--- What is left of a directory.
-function Directory.entries(directory)
-  return function()
-    return directory:readdir()
-  end
-end
-
 -- The shortest ways: what is in the buffers already takes no request.
 local readline, read, write = FileHandle.readline, FileHandle.read, FileHandle.print
 local read_now, write_now = raw.read_now, raw.write_now
@@ -213,59 +199,6 @@ function FileHandle.open(first, second, ...)
   end
   return open(first, second, ...)
 end
-
--- A record without its end.
-local function cut_off(line, ending)
-  if line == "" then
-    return nil
-  end
-  return sub(line, -#ending) == ending and sub(line, 1, -1 - #ending) or line
-end
-
--- Records without their ends, as `io.lines` gives lines.
-function FileHandle.lines(handle, separator)
-  local ending = separator or handle:record_separator()
-  if separator then
-    return function()
-      return cut_off(readline(handle, separator), ending)
-    end
-  end
-  local loan = { 0 }
-  return function()
-    local place = loan[1]
-    local line = loan[place]
-    if line then
-      loan[1] = place + 1
-      return line
-    end
-    line, loan = next_record(handle, true)
-    if line then
-      return line
-    end
-    loan = { 0 }
-    return cut_off(readline(handle), ending)
-  end
-end
-
-function Socket.lines(socket, separator)
-  return function()
-    return cut_off(socket:readline(separator), separator or "\n")
-  end
-end
-
--- What is left in pieces of so many characters; the last may have fewer.
-function FileHandle.blocks(handle, length)
-  local count = tointeger(length)
-  if not count or count < 1 then
-    error("bad argument #1 to 'blocks' (length: a positive integer is expected)", 2)
-  end
-  return function()
-    local block = handle:read(count)
-    return block ~= "" and block or nil
-  end
-end
-
-Socket.blocks = FileHandle.blocks
 
 -- The shortest way of calls that wait: what only the task knows takes a request of the engine's and none of the host's.
 local function sooner(now, submit, own)
@@ -388,92 +321,17 @@ function os.exit(code)
   error("os.exit: the program ends when this returns", 2)
 end
 
--- Coroutines of the script's own.
-
--- Passes the marker up to the task and what comes back down, until the coroutine has something for its resumer.
-local function pass_down(thread, ...)
-  waiting[thread] = nil
-  return raw_resume(thread, ...)
-end
-
-local function pass(thread, ok, first, ...)
-  if ok and first == marker then
-    waiting[thread] = true
-    return pass(thread, pass_down(thread, yield(first, ...)))
-  end
-  return ok, first, ...
-end
-
-local function set_barriers(count)
-  barriers = count
-  raw.set_barriers(count)
-end
-
-local function leave(...)
-  set_barriers(barriers - 1)
-  return ...
-end
-
-local function resume(thread, ...)
-  if waiting[thread] then
-    return false, "cannot resume non-suspended coroutine"
-  elseif can_wait() then
-    return pass(thread, raw_resume(thread, ...))
-  end
-  set_barriers(barriers + 1)
-  return leave(raw_resume(thread, ...))
-end
-
-function coroutine.resume(thread, ...)
-  if type(thread) ~= "thread" then
-    error("bad argument #1 to 'resume' (coroutine expected)", 2)
-  end
-  return resume(thread, ...)
-end
-
-local function unwrap(thread, ok, ...)
-  if ok then
-    return ...
-  end
-  local value = ...
-  if raw_status(thread) == "dead" then
-    local closed, problem = raw_close(thread)
-    if not closed then
-      value = problem
-    end
-  end
-  error(value, 2)
-end
-
-function coroutine.wrap(call)
-  if type(call) ~= "function" then
-    error("bad argument #1 to 'wrap' (function expected)", 2)
-  end
-  local thread = create(call)
-  return function(...)
-    return unwrap(thread, resume(thread, ...))
-  end
-end
-
-function coroutine.status(thread)
-  if waiting[thread] then
-    return "normal"
-  end
-  return raw_status(thread)
-end
-
-function coroutine.close(thread)
-  if waiting[thread] then
-    error("cannot close a normal coroutine", 2)
-  elseif type(thread) ~= "thread" then
-    error("bad argument #1 to 'close' (coroutine expected)", 2)
-  end
-  -- Inside, Lua itself says that nothing can wait.
-  return raw_close(thread)
-end
-
 function coroutine.isyieldable(thread)
   return is_yieldable(thread or running())
+end
+
+-- Only text: bytecode that is wrong would be the end of the process.
+local raw_load = load
+function load(chunk, name, mode, ...)
+  if mode ~= nil and type(mode) == "string" and not find(mode, "t", 1, true) then
+    return nil, "attempt to load a binary chunk; only text is loaded"
+  end
+  return raw_load(chunk, name, "t", ...)
 end
 
 -- What blocks the whole program is not offered; what a script may need of it has its place above.
@@ -486,4 +344,47 @@ debug = {
 }
 package.loaded.debug = debug
 
-raw.can_wait = can_wait
+-- What many scripts do without is compiled when it is first called: `owner[name]` is a function of a part, under `key` there.
+-- Whatever the script has changed by then, a part sees what there was at the start.
+local stock = {
+  _G = _G, error = error, ipairs = ipairs, load = load, package = package, pcall = pcall, select = select,
+  setmetatable = setmetatable, tostring = tostring, type = type,
+  coroutine = { close = coroutine.close, create = coroutine.create, resume = coroutine.resume,
+    status = coroutine.status, yield = yield },
+  math = { tointeger = math.tointeger },
+  string = { gmatch = string.gmatch, gsub = string.gsub, sub = string.sub },
+  table = { concat = concat },
+  FileHandle = FileHandle, Scheduler = Scheduler, fs = fs,
+}
+local parts = {}
+local function later(part, owner, name, key)
+  local function first(...)
+    local functions = parts[part] or raw.load_part(part, stock)(raw)
+    parts[part] = functions
+    local call = functions[key or name]
+    if owner[name] == first then
+      owner[name] = call
+    end
+    return call(...)
+  end
+  owner[name] = first
+end
+
+raw.can_wait, raw.change_barriers, raw.marker, raw.next_record, raw.readline =
+  can_wait, change_barriers, marker, next_record, readline
+later("iterators", FileHandle, "lines")
+later("iterators", Socket, "lines", "lines_of_socket")
+later("iterators", FileHandle, "blocks")
+later("iterators", Socket, "blocks")
+later("iterators", Channel, "values")
+later("iterators", Directory, "entries")
+for _, name in pairs({ "close", "resume", "status", "wrap" }) do
+  later("coroutines", coroutine, name)
+end
+for _, name in pairs({ "dofile", "loadfile", "require" }) do
+  later("modules", _G, name)
+end
+later("modules", package, "searchpath")
+package.path, package.cpath, package.loadlib, package.searchers = raw.path, "", nil, {}
+later("modules", package.searchers, 1)
+later("modules", package.searchers, 2)
