@@ -1378,7 +1378,10 @@ int corella_remote_post(corella_remote remote,
                         void *user_data,
                         int tag);
 
-/* Cancels a request of the scheduler, from any thread. Never needs room; after the request's end it does nothing. */
+/*
+ * Cancels a request of the scheduler, from any thread. Never needs room; after the request's end it does nothing.
+ * CORELLA_ERROR_INVALID_ID for a request of another scheduler.
+ */
 int corella_remote_cancel(corella_remote remote,
                           corella_request request);
 

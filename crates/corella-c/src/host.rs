@@ -83,7 +83,7 @@ impl Host {
             outcomes: engine.hosted_outcomes(),
             fetched: RefCell::default(),
             io: engine.io(),
-            inbox: Arc::new(Inbox::new(engine.remote(), posts_max)),
+            inbox: Arc::new(Inbox::new(number, engine.remote(), posts_max)),
             engine: RefCell::new(Some(engine)),
             requests: RefCell::new(Requests::new(number, objects)),
             handles: RefCell::new(Table::new(number, objects)),

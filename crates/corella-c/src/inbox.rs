@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
 
-use crate::codes::{CORELLA_ERROR_REJECTED, CORELLA_ERROR_SCHEDULER_GONE};
+use crate::codes::{CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_REJECTED, CORELLA_ERROR_SCHEDULER_GONE};
 use crate::faults::Fault;
+use crate::ids::Key;
 use crate::request::Function;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, is_planted};
 
@@ -36,6 +37,8 @@ struct State {
 
 /// A scheduler seen from other threads.
 pub(crate) struct Inbox {
+    /// The scheduler's number, which its requests have in their ids.
+    scheduler: u32,
     remote: corella::Remote,
     state: Mutex<State>,
     /// Something is inside, or somebody called. Set behind what was put in and before the engine is woken, so that whoever
@@ -45,8 +48,8 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn new(remote: corella::Remote, posts_max: usize) -> Inbox {
-        Inbox { remote, state: Mutex::default(), pending: AtomicBool::new(false), posts_max }
+    pub(crate) fn new(scheduler: u32, remote: corella::Remote, posts_max: usize) -> Inbox {
+        Inbox { scheduler, remote, state: Mutex::default(), pending: AtomicBool::new(false), posts_max }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -84,9 +87,13 @@ impl Inbox {
         })
     }
 
-    pub(crate) fn cancel(&self, (index, generation): (u32, u32)) -> Result<(), Fault> {
+    /// `CORELLA_ERROR_INVALID_ID` for a request of another scheduler, whose place and generation one of this may have too.
+    pub(crate) fn cancel(&self, request: Key) -> Result<(), Fault> {
+        if request.scheduler != self.scheduler {
+            return Err(CORELLA_ERROR_INVALID_ID.into());
+        }
         self.send(|arrived| {
-            arrived.cancels.insert((index, generation));
+            arrived.cancels.insert((request.index, request.generation));
             Ok(())
         })
     }

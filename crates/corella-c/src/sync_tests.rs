@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use corella::rehearsal::{Door, in_any_order, thread, with_fault};
 
+use crate::ids::Key;
 use crate::inbox::{Inbox, Post};
+
+const SCHEDULER: u32 = 1;
 
 fn post(tag: i32) -> Post {
     Post { callback: None, user_data: std::ptr::null_mut(), tag }
@@ -14,7 +17,7 @@ fn post(tag: i32) -> Post {
 /// A scheduler with room for so much work, and what other threads have of it.
 fn scheduler(posts_max: usize) -> (Door, Arc<Inbox>) {
     let door = Door::new();
-    let inbox = Arc::new(Inbox::new(door.remote(), posts_max));
+    let inbox = Arc::new(Inbox::new(SCHEDULER, door.remote(), posts_max));
     (door, inbox)
 }
 
@@ -27,7 +30,7 @@ fn what_other_threads_send_is_found_by_a_scheduler_that_sleeps_each_threads_in_o
                 let inbox = Arc::clone(&inbox);
                 thread::spawn(move || {
                     assert!(inbox.post(post(number)).is_ok());
-                    assert!(inbox.cancel((number as u32, 1)).is_ok());
+                    assert!(inbox.cancel(Key { scheduler: SCHEDULER, index: number as u32, generation: 1 }).is_ok());
                     assert!(inbox.post(post(number + 10)).is_ok());
                 })
             })

@@ -173,13 +173,11 @@ pub extern "C" fn corella_remote_post(remote: Remote, callback: Callback, user_d
 }
 
 /// Cancels a request of the scheduler, from any thread. Never needs room; after the request's end it does nothing.
+/// CORELLA_ERROR_INVALID_ID for a request of another scheduler.
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_remote_cancel(remote: Remote, request: Request) -> c_int {
     let request = Key::of(request);
-    on_remote("corella_remote_cancel", remote, |inbox| {
-        let request = request.ok_or(CORELLA_ERROR_INVALID_ID)?;
-        inbox.cancel((request.index, request.generation))
-    })
+    on_remote("corella_remote_cancel", remote, |inbox| inbox.cancel(request.ok_or(CORELLA_ERROR_INVALID_ID)?))
 }
 
 /// Makes the scheduler's current or next wait return, from any thread.

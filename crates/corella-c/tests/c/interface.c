@@ -1301,6 +1301,24 @@ static void other_threads_send_work_and_can_touch_nothing_else(void) {
     OK(corella_scheduler_free(mine));
 }
 
+static void a_remote_cancels_requests_of_its_own_scheduler_only(void) {
+    corella_scheduler s = scheduler_new(), other = scheduler_new();
+    corella_request request, others;
+    corella_remote remote;
+    OK(corella_remote_new(s, &remote));
+    OK(corella_sleep(s, 50000000, &request));
+    OK(corella_submit(request));
+    OK(corella_sleep(other, 3600000000000LL, &others)); /* the same place and generation, elsewhere */
+    OK(corella_submit(others));
+    CHECK(corella_remote_cancel(remote, others) == CORELLA_ERROR_INVALID_ID);
+    CHECK(corella_remote_cancel(remote, NULL) == CORELLA_ERROR_INVALID_ID);
+    OK(corella_finish(request, NULL)); /* not cancelled */
+    CHECK(corella_status(others) == 0);
+    OK(corella_remote_free(remote));
+    OK(corella_scheduler_free(other));
+    OK(corella_scheduler_free(s));
+}
+
 #ifndef _WIN32
 static void a_forked_child_is_told_so(void) {
     corella_scheduler s = scheduler_new();
@@ -1504,6 +1522,7 @@ int main(int argc, char **argv) {
     RUN(a_failure_that_nobody_took_is_told);
     RUN(misuse_is_answered);
     RUN(a_buffer_that_is_gone_begins_nothing);
+    RUN(a_remote_cancels_requests_of_its_own_scheduler_only);
 #ifndef _WIN32
     RUN(a_forked_child_is_told_so);
     RUN(a_pipe_without_a_reader_is_an_error_and_no_death);
