@@ -95,7 +95,7 @@ pub struct Census {
     pub slots: usize,
     /// Handles in the queue's table.
     pub handles: usize,
-    /// Deadlines and sleeps in the heap.
+    /// Deadlines and sleeps, those included that are over and whose futures have not been told.
     pub timers: usize,
     /// Requests that the OS has.
     pub at_os: usize,

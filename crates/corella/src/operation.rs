@@ -16,6 +16,7 @@ use crate::backend::Value;
 use crate::buffer::Parts;
 use crate::error::{Error, ErrorKind, Moved};
 use crate::op::{At, Extent, Op};
+use crate::plain::Plain;
 use crate::queue::Request;
 use crate::queue::handles::{CLOSED_SOCKET, HandleKey};
 use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Payload, Report, RequestId};
@@ -37,6 +38,10 @@ pub trait Action: Sealed + Unpin + 'static {
 
     #[doc(hidden)]
     const CHAIN: Option<ChainHook> = None;
+
+    /// Whether operations with it may be sleeps, which are not requests while they are awaited.
+    #[doc(hidden)]
+    const SLEEPS: bool = false;
 
     #[doc(hidden)]
     fn parts(&mut self, parts: &mut Parts) {
@@ -120,7 +125,8 @@ enum State<A> {
     Finished,
 }
 
-/// A request that an operation awaits. Dropped before its end it is cancelled, and what it received goes back.
+/// A request that an operation awaits, or a sleep that is none. Dropped before its end it is cancelled, and what it received
+/// goes back.
 struct Awaited {
     core: Rc<Core>,
     id: RequestId,
@@ -130,6 +136,72 @@ impl Awaited {
     /// Its name, to be taken or given another ending; nothing is cancelled then.
     fn give_up(&mut self) -> RequestId {
         std::mem::replace(&mut self.id, TAKEN)
+    }
+
+    /// Makes a sleep a request like any other, as other endings than an await need one.
+    #[cold]
+    fn become_request(&mut self) {
+        let core = &self.core;
+        if self.id.is_sleep() {
+            let id = std::mem::replace(&mut self.id, TAKEN);
+            self.id = core.queue.borrow_mut().request_of_sleep(id, Payload::new(Plain), core.now());
+            core.drop_leftovers();
+        }
+    }
+
+    /// Waits for the end of a sleep, or takes its outcome.
+    fn poll_sleep(&mut self, context: &mut Context<'_>) -> Poll<Report> {
+        let core = &self.core;
+        if core.is_foreign() {
+            self.id = TAKEN;
+            let result = Err(Error::new(ErrorKind::WrongProcess, "await", ""));
+            return Poll::Ready(Report { result, moved: Moved::NotStarted });
+        }
+        let mut queue = core.queue.borrow_mut();
+        let is_asleep = queue.is_asleep(self.id);
+        if !is_asleep {
+            drop(queue);
+            if !core.spend(0) {
+                // The task has had its share; it comes back for this.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let taken = core.queue.borrow_mut().take_sleep(std::mem::replace(&mut self.id, TAKEN));
+            let Some((report, waker)) = taken else { unreachable!("it is over") };
+            drop(waker);
+            return Poll::Ready(report);
+        }
+        let will_wake = matches!(queue.sleep_waker(self.id), Some(Some(waker)) if waker.will_wake(context.waker()));
+        drop(queue);
+        if !will_wake {
+            // The waker's own code, its clone and the drop of the old one, runs outside the borrow.
+            let waker = context.waker().clone();
+            let old = core.queue.borrow_mut().sleep_waker(self.id).and_then(|place| place.replace(waker));
+            drop(old);
+        }
+        Poll::Pending
+    }
+
+    /// Has it end as this says.
+    fn end_otherwise<A: Action>(mut self, ending: Ending) -> Result<(Rc<Core>, RequestId), A::Error> {
+        if A::SLEEPS {
+            self.become_request();
+        }
+        let (core, id) = (Rc::clone(&self.core), self.give_up());
+        if core.is_foreign() {
+            return Err(take_in_child::<A>(&core, id));
+        }
+        if core.ended.get() {
+            // Outside the borrow, as the old ending is the program's.
+            let taken = core.queue.borrow_mut().take(id);
+            if let Some(action) = taken.and_then(|(mut payload, ..)| payload.take::<A>()) {
+                let error = Error::new(ErrorKind::SchedulerGone, "submit", "");
+                return Err(refused(action, &core.io, error));
+            }
+        }
+        let old = core.queue.borrow_mut().set_ending_and_deliver(id, ending);
+        drop(old);
+        Ok((core, id))
     }
 }
 
@@ -208,7 +280,12 @@ impl<A: Action> Operation<A> {
     /// If it was polled to its end before.
     pub fn wait(self) -> Result<A::Output, A::Error> {
         let (core, id) = match self.state {
-            State::Submitted(mut awaited) => (Rc::clone(&awaited.core), awaited.give_up()),
+            State::Submitted(mut awaited) => {
+                if A::SLEEPS {
+                    awaited.become_request();
+                }
+                (Rc::clone(&awaited.core), awaited.give_up())
+            }
             State::Lazy(mut lazy) => {
                 let core = match lazy.io.try_core() {
                     Ok(core) => core,
@@ -308,23 +385,7 @@ impl<A: Action> Operation<A> {
                 Ok((core, id))
             }
             // Polled before, and now given another ending.
-            State::Submitted(mut awaited) => {
-                let (core, id) = (Rc::clone(&awaited.core), awaited.give_up());
-                if core.is_foreign() {
-                    return Err(take_in_child::<A>(&core, id));
-                }
-                if core.ended.get() {
-                    // Outside the borrow, as the old ending is the program's.
-                    let taken = core.queue.borrow_mut().take(id);
-                    if let Some(action) = taken.and_then(|(mut payload, ..)| payload.take::<A>()) {
-                        let error = Error::new(ErrorKind::SchedulerGone, "submit", "");
-                        return Err(refused(action, &core.io, error));
-                    }
-                }
-                let old = core.queue.borrow_mut().set_ending_and_deliver(id, ending(false));
-                drop(old);
-                Ok((core, id))
-            }
+            State::Submitted(awaited) => awaited.end_otherwise::<A>(ending(false)),
             State::Finished => panic!("an operation was submitted after its end"),
         }
     }
@@ -575,6 +636,26 @@ impl<A: Action> Future for Operation<A> {
     type Output = Result<A::Output, A::Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if A::SLEEPS {
+            match &mut self.state {
+                State::Lazy(Lazy { plan: Plan::Sleep(duration), deadline: None, token: None, io, .. }) => {
+                    if let Ok(core) = io.try_core() {
+                        let id = core.sleep(*duration, context.waker().clone());
+                        self.state = State::Submitted(Awaited { core, id });
+                        return Poll::Pending;
+                    }
+                }
+                State::Submitted(awaited) if awaited.id.is_sleep() => {
+                    let Poll::Ready(report) = awaited.poll_sleep(context) else { return Poll::Pending };
+                    let core = Rc::clone(&awaited.core);
+                    let Some(action) = Payload::new(Plain).take::<A>() else { unreachable!("only a plain one sleeps") };
+                    let output = action.finish(&core.io, ActionReport(report));
+                    self.state = State::Finished;
+                    return Poll::Ready(output);
+                }
+                _ => {}
+            }
+        }
         match std::mem::replace(&mut self.state, State::Finished) {
             State::Lazy(mut lazy) => {
                 let core = match lazy.io.try_core() {
@@ -653,7 +734,9 @@ impl<A: Action> fmt::Debug for Operation<A> {
                 let operation = lazy.describe().0.replacen(" 0 bytes", "", 1);
                 write!(formatter, "Operation({operation}, not begun)")
             }
-            State::Submitted(Awaited { id, .. }) => write!(formatter, "Operation({id:?})"),
+            State::Submitted(Awaited { id, .. }) => {
+                write!(formatter, "Operation({id:?})")
+            }
             State::Finished => write!(formatter, "Operation(finished)"),
         }
     }

@@ -77,6 +77,8 @@ pub struct Plain;
 impl Sealed for Plain {}
 
 impl Action for Plain {
+    const SLEEPS: bool = true;
+
     type Output = ();
     type Error = Error;
 

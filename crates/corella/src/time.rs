@@ -29,7 +29,8 @@ impl Io {
 
     /// The time since the scheduler started, by the clock that its deadlines and sleeps go by; zero once it is gone.
     pub fn now(&self) -> Duration {
-        self.try_core().map_or(Duration::ZERO, |core| Duration::from_nanos(core.now()))
+        // By what the program sees of the clock its sleeps have begun.
+        self.try_core().map_or(Duration::ZERO, |core| Duration::from_nanos(core.after(Duration::ZERO)))
     }
 
     /// Ticks every `period`, the first time after one. A late tick does not move those after it, and ticks that

@@ -27,7 +27,9 @@ const STORED: &[(&str, &str, f64)] = &[
     ("lone reads awaited", "uring", 548.0),
     ("writes at once", "uring", 3_444.0),
     ("writes at once, unordered", "uring", 3_095.0),
-    ("sleeps armed and dropped", "uring", 2_356.0),
+    ("sleeps armed and dropped", "uring", 442.0),
+    ("sleeps dropped a turn later", "uring", 499.0),
+    ("sleeps that end", "uring", 1_090.0),
     ("tasks spawned and joined", "uring", 1_474.0),
     ("tasks that yield", "uring", 261.0),
     ("safe points", "uring", 58.0),
@@ -111,7 +113,9 @@ fn run(path: &str, operations: u64) {
         }
         "writes at once" => writes(scheduler, operations, false),
         "writes at once, unordered" => writes(scheduler, operations, true),
-        "sleeps armed and dropped" => scheduler.block_on(sleeps(scheduler.io(), operations)).unwrap(),
+        "sleeps armed and dropped" => scheduler.block_on(sleeps(scheduler.io(), operations, Until::Dropped)).unwrap(),
+        "sleeps dropped a turn later" => scheduler.block_on(sleeps(scheduler.io(), operations, Until::Later)).unwrap(),
+        "sleeps that end" => scheduler.block_on(sleeps(scheduler.io(), operations, Until::Over)).unwrap(),
         "tasks spawned and joined" => {
             let io = scheduler.io();
             let task = async move {
@@ -247,9 +251,22 @@ fn writes(mut scheduler: Scheduler, operations: u64, is_unordered: bool) {
     scheduler.run().unwrap();
 }
 
-async fn sleeps(io: corella::Io, operations: u64) {
+/// What becomes of sleeps.
+enum Until {
+    /// Dropped in the poll that armed them.
+    Dropped,
+    Later,
+    Over,
+}
+
+async fn sleeps(io: corella::Io, operations: u64, until: Until) {
+    let duration = |number| match until {
+        // All are over by the next turn, which they are for in no order of their own.
+        Until::Over => Duration::from_nanos(number * 29 % CONNECTIONS),
+        Until::Dropped | Until::Later => Duration::from_secs(3600 + number),
+    };
     for _ in 0..operations / CONNECTIONS {
-        let mut sleeps: Vec<_> = (0..CONNECTIONS).map(|_| io.sleep(Duration::from_secs(3600))).collect();
+        let mut sleeps: Vec<_> = (0..CONNECTIONS).map(|number| io.sleep(duration(number))).collect();
         poll_fn(|context| {
             for sleep in &mut sleeps {
                 assert!(pin!(sleep).poll(context).is_pending());
@@ -257,5 +274,14 @@ async fn sleeps(io: corella::Io, operations: u64) {
             Poll::Ready(())
         })
         .await;
+        match until {
+            Until::Dropped => {}
+            Until::Later => io.yield_now().await,
+            Until::Over => {
+                for sleep in sleeps {
+                    sleep.await.unwrap();
+                }
+            }
+        }
     }
 }

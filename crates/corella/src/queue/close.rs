@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::marks::{self, Mark};
 use crate::op::Op;
 use crate::planted::{self, Defect};
-use crate::queue::deadlines::Nanoseconds;
+use crate::queue::timers::Nanoseconds;
 use crate::scheduler::token::CancelToken;
 
 impl RequestQueue {
@@ -73,7 +73,7 @@ impl RequestQueue {
         slot.ending = std::mem::replace(ending, Ending::Kept);
         let id = self.slots.id(index);
         if let Some(deadline) = deadline {
-            self.deadlines.insert(deadline, index, &mut self.slots);
+            self.arm(deadline, index);
         }
         self.enter_lanes(index);
         let is_cancelled = token.is_some_and(|token| self.register(index, &token));

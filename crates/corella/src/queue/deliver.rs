@@ -58,7 +58,7 @@ impl RequestQueue {
     }
 
     fn end_chain(&mut self, index: u32, report: Report) {
-        self.deadlines.remove(index, &mut self.slots);
+        self.disarm(index);
         let slot = &mut self.slots[index];
         slot.chain = None;
         slot.registration = None;

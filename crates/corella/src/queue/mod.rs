@@ -5,7 +5,6 @@
 //! [`RequestQueue::take`] and [`RequestQueue::leftovers`].
 
 mod close;
-mod deadlines;
 mod deliver;
 mod extents;
 pub(crate) mod handles;
@@ -17,10 +16,12 @@ pub(crate) mod outcome;
 #[cfg(all(test, unix, feature = "fake-port"))]
 mod races;
 mod settle;
+mod sleeps;
 pub(crate) mod slots;
 mod stop;
 #[cfg(test)]
 mod tests;
+pub(crate) mod timers;
 mod transfers;
 
 use std::collections::VecDeque;
@@ -29,10 +30,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::deadlines::{Deadlines, Nanoseconds};
 use self::handles::{HandleKey, Handles, Life};
 use self::outcome::{Event, State, Step, decide};
 use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
+use self::timers::{Nanoseconds, Timers};
 use crate::backend::fork::OfThisProcess;
 use crate::backend::{Backend, BackendKind, Completions, Ended, Outcome, TRANSFER_PARTS_MAX, Value, codes};
 use crate::buffer::Part;
@@ -108,7 +109,7 @@ pub(crate) struct RequestQueue {
     pub(crate) slots: Slots,
     pub(crate) handles: Handles,
     pub(crate) backend: OfThisProcess<Backend>,
-    deadlines: Deadlines,
+    timers: Timers,
     completions: Completions,
     /// Requests whose blocker has settled.
     rechecks: VecDeque<RequestId>,
@@ -162,7 +163,7 @@ impl RequestQueue {
             slots: Slots::default(),
             handles: Handles::default(),
             backend: OfThisProcess::new(backend),
-            deadlines: Deadlines::default(),
+            timers: Timers::default(),
             completions: Completions::new(),
             rechecks: VecDeque::new(),
             queued: VecDeque::new(),
@@ -214,7 +215,7 @@ impl RequestQueue {
         slot.submitted_at = self.now;
         slot.origin = due.unwrap_or(0);
         if let Some(due) = [deadline, due].into_iter().flatten().min() {
-            self.deadlines.insert(due, index, &mut self.slots);
+            self.arm(due, index);
         }
         index
     }
@@ -370,7 +371,7 @@ impl RequestQueue {
         if self.at_os >= self.depth && !matches!(slot.op, Op::Sleep | Op::Close) {
             marks::hit(Mark::FullQueue);
             if planted::is(Defect::DeadlineLostWhenFull) {
-                self.deadlines.remove(index, &mut self.slots);
+                self.disarm(index);
             }
             let id = self.slots.id(index);
             self.slots[index].state = State::Queued;
@@ -445,6 +446,13 @@ impl RequestQueue {
                 id: self.slots.id(index),
             })
             .collect();
+        list.extend(self.timers.asleep().map(|sleep| Outstanding {
+            operation: Op::Sleep.to_string(),
+            target: String::new(),
+            age: Duration::from_nanos(self.now.saturating_sub(sleep.submitted_at)),
+            at_os: false,
+            id: sleep.id,
+        }));
         list.sort_by_key(|request| std::cmp::Reverse(request.age));
         list
     }
@@ -455,7 +463,7 @@ impl RequestQueue {
         marks::Census {
             slots: self.slots.iter().count(),
             handles: self.handles.indices().len(),
-            timers: self.deadlines.len(),
+            timers: self.timers.len(),
             at_os: self.at_os,
             counted: self.live + self.sleeps,
             unsettled: self.unsettled,
@@ -513,7 +521,7 @@ impl RequestQueue {
         let error = self.error(index, kind);
         match (slot.cause, slot.moved) {
             (Some(Cause::Close), _) => error.with_note("the handle was closed"),
-            (Some(Cause::Shutdown), _) => error.with_note("the scheduler ends"),
+            (Some(Cause::Shutdown), _) => error.with_note(sleeps::THE_END),
             (_, 0) => error,
             (_, moved) => error.with_note(format!("after {moved} bytes")),
         }

@@ -1,9 +1,9 @@
 //! From a backend's completion to a settled request, and what that changes of its handle.
 
-use super::deadlines::NO_TIMER;
 use super::handles::{Broken, Handle, HandleKey, Returned};
 use super::outcome::{Event, State, Step, decide};
 use super::slots::{Cause, Ending, Link, NONE, Report, RequestId, Slot};
+use super::timers::NO_TIMER;
 use super::{PUMP_BUDGET, Ready, RequestQueue, lanes};
 use crate::backend::{Completion, Fault, Outcome, TRANSFER_BYTES_MAX, TRANSFER_PARTS_MAX, Value, WaitsBy, codes};
 use crate::buffer::{ReadToEnd, copy_out};
@@ -199,7 +199,7 @@ impl RequestQueue {
         if slot.chain.is_none() {
             slot.registration = None;
             if slot.timer != NO_TIMER {
-                self.deadlines.remove(index, &mut self.slots);
+                self.disarm(index);
             }
         }
         if self.slots[index].blocker != NONE {

@@ -3,10 +3,10 @@
 use std::ops::{Index, IndexMut};
 use std::task::Waker;
 
-use super::deadlines::{NO_TIMER, Nanoseconds};
 use super::extents::{NO_PLACES, Places};
 use super::handles::HandleKey;
 use super::outcome::{Sort, State};
+use super::timers::{NO_TIMER, Nanoseconds};
 use crate::backend::{Token, Value};
 use crate::erased::Erased;
 use crate::error::{Error, Moved};
@@ -136,7 +136,7 @@ pub(crate) struct Slot {
     pub(crate) waiting: Link,
     /// The first of those that wait for this one.
     pub(crate) waiters: u32,
-    /// Its place in the heap of deadlines.
+    /// Its deadline, or its end if it is a sleep, among the timers.
     pub(crate) timer: u32,
     /// Bytes moved so far.
     pub(crate) moved: u64,
@@ -275,7 +275,7 @@ impl Slot {
 }
 
 /// Never zero, so that a token is never zero; 30 bits, so that a backend has two for itself.
-fn generation_after(generation: u32) -> u32 {
+pub(super) fn generation_after(generation: u32) -> u32 {
     ((generation + 1) & 0x3fff_ffff).max(1)
 }
 

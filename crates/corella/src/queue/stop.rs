@@ -1,10 +1,10 @@
 //! Stopping: cancels, deadlines, abandonment, and the end of the scheduler.
 
 use super::RequestQueue;
-use super::deadlines::Nanoseconds;
 use super::outcome::{Event, State, Step, decide};
 use super::settle::push_back;
 use super::slots::{Cause, Ending, Payload, RequestId};
+use super::timers::{Due, NO_TIMER, Nanoseconds};
 use crate::backend::{NO_DESCRIPTOR, RawDescriptor, Value};
 use crate::marks::{self, Mark};
 use crate::op::{Lanes, Op};
@@ -13,7 +13,9 @@ use crate::planted::{self, Defect};
 impl RequestQueue {
     /// Asks a request to stop. Once it has settled this does nothing.
     pub(crate) fn cancel(&mut self, id: RequestId, cause: Cause) {
-        if let Some(index) = self.slots.find(id) {
+        if id.is_sleep() {
+            self.stop_sleep(id, cause);
+        } else if let Some(index) = self.slots.find(id) {
             self.interrupt(index, cause);
             self.pump();
         }
@@ -133,8 +135,16 @@ impl RequestQueue {
     /// What comes due at `now`: sleeps end, deadlines cancel.
     pub(crate) fn fire_due(&mut self, now: Nanoseconds) {
         self.now = now;
-        while let Some(index) = self.deadlines.pop_due(now, &mut self.slots) {
-            let slot = &self.slots[index];
+        while let Some(due) = self.timers.pop_due(now) {
+            let index = match due {
+                Due::Sleep(id) => {
+                    self.end_sleep(id);
+                    continue;
+                }
+                Due::Request(index) => index,
+            };
+            let slot = &mut self.slots[index];
+            slot.timer = NO_TIMER;
             match slot.op {
                 Op::Sleep if slot.origin <= now => self.settle(index, Ok(Value::Count(0))),
                 _ => self.interrupt(index, Cause::Deadline),
@@ -145,7 +155,7 @@ impl RequestQueue {
 
     /// When the next deadline or sleep comes due.
     pub(crate) fn next_due(&self) -> Option<Nanoseconds> {
-        self.deadlines.next()
+        self.timers.next()
     }
 
     /// Cancels everything that has not settled, for the end of the scheduler.
@@ -160,6 +170,9 @@ impl RequestQueue {
         self.all_are_asked = self.backend.cancel_all(&mut self.completions);
         for index in in_state(self, |state| state != State::Settled) {
             self.interrupt(index, Cause::Shutdown);
+        }
+        for id in self.timers.asleep().map(|sleep| sleep.id).collect::<Vec<_>>() {
+            self.stop_sleep(id, Cause::Shutdown);
         }
         self.pump();
     }

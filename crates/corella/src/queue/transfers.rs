@@ -4,11 +4,11 @@
 //! any request; it only knows beforehand how each of their questions is answered. Whatever it is not sure of it leaves to
 //! them. Debug builds compare the place and the lane that it has worked out with what those work out.
 
-use super::deadlines::NO_TIMER;
 use super::deliver::keep_list;
 use super::handles::{Handle, HandleKey};
 use super::outcome::State;
 use super::slots::{Ending, NONE, Report, RequestId, Slot};
+use super::timers::NO_TIMER;
 use super::{RequestQueue, lanes};
 use crate::backend::{Submission, TRANSFER_BYTES_MAX, Value};
 use crate::buffer::Part;

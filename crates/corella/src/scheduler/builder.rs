@@ -252,6 +252,7 @@ impl SchedulerBuilder {
             unobserved: Cell::new(0),
             fork_generation: fork::generation(),
             budgets: self.budgets,
+            has_unset_sleeps: Cell::new(false),
             operations_left: Cell::new(0),
             bytes_left: Cell::new(0),
             tasks_max: self.tasks,

@@ -185,6 +185,7 @@ impl Scheduler {
                 if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Ok(output);
                 }
+                core.set_sleeps(|| core.now());
             }
             core.turn(None, || false)?;
         }

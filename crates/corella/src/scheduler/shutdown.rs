@@ -160,6 +160,14 @@ impl Core {
         loop {
             let mut queue = self.queue.borrow_mut();
             let Some(id) = queue.next_settled() else { break };
+            if id.is_sleep() {
+                let waker = queue.sleep_waker(id).and_then(Option::take);
+                drop(queue);
+                waker.into_iter().for_each(|waker| {
+                    self.call(|| waker.wake());
+                });
+                continue;
+            }
             if let Some((_, payload, report)) = queue.take_chain(id) {
                 queue.go_on(id, payload, ChainStep::Settle(report));
                 continue;

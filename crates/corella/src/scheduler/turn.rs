@@ -16,6 +16,7 @@ use crate::backend::{BackendReason, BorrowedWaitable, Clock, fork};
 use crate::error::{Error, ErrorKind};
 use crate::planted::{self, Defect};
 use crate::queue::slots::{Cause, Ending, Payload, RequestId};
+use crate::queue::timers::Until;
 use crate::queue::{RequestQueue, Unobserved};
 
 /// Of so many calls of `has_work` one looks at everything.
@@ -61,6 +62,8 @@ pub(crate) struct Core {
     pub(super) unobserved: Cell<u64>,
     pub(super) fork_generation: u64,
     pub(super) budgets: Budgets,
+    /// There may be sleeps that count from the next look at the clock.
+    pub(super) has_unset_sleeps: Cell<bool>,
     pub(super) operations_left: Cell<u32>,
     pub(super) bytes_left: Cell<u64>,
     pub(super) tasks_max: usize,
@@ -92,6 +95,12 @@ impl Drop for Inside<'_> {
     }
 }
 
+/// A duration as the clock counts; what does not fit is as good as for ever.
+#[inline]
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Core {
     /// Nanoseconds since the scheduler started.
     pub(crate) fn now(&self) -> u64 {
@@ -100,7 +109,43 @@ impl Core {
 
     /// The time after `duration`, for a deadline.
     pub(crate) fn after(&self, duration: Duration) -> u64 {
-        self.now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+        let now = self.now();
+        // Sleeps that are submitted before what this is for are due before it.
+        self.set_sleeps(|| now);
+        now.saturating_add(nanoseconds(duration))
+    }
+
+    /// Sleeps that have no time yet count from now. A task's do so from the end of its poll at the latest: then one look at
+    /// the clock is enough for all of them.
+    #[inline]
+    pub(crate) fn set_sleeps(&self, now: impl FnOnce() -> u64) {
+        if self.has_unset_sleeps.get() {
+            self.has_unset_sleeps.set(false);
+            self.queue.borrow_mut().set_sleeps(now());
+        }
+    }
+
+    /// Begins a sleep whose end wakes `waker`.
+    #[inline]
+    pub(crate) fn sleep(&self, duration: Duration, waker: Waker) -> RequestId {
+        if self.is_inside() {
+            self.has_unset_sleeps.set(true);
+            return self.queue.borrow_mut().sleep(Until::After(nanoseconds(duration)), waker);
+        }
+        let due = self.after(duration);
+        let mut queue = self.queue.borrow_mut();
+        // No turn has looked at the clock for it, and its age begins now.
+        queue.set_now(due.saturating_sub(nanoseconds(duration)));
+        queue.sleep(Until::Due(due), waker)
+    }
+
+    /// Lets a sleep go whose future is dropped.
+    fn drop_sleep(&self, id: RequestId) {
+        let waker = self.queue.borrow_mut().drop_sleep(id);
+        if let Some(waker) = waker {
+            self.call(|| drop(waker));
+            self.rethrow();
+        }
     }
 
     /// Whether code of the program may block here.
@@ -212,6 +257,7 @@ impl Core {
 
     pub(super) fn fire_due(&self) {
         let now = self.now();
+        self.set_sleeps(|| now);
         let is_due = {
             let mut queue = self.queue.borrow_mut();
             queue.set_now(now);
@@ -229,6 +275,7 @@ impl Core {
 
     /// How long this turn may wait.
     pub(super) fn may_wait(&self, limit: Option<Duration>) -> Option<Duration> {
+        self.set_sleeps(|| self.now());
         let has_work = !self.ready.is_empty()
             || !self.direct.borrow().is_empty()
             || !self.arrived.borrow().jobs.is_empty()
@@ -308,6 +355,7 @@ impl Core {
         state.begins();
         self.refill_budget();
         let polled = self.call(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
+        self.set_sleeps(|| self.now());
         let kind = match polled {
             // A task that has finished has told who waits itself, and then this changes nothing.
             Some(Poll::Ready(())) | None => ErrorKind::Panicked,
@@ -339,6 +387,10 @@ impl Core {
         loop {
             let mut queue = self.queue.borrow_mut();
             let Some(id) = queue.next_settled() else { break };
+            if id.is_sleep() {
+                wakers.extend(queue.sleep_waker(id).and_then(Option::take));
+                continue;
+            }
             if let Some((chain, mut payload, report)) = queue.take_chain(id) {
                 drop(queue);
                 let step = chain(&mut payload, &self.io, report);
@@ -468,6 +520,9 @@ impl Core {
     pub(crate) fn abandon(&self, id: RequestId, cause: Cause) {
         if self.is_foreign() {
             return;
+        }
+        if id.is_sleep() {
+            return self.drop_sleep(id);
         }
         match self.ended.get() {
             true => self.leave(id),

@@ -686,11 +686,16 @@ fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(set
     let (socket, mut peer) = setup.connection(&io);
     let file = io.open(setup.file("data", b"content"), Mode::Read).wait().unwrap();
     let receive = socket.recv_exact(vec![0; 4]).submit().unwrap();
+    let [mut asleep, mut awaits] = [Duration::ZERO, Duration::from_secs(99)].map(|duration| io.sleep(duration));
+    for sleep in [&mut asleep, &mut awaits] {
+        assert!(Pin::new(sleep).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
     scheduler.poll().unwrap();
     // SAFETY: the child only looks at its copy and leaves by _exit; it takes no lock that another thread may hold.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let wrong = |kind: ErrorKind| kind == ErrorKind::WrongProcess;
+        let polled = Pin::new(&mut awaits).poll(&mut Context::from_waker(Waker::noop()));
         let all = [
             wrong(file.read_at(vec![0; 1], 0).wait().unwrap_err().error.kind()),
             wrong(socket.send("x").submit().unwrap_err().error.kind()),
@@ -703,6 +708,8 @@ fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(set
             wrong(io.spawn(async {}).unwrap_err().kind()),
             wrong(socket.close().wait().unwrap_err().kind()),
             wrong(receive.wait().unwrap_err().error.kind()),
+            wrong(asleep.wait().unwrap_err().kind()),
+            matches!(polled, Poll::Ready(Err(error)) if wrong(error.kind())),
             !scheduler.has_work(),
         ];
         remote.wake();
@@ -716,6 +723,8 @@ fn in_a_forked_child_every_call_answers_wrong_process_and_the_parent_goes_on(set
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == RIGHT, "the child ended with {status:#x}");
     peer.write_all(b"unha").unwrap();
+    asleep.wait().unwrap();
+    drop(awaits);
     assert_eq!(receive.wait().unwrap().1, b"unha");
     assert_eq!(file.read_at(vec![0; 7], 0).wait().unwrap().1, b"content");
     scheduler.run().unwrap();

@@ -33,6 +33,7 @@ mod readiness;
 mod remains;
 mod shortages;
 mod signals;
+mod sleeps;
 mod stalled;
 mod stops;
 mod surface;
@@ -66,6 +67,7 @@ const POINTS: &[runner::Point] = &[
     ("readiness", readiness::PROMISES),
     ("surface", surface::PROMISES),
     ("loops", loops::PROMISES),
+    ("sleeps", sleeps::PROMISES),
     ("names", names::PROMISES),
     ("others", others::PROMISES),
     ("random", random::PROMISES),
