@@ -196,9 +196,9 @@ function FileHandle:mode() end
 function FileHandle:encoding(name) end
 
 ---What ends a line; sets it if it is given.
----@param text? string
+---@param separator? string
 ---@return string
-function FileHandle:record_separator(text) end
+function FileHandle:record_separator(separator) end
 
 ---When output goes out; sets it if it is given.
 ---@param name? corella.BufferType

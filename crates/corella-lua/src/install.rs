@@ -46,6 +46,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: LightUserData) -
     install_located(lua, runtime, &raw)?;
     shortest::install(lua, runtime, &raw, marker)?;
     address::install_raw(lua, &raw)?;
+    socket::install_raw(lua, &raw)?;
     raw.set("cannot_wait", lua.create_function(|_, name: String| Ok(verb::cannot_wait(&name)))?)?;
     tasks::install(lua, runtime, &raw)?;
     raw.set("path", MODULES_BESIDE)?;

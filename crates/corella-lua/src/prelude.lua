@@ -209,7 +209,7 @@ Socket.recv = sooner(raw.receive_now, raw.verbs.Socket.recv, 2)
 Socket.send = sooner(raw.send_now, raw.verbs.Socket.send, 2)
 Scheduler.sleep = sooner(raw.sleep_now, raw.verbs.Scheduler.sleep, 1)
 
-local listen = Socket.listen
+local listen, bind = Socket.listen, verb(raw.listen, 3)
 function Socket.listen(first, ...)
   local is_address = raw.is_address(first)
   if type(first) == "userdata" and not is_address then
@@ -219,7 +219,7 @@ function Socket.listen(first, ...)
     error("bad argument #1 to 'listen' (host: a string is expected, got " .. got .. ")", 2)
   end
   local socket = Socket.new()
-  socket:bind(first, ...)
+  bind(socket, first, ...)
   return listen(socket)
 end
 

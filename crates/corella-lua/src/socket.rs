@@ -464,6 +464,17 @@ fn kind(arguments: &mut Arguments) -> Result<bool, String> {
     }
 }
 
+fn bind(arguments: &mut Arguments) -> Result<Rc<Request>, String> {
+    let socket = socket_of(arguments)?;
+    let place = Place::take(arguments)?;
+    Ok(socket.bind(place, arguments.options.deadline))
+}
+
+/// Adds to `raw` the bind of a socket that is made to listen.
+pub(crate) fn install_raw(lua: &Lua, raw: &Table) -> mlua::Result<()> {
+    verb(lua, raw, "listen", |_, arguments| bind(arguments))
+}
+
 fn install_connecting(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {
     let shared = Rc::clone(runtime);
     verb(lua, verbs, "connect", move |lua, arguments| {
@@ -475,11 +486,7 @@ fn install_connecting(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::
         let place = Place::take(arguments)?;
         Ok(socket.connect(object, place, arguments.options.deadline))
     })?;
-    verb(lua, verbs, "bind", |_, arguments| {
-        let socket = socket_of(arguments)?;
-        let place = Place::take(arguments)?;
-        Ok(socket.bind(place, arguments.options.deadline))
-    })?;
+    verb(lua, verbs, "bind", |_, arguments| bind(arguments))?;
     verb(lua, verbs, "accept", |_, arguments| Ok(socket_of(arguments)?.accept(arguments)))
 }
 

@@ -1,5 +1,6 @@
 //! Small scripts, one promise each, on both backends.
 
+mod annotations;
 mod channels;
 mod coroutines;
 mod directories;
@@ -111,15 +112,6 @@ fn the_manual_describes_everything_that_there_is_with_an_example() {
     };
     assert_eq!(missing(|_, name| !described(name)), Vec::<String>::new(), "not described");
     assert_eq!(missing(|_, name| !shown(name)), Vec::<String>::new(), "without an example");
-}
-
-#[test]
-fn the_annotations_for_editors_name_everything_that_there_is() {
-    let annotations = include_str!("../../library/corella.lua");
-    let lacks = |class: &str, name: &str| {
-        ![".", ":"].iter().any(|sign| annotations.contains(&format!("\nfunction {class}{sign}{name}(")))
-    };
-    assert_eq!(missing(lacks), Vec::<String>::new());
 }
 
 /// Runs a script whose own assertions are the test.

@@ -202,3 +202,12 @@ fn a_close_cancels_receives() {
         "#,
     );
 }
+
+#[test]
+fn a_wrong_port_to_listen_on_is_told_of_where_the_script_is() {
+    passes(
+        r#"fails("test.lua:1: bad argument #2 to 'listen' (port: ", function() Socket.listen("127.0.0.1", print) end)
+        fails("test.lua:2: bad argument #2 to 'listen' (port: ", function() return (Socket.listen("127.0.0.1", -1)) end)
+        "#,
+    );
+}
