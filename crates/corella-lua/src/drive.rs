@@ -121,16 +121,14 @@ impl Host {
         match ready {
             Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
             Ready::Answer(key, Ok(Answer::Received(stream, bytes))) => {
-                if self.go_on(lua, key, Given::Bytes(&bytes))? {
-                    self.runtime.keep_receive_buffer(bytes);
-                } else {
-                    stream.give_back(&bytes);
-                }
+                drop(stream);
+                self.go_on(lua, key, Given::Bytes(&bytes))?;
+                self.runtime.keep_receive_buffer(bytes);
                 Ok(())
             }
-            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.go_on(lua, key, Given::Bytes(&bytes)).map(drop),
-            Ready::Answer(key, Ok(Answer::Count(count))) => self.go_on(lua, key, Given::Count(count)).map(drop),
-            Ready::Answer(key, Ok(Answer::Nothing)) => self.go_on(lua, key, Given::Nothing).map(drop),
+            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.go_on(lua, key, Given::Bytes(&bytes)),
+            Ready::Answer(key, Ok(Answer::Count(count))) => self.go_on(lua, key, Given::Count(count)),
+            Ready::Answer(key, Ok(Answer::Nothing)) => self.go_on(lua, key, Given::Nothing),
             Ready::Answer(key, Err(failure)) => self.resume(lua, key, (false, failure.into_value(lua)?)),
             Ready::Close(thread) => tasks::close(lua, &self.runtime, thread),
             Ready::Call(Callback { function, status, .. }) => {
@@ -161,11 +159,11 @@ impl Host {
 
     /// Runs a task until it waits, gives way or ends.
     fn resume(&self, lua: &Lua, key: TaskKey, arguments: impl IntoLuaMulti) -> mlua::Result<()> {
-        self.run_task(lua, key, |thread| thread.resume(arguments).map(Stop::With)).map(drop)
+        self.run_task(lua, key, |thread| thread.resume(arguments).map(Stop::With))
     }
 
-    /// The same with what it waited for, the short way. Says whether the task was there.
-    fn go_on(&self, lua: &Lua, key: TaskKey, given: Given<'_>) -> mlua::Result<bool> {
+    /// The same with what it waited for, the short way.
+    fn go_on(&self, lua: &Lua, key: TaskKey, given: Given<'_>) -> mlua::Result<()> {
         self.run_task(lua, key, |thread| coroutines::resume(lua, thread, self.marker, given))
     }
 
@@ -174,15 +172,15 @@ impl Host {
         lua: &Lua,
         key: TaskKey,
         resume: impl FnOnce(&Thread) -> mlua::Result<Stop>,
-    ) -> mlua::Result<bool> {
+    ) -> mlua::Result<()> {
         let thread = match self.runtime.tasks.borrow_mut().get_mut(key) {
             Some(task) => {
                 task.awaits = None;
                 task.thread.take()
             }
-            None => return Ok(false),
+            None => return Ok(()),
         };
-        let Some(thread) = thread else { return Ok(false) };
+        let Some(thread) = thread else { return Ok(()) };
         self.runtime.current.set(Some(key));
         self.runtime.budget.set(Budget::FULL);
         let stop = resume(&thread);
@@ -193,18 +191,17 @@ impl Host {
             Ok(Stop::AtMarker) => Pause::Leaves,
             Ok(Stop::With(yielded)) if thread.is_resumable() => self.pause_of(&yielded)?,
             Ok(Stop::With(results)) => {
-                self.ended(key, results)?;
-                return Ok(true);
+                return self.ended(key, results);
             }
             Err(error) => {
                 let value = Value::String(lua.create_string(error.to_string())?);
                 let traceback = error.to_string();
                 self.finish(key, Err(Failure::Raised { value, traceback }));
-                return Ok(true);
+                return Ok(());
             }
         };
         self.suspended(key, thread, pause);
-        Ok(true)
+        Ok(())
     }
 
     /// Why a task that has not asked the engine for anything has yielded.

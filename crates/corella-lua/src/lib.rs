@@ -82,6 +82,7 @@ mod os_text;
 mod prompt;
 mod race;
 mod reading;
+mod received;
 mod request;
 mod runtime;
 mod scheduler;

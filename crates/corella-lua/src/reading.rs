@@ -102,18 +102,40 @@ impl Buffers {
         }
         let records = Records { text: text[..length].to_vec(), separator: Rc::clone(&self.separator) };
         self.eof = false;
+        self.is_lent = true;
         self.input.forget_search();
         Some(records)
     }
 
     /// So many of the records that were lent are taken.
     pub(crate) fn take_lent(&mut self, records: usize) {
-        let Some(last) = records.checked_sub(1) else { return };
-        let end = self.separator.len();
-        let place = Separator { bytes: &self.separator, unit: 1 }.places(self.input.bytes()).nth(last);
-        let length = place.map_or(0, |place| place + end);
-        self.position += length as u64;
-        self.input.skip(length);
+        if let Some(last) = records.checked_sub(1) {
+            let end = self.separator.len();
+            let place = Separator { bytes: &self.separator, unit: 1 }.places(self.input.bytes()).nth(last);
+            let length = place.map_or(0, |place| place + end);
+            self.position += length as u64;
+            self.input.skip(length);
+        }
+        self.is_lent = false;
+        if !self.given_back.is_empty() {
+            let given_back = std::mem::take(&mut self.given_back);
+            self.take_back(&given_back);
+        }
+    }
+
+    /// Takes bytes back that a read had taken. Says whether there is something to take now.
+    pub(crate) fn take_back(&mut self, bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            return false;
+        }
+        if self.is_lent {
+            self.given_back.splice(..0, bytes.iter().copied());
+            return false;
+        }
+        self.position = self.position.saturating_sub(bytes.len() as u64);
+        self.eof = false;
+        self.input.push_front(bytes);
+        true
     }
 
     /// Whether nobody has asked for anything, and bytes are what they are.

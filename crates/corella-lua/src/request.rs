@@ -11,6 +11,7 @@ use corella::{Entry, ErrorKind, Metadata, RequestId, Socket};
 use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, MultiValue, Value};
 
 use crate::failure::{Failure, OperationError};
+use crate::received::Received;
 use crate::runtime::{Ready, Runtime};
 use crate::tasks::{TaskKey, TaskKind};
 use crate::{file_system, socket};
@@ -37,10 +38,21 @@ pub(crate) enum Outcome {
     Entries(Vec<Entry>),
     Entry(Entry),
     Connection(Socket),
+    /// It can be given back.
+    Received(Box<dyn Received>),
     /// The place of what won a race.
     Winner(usize, Rc<Request>),
     /// Made of Lua's values already.
     Values(MultiValue),
+}
+
+impl Outcome {
+    /// Nobody will ask for it.
+    fn give_back(self) {
+        if let Outcome::Received(received) = self {
+            received.give_back();
+        }
+    }
 }
 
 /// A function that is called with the Status.
@@ -105,6 +117,8 @@ pub(crate) struct Request {
     is_looked_at: Cell<bool>,
     /// The script holds its Status, so a task that waits for it does not own it.
     is_shared: Cell<bool>,
+    /// The task that alone could ask for it is no more.
+    is_abandoned: Cell<bool>,
     /// The sleep that will stop it.
     timer: Cell<Option<RequestId>>,
     /// Where the script asked for it; for what nobody waits for on the spot.
@@ -128,6 +142,7 @@ impl Request {
             stop: RefCell::new(Stop::Not),
             is_looked_at: Cell::new(false),
             is_shared: Cell::new(false),
+            is_abandoned: Cell::new(false),
             timer: Cell::new(None),
             place: Cell::new(None),
         })
@@ -148,10 +163,17 @@ impl Request {
         *self.stop.borrow_mut() = stop;
     }
 
-    /// Settles it; only the first time counts.
+    /// Settles it; only the first time counts. What nobody can ask for is given back.
     pub(crate) fn settle(&self, result: Result<Outcome, Failure>) {
         let mut state = self.state.borrow_mut();
-        let State::Running(listeners) = &mut *state else { return };
+        let State::Running(listeners) = &mut *state else {
+            drop(state);
+            return result.into_iter().for_each(Outcome::give_back);
+        };
+        let (result, unwanted) = match result {
+            Ok(outcome) if self.is_abandoned.get() => (Ok(Outcome::Nothing), Some(outcome)),
+            result => (result, None),
+        };
         let listeners = std::mem::take(listeners);
         let has_failed = result.is_err();
         let relayed = match &result {
@@ -173,6 +195,7 @@ impl Request {
         if has_failed && !self.is_looked_at.get() {
             self.runtime.note_failure();
         }
+        unwanted.into_iter().for_each(Outcome::give_back);
     }
 
     fn tell(&self, listener: Listener, has_failed: bool, relayed: &Result<MultiValue, Failure>) {
@@ -307,6 +330,26 @@ impl Request {
         self.is_shared.get()
     }
 
+    /// Whether one task waits for it, and nobody else can ask for it.
+    pub(crate) fn is_of_one_task(&self) -> bool {
+        let is_waited_for =
+            matches!(&*self.state.borrow(), State::Running(listeners) if matches!(listeners[..], [Listener::Task(_)]));
+        is_waited_for && !self.is_shared.get()
+    }
+
+    /// The task that alone could ask for it is no more: it is stopped, and what came, or comes still, is given back.
+    pub(crate) fn abandon(&self) {
+        self.is_abandoned.set(true);
+        let came = match &mut *self.state.borrow_mut() {
+            State::Done(outcome) => Some(std::mem::replace(outcome, Outcome::Nothing)),
+            _ => None,
+        };
+        match came {
+            Some(outcome) => outcome.give_back(),
+            None => self.cancel(),
+        }
+    }
+
     /// Asks it to stop.
     pub(crate) fn cancel(&self) {
         if self.is_settled() {
@@ -353,6 +396,7 @@ impl Request {
         let value = match outcome {
             Outcome::Nothing => return Ok(MultiValue::new()),
             Outcome::Values(values) => return Ok(values),
+            Outcome::Received(received) => return received.into_values(lua, &self.runtime),
             Outcome::Bytes(bytes) => Value::String(lua.create_string(bytes)?),
             Outcome::Count(count) => Value::Integer(count as i64),
             Outcome::Metadata(metadata) => Value::Table(file_system::metadata_table(lua, &metadata)?),

@@ -65,6 +65,8 @@ pub(crate) struct Runtime {
     /// Gone once the host has ended.
     scheduler: RefCell<Option<Scheduler>>,
     ready: RefCell<VecDeque<Ready>>,
+    /// So many have been taken from it.
+    run: Cell<u64>,
     pub(crate) tasks: RefCell<Tasks>,
     /// Gone once the program is over.
     pub(crate) body: RefCell<Option<Body>>,
@@ -135,6 +137,7 @@ impl Runtime {
                 io: scheduler.io(),
                 scheduler: RefCell::new(Some(scheduler)),
                 ready: RefCell::new(VecDeque::new()),
+                run: Cell::new(0),
                 tasks: RefCell::new(Tasks::default()),
                 body: RefCell::new(None),
                 begun: Cell::new(None),
@@ -178,9 +181,24 @@ impl Runtime {
         self.ready.borrow_mut().push_back(ready);
     }
 
+    /// How many have been made ready so far.
+    pub(crate) fn readied(&self) -> u64 {
+        self.run.get() + self.ready_count() as u64
+    }
+
+    /// What a task that is ready was to be resumed with; it gets nothing instead.
+    pub(crate) fn take_answer(&self, number: u64) -> Option<Answer> {
+        let place = usize::try_from(number.checked_sub(self.run.get())?).ok()?;
+        match self.ready.borrow_mut().get_mut(place)? {
+            Ready::Answer(_, Ok(answer)) => Some(std::mem::replace(answer, Answer::Nothing)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn next_ready(&self) -> Option<Ready> {
         let mut ready = self.ready.borrow_mut();
         let next = ready.pop_front();
+        self.run.set(self.run.get() + u64::from(next.is_some()));
         // After a crowd its room is given back.
         if ready.is_empty() && ready.capacity() > READY_KEPT {
             ready.shrink_to(READY_KEPT);

@@ -16,7 +16,7 @@ use crate::reading::FILL_MAX;
 use crate::request::{Class, Request};
 use crate::runtime::{Ready, Runtime};
 use crate::socket::Socket;
-use crate::stream::{AtEngine, Stream, Transport};
+use crate::stream::{AtEngine, Purpose, Stream, Transport};
 use crate::tasks::TaskKey;
 use crate::work::Work;
 use crate::{arguments, coroutines};
@@ -34,6 +34,8 @@ pub(crate) enum Awaited {
     Request(Rc<Request>),
     /// A request of the engine's that only this task knows.
     Engine(RequestId),
+    /// Its turn, with what has been received for it: so many were made ready before.
+    Turn(u64),
 }
 
 impl Awaited {
@@ -41,8 +43,14 @@ impl Awaited {
     pub(crate) fn cancel(&self, runtime: &Runtime) {
         match self {
             Awaited::Given(request) | Awaited::Request(request) if request.is_shared() => {}
-            Awaited::Given(request) | Awaited::Request(request) => request.cancel(),
+            Awaited::Given(request) => request.abandon(),
+            Awaited::Request(request) => request.cancel(),
             Awaited::Engine(id) => runtime.io().cancel(*id),
+            Awaited::Turn(number) => {
+                if let Some(Answer::Received(stream, bytes)) = runtime.take_answer(*number) {
+                    stream.give_back(&bytes);
+                }
+            }
         }
     }
 }
@@ -51,7 +59,7 @@ impl Awaited {
 pub(crate) enum Answer {
     Nothing,
     Bytes(Vec<u8>),
-    /// From a connection, which gets them back if there is nobody to give them to.
+    /// From a connection, which gets them back if the task is killed before its turn.
     Received(Rc<Stream>, Vec<u8>),
     Count(usize),
 }
@@ -115,8 +123,8 @@ impl Runtime {
     /// Has a task resumed, unless it was killed.
     fn answer(&self, task: TaskKey, answer: Result<Answer, Box<Failure>>) {
         self.count(Class::Counted, -1);
-        let is_there = self.tasks.borrow_mut().get_mut(task).map(|task| task.awaits = None).is_some();
-        if is_there {
+        if let Some(told) = self.tasks.borrow_mut().get_mut(task) {
+            told.awaits = Some(Awaited::Turn(self.readied()));
             self.make_ready(Ready::Answer(task, answer));
         }
     }
@@ -192,40 +200,39 @@ impl Stream {
         let received = move |outcome| stream.received(task, most, outcome);
         match connection.recv(buffer.spare()).direct().then(received) {
             Ok(id) => {
-                state.at_engine = Some(AtEngine { id, is_for_front: false });
+                state.at_engine = Some(AtEngine { id, purpose: Purpose::Task });
                 self.runtime.awaits(Ok(id))
             }
             Err(failed) => Progress::Failed(failed.into()),
         }
     }
 
-    /// A task was killed before it could be given what had been received for it: that is for the next to ask.
-    pub(crate) fn give_back(self: &Rc<Self>, bytes: &[u8]) {
-        let mut state = self.state.borrow_mut();
-        state.buffers.position -= bytes.len() as u64;
-        state.buffers.input.push_front(bytes);
-        drop(state);
-        self.advance();
-    }
-
     fn received(self: &Rc<Self>, task: TaskKey, most: usize, outcome: Filled) {
         let mut state = self.state.borrow_mut();
         state.at_engine = None;
         let buffers = &mut state.buffers;
+        let is_recalled = std::mem::take(&mut buffers.is_recalled);
+        let is_there = self.runtime.tasks.borrow().has(task);
         let answer = match outcome {
-            // Its task was killed: what has come is for the next to ask.
-            Ok((_, Spare(bytes))) if !self.runtime.tasks.borrow().has(task) => {
-                buffers.input.push(&bytes);
-                Ok(Answer::Nothing)
-            }
-            Ok((count, Spare(bytes))) => {
+            Ok((count, Spare(bytes))) if is_there && buffers.input.is_empty() => {
                 buffers.eof = count == 0;
                 buffers.position += count as u64;
                 Ok(Answer::Received(Rc::clone(self), bytes))
             }
+            // What came first is first, and if the task was killed what has come is for the next to ask.
+            Ok((_, Spare(bytes))) => {
+                buffers.input.push(&bytes);
+                match is_there {
+                    true => Ok(Answer::Received(Rc::clone(self), buffers.take_received(most))),
+                    false => Ok(Answer::Nothing),
+                }
+            }
             Err(failed) => {
                 buffers.input.push(&failed.buffer.0);
                 match failed.error.kind() {
+                    ErrorKind::Cancelled if is_recalled && is_there => {
+                        Ok(Answer::Received(Rc::clone(self), buffers.take_received(most)))
+                    }
                     ErrorKind::Cancelled => {
                         let name = Work::Receive { most: most as u64 }.name();
                         Err(Box::new(OperationError::stopped(ErrorKind::Cancelled, name, &*buffers.name).into()))

@@ -10,7 +10,7 @@ use mlua::Value;
 
 use crate::failure::{Failure, OperationError};
 use crate::request::{Outcome, Stop};
-use crate::stream::{Finish, Stream, Transport};
+use crate::stream::{Finish, Purpose, Stream, Transport};
 use crate::work::{Entry, Life, Positioned, Work};
 
 /// A read into new memory, and how it went.
@@ -26,7 +26,7 @@ impl Stream {
         finish: Finish<A>,
     ) {
         match transport {
-            Transport::File(file) => self.launch(operation(file), finish),
+            Transport::File(file) => self.launch(operation(file), Purpose::Other, finish),
             _ => {
                 let error = self.with_buffers(|buffers| buffers.not_open(buffers.front_name()));
                 self.settle_front(Err(error.into()));
@@ -62,6 +62,7 @@ impl Stream {
         };
         let appends = self.with_buffers(|buffers| {
             buffers.life = Life::Open;
+            buffers.moves = buffers.moves.wrapping_add(1);
             buffers.can_seek = file.can_seek();
             (buffers.position, buffers.eof, buffers.deferred) = (0, false, None);
             buffers.input.clear();
@@ -130,6 +131,7 @@ impl Stream {
         if let Ok(place) = &outcome {
             self.with_buffers(|buffers| {
                 buffers.input.clear();
+                buffers.moves = buffers.moves.wrapping_add(1);
                 (buffers.position, buffers.eof) = (*place, false);
             });
         }
@@ -152,10 +154,11 @@ impl Stream {
             Transport::Socket(socket) => socket.recv(buffer.spare()),
             Transport::None => return self.on_file(transport, File::close, Self::closed),
         };
-        self.launch(operation, Self::filled);
+        self.launch(operation, Purpose::Fill, Self::filled);
     }
 
     fn filled(self: &Rc<Self>, outcome: Filled) {
+        let is_recalled = self.with_buffers(|buffers| std::mem::take(&mut buffers.is_recalled));
         match outcome {
             Ok((count, buffer)) => self.with_buffers(|buffers| match (count, buffers.queue.front_mut()) {
                 (0, Some(entry)) => entry.at_end = true,
@@ -163,7 +166,14 @@ impl Stream {
             }),
             Err(failed) => {
                 // What came before it was stopped is for the next read.
-                self.with_buffers(|buffers| buffers.input.push(&failed.buffer.0));
+                let is_stopped = self.with_buffers(|buffers| {
+                    buffers.input.push(&failed.buffer.0);
+                    buffers.queue.front().is_none_or(|entry| entry.stopped.is_some())
+                });
+                if is_recalled && !is_stopped && failed.error.kind() == ErrorKind::Cancelled {
+                    // It looks again at what was given back.
+                    return;
+                }
                 self.settle_front(Err(self.as_stopped(failed.error.into())));
             }
         }

@@ -16,6 +16,7 @@ use mlua::AnyUserData;
 use crate::encoding::Encoding;
 use crate::failure::{Failure, OperationError};
 use crate::input::Input;
+use crate::received::Taken;
 use crate::request::{Class, Outcome, Request, Stop};
 use crate::runtime::Runtime;
 use crate::work::{BUFFER_SIZE, Buffering, Buffers, Entry, LINE_END, Life, Step, Work};
@@ -43,8 +44,18 @@ pub(crate) struct State {
 #[derive(Clone, Copy)]
 pub(crate) struct AtEngine {
     pub(crate) id: RequestId,
-    /// It is for the front entry, and not for a task that is not in the queue.
-    pub(crate) is_for_front: bool,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a request of the engine's is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It receives for a task that is not in the queue.
+    Task,
+    /// It reads for the front entry.
+    Fill,
+    /// Whatever else the front entry needs.
+    Other,
 }
 
 pub(crate) struct Stream {
@@ -93,6 +104,10 @@ impl Stream {
             mode: rights.mode(),
             is_standard_output: false,
             position: 0,
+            moves: 0,
+            is_lent: false,
+            given_back: Vec::new(),
+            is_recalled: false,
             eof: false,
             deferred: None,
         };
@@ -262,7 +277,7 @@ impl Stream {
         let place = state.buffers.queue.iter().position(|entry| Rc::ptr_eq(&entry.request, request));
         let Some(place) = place else { return };
         if place == 0
-            && let Some(AtEngine { id, is_for_front: true }) = state.at_engine
+            && let Some(AtEngine { id, purpose: Purpose::Fill | Purpose::Other }) = state.at_engine
         {
             state.buffers.queue[0].stopped.get_or_insert(kind);
             drop(state);
@@ -299,10 +314,12 @@ impl Stream {
                 Step::Fill(_) if self.runtime.is_cut_short() => self.give_up(),
                 Step::Open(..) if self.runtime.is_cut_short() && !self.can_write() => self.give_up(),
                 Step::Start(_) if self.runtime.is_cut_short() => self.give_up(),
-                Step::Start(command) => self.launch(self.runtime.io().start(command), Self::started),
+                Step::Start(command) => self.launch(self.runtime.io().start(command), Purpose::Other, Self::started),
                 Step::Rest => return,
-                Step::Settle(result) => self.settle_front(result),
-                Step::Open(path, options) => self.launch(self.runtime.io().open(path, options), Self::opened),
+                Step::Settle(result) => self.settle_front(self.received_by_front(result)),
+                Step::Open(path, options) => {
+                    self.launch(self.runtime.io().open(path, options), Purpose::Other, Self::opened)
+                }
                 Step::Fill(room) => self.fill(&transport, room),
                 Step::WriteOut(bytes) => self.write_out(&transport, bytes),
                 Step::FindEnd => self.on_file(&transport, |file| file.stat(), Self::end_found),
@@ -338,8 +355,43 @@ impl Stream {
         }
     }
 
+    /// What a read has taken can be given back if only a task asks for it.
+    fn received_by_front(self: &Rc<Self>, result: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+        let buffers = &self.state.borrow().buffers;
+        match (result, buffers.queue.front()) {
+            (Ok(Outcome::Bytes(bytes)), Some(entry)) if entry.work.takes() && entry.request.is_of_one_task() => {
+                Ok(Outcome::Received(Box::new(Taken {
+                    stream: Rc::downgrade(self),
+                    bytes,
+                    encoding: entry.encoding,
+                    end: buffers.position,
+                    moves: buffers.moves,
+                })))
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// What had been received for a task that is no more is for the next to ask.
+    pub(crate) fn give_back(self: &Rc<Self>, bytes: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        let is_there = state.buffers.take_back(bytes);
+        match state.at_engine {
+            Some(AtEngine { id, purpose: Purpose::Task | Purpose::Fill }) if is_there && !state.buffers.can_seek => {
+                // Who waits for more has it already.
+                state.buffers.is_recalled = true;
+                drop(state);
+                self.runtime.io().cancel(id);
+            }
+            _ => {
+                drop(state);
+                self.advance();
+            }
+        }
+    }
+
     /// Submits a request of the engine for the front entry.
-    pub(crate) fn launch<A: Action>(self: &Rc<Self>, operation: Operation<A>, finish: Finish<A>) {
+    pub(crate) fn launch<A: Action>(self: &Rc<Self>, operation: Operation<A>, purpose: Purpose, finish: Finish<A>) {
         let stream = Rc::clone(self);
         let submitted = operation.direct().then(move |outcome| {
             stream.state.borrow_mut().at_engine = None;
@@ -347,7 +399,7 @@ impl Stream {
             stream.advance();
         });
         match submitted {
-            Ok(id) => self.state.borrow_mut().at_engine = Some(AtEngine { id, is_for_front: true }),
+            Ok(id) => self.state.borrow_mut().at_engine = Some(AtEngine { id, purpose }),
             Err(error) => finish(self, Err(error)),
         }
     }

@@ -120,6 +120,11 @@ impl Work {
         }
     }
 
+    /// Whether what it gives is taken from the input.
+    pub(crate) fn takes(&self) -> bool {
+        matches!(self, Work::Read { .. } | Work::ReadLine { .. } | Work::ReadAll | Work::Receive { .. })
+    }
+
     pub(crate) fn reads(&self) -> bool {
         matches!(
             self,
@@ -213,6 +218,14 @@ pub(crate) struct Buffers {
     pub(crate) is_standard_output: bool,
     /// Where the script is: buffered input comes after it, buffered output before it.
     pub(crate) position: u64,
+    /// How many times it has been opened or moved.
+    pub(crate) moves: u32,
+    /// Records of the input are on loan to the Lua side.
+    pub(crate) is_lent: bool,
+    /// What was given back meanwhile: it comes before the input once they are back.
+    pub(crate) given_back: Vec<u8>,
+    /// What is being received was told to stop, as something was given back.
+    pub(crate) is_recalled: bool,
     /// The last read met the end.
     pub(crate) eof: bool,
     /// Output written in the background failed; the next to write is told.
@@ -372,6 +385,7 @@ impl Buffers {
         match place.filter(|place| i64::try_from(*place).is_ok()) {
             Some(place) => {
                 self.input.clear();
+                self.moves = self.moves.wrapping_add(1);
                 self.ahead = self.buffer_size;
                 self.eof = false;
                 self.position = place;

@@ -6,6 +6,7 @@ mod coroutines;
 mod directories;
 mod endings;
 mod files;
+mod killed;
 mod reading;
 mod sessions;
 mod simulated;

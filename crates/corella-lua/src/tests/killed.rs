@@ -1,0 +1,147 @@
+//! What was received for a task that is killed is for the next to ask: nothing is lost, and what came first is first.
+
+use super::passes;
+
+/// Turns the scheduler without giving the others a turn: what comes settles, and no task is resumed.
+const TURN: &str = r#"
+    local function turn()
+        local status = Scheduler.sleep(0.005, { async = true })
+        while status:get_integer() == 0 do end
+    end
+    local function reads(call) local task = Scheduler.spawn(call) Scheduler.sleep(0.001) return task end
+"#;
+
+fn passes_with_turns(script: &str) {
+    passes(&format!("{} {script}", TURN.replace('\n', " ")));
+}
+
+#[test]
+fn what_a_killed_task_had_received_of_a_connection_is_for_the_next_to_ask() {
+    passes_with_turns(
+        r#"
+        local ways = {
+            function(socket) return socket:readline() end,
+            function(socket) return socket:read(4) end,
+            function(socket) return socket:recv(4) end,
+            function(socket) return socket:recv(4, { deadline = 5 }) end,
+        }
+        for number, way in ipairs(ways) do
+            local one, other = Socket.pair()
+            local task = reads(function() return way(one) end)
+            other:send("one\ntwo\n")
+            turn()
+            task:kill()
+            other:send("end\n")
+            turn()
+            assert(way(one) == "one\n", number)
+            assert(one:read(8) == "two\nend\n", number)
+        end
+        "#,
+    );
+}
+
+#[test]
+fn who_waits_already_gets_what_a_killed_task_had_received() {
+    passes_with_turns(
+        r#"
+        for number, way in ipairs { "readline", "recv" } do
+            local one, other = Socket.pair()
+            local length = way == "recv" and 100 or nil
+            local killed = reads(function() return one[way](one, length) end)
+            local waits = reads(function() return one[way](one, length) end)
+            other:send("one\n")
+            turn()
+            killed:kill()
+            assert(waits:join() == "one\n", way)
+            -- One that comes to wait when the bytes are there, and before the task is killed.
+            local killed = reads(function() return one:recv(100) end)
+            Scheduler.spawn(function() killed:kill() end)
+            other:send("two")
+            turn()
+            assert(one:recv(100) == "two")
+        end
+        "#,
+    );
+}
+
+#[test]
+fn a_timeout_around_a_read_loses_nothing() {
+    passes(
+        r#"
+        local one, other = Socket.pair()
+        Scheduler.spawn(function()
+            for number = 1, 500 do
+                other:send(number .. "\n")
+                Scheduler.sleep(0.001)
+            end
+            other:close()
+        end)
+        local expected = 1
+        while true do
+            local ok, line = pcall(Scheduler.timeout, 0.001, one.readline, one)
+            if ok and line == "" then break end
+            if ok then
+                assert(line == expected .. "\n", line)
+                expected = expected + 1
+            end
+        end
+        assert(expected == 501, expected)
+        "#,
+    );
+}
+
+#[test]
+fn a_file_is_where_it_was_before_the_read_of_a_killed_task() {
+    passes_with_turns(
+        r#"
+        for encoding, text in pairs { binary = "one\ntwo\nthree\n", utf16le = ("one\ntwo\nthree\n"):gsub(".", "%0\0") } do
+            local file <close> = FileHandle.open(path, "rw")
+            file:truncate(0)
+            file:write_at(text, 0)
+            file:encoding(encoding)
+            local unit = encoding == "binary" and 1 or 2
+            local function killed()
+                local task = Scheduler.spawn(file.readline, file)
+                Scheduler.poll()
+                turn()
+                return task
+            end
+            killed():kill()
+            assert(file:tell() == 0 and file:readline() == "one\n" and file:tell() == 4 * unit)
+            -- Whoever has moved on is somewhere else.
+            file:seek(0)
+            local task = killed()
+            file:seek(4 * unit, { async = true })
+            turn()
+            task:kill()
+            assert(file:tell() == 4 * unit and file:readline() == "two\n")
+            file:seek(0)
+            local task = killed()
+            assert(file:readline() == "two\n")
+            task:kill()
+            assert(file:readline() == "three\n" and file:readline() == "")
+            file:seek(0)
+            assert(file:readline() == "one\n" and file:readline() == "two\n" and file:readline() == "three\n")
+        end
+        "#,
+    );
+}
+
+#[test]
+fn records_on_loan_stay_what_they_are_when_a_killed_task_gives_back() {
+    passes_with_turns(
+        r#"
+        local into, out = FileHandle.pipe()
+        local task = reads(function() return into:readline() end)
+        out:print("one\ntwo\nthree\nfour\n")
+        out:flush()
+        turn()
+        assert(into:readline() == "two\n")
+        task:kill()
+        local seen = {}
+        for number = 1, 3 do seen[number] = into:readline() end
+        table.sort(seen)
+        assert(table.concat(seen) == "four\none\nthree\n", table.concat(seen))
+        "#,
+    );
+}
