@@ -9,12 +9,36 @@ use mlua::{Lua, MultiValue, Value};
 
 use crate::address::Endpoint;
 use crate::failure::{Failure, OperationError};
+use crate::received::Received;
 use crate::request::{Class, Outcome, Request};
 use crate::runtime::Runtime;
 
-/// Receives one datagram: its bytes, if `tells_sender` its sender, and its length if it was longer than `length`.
+/// One that was received: its bytes, if `tells_sender` its sender, and its length if it was longer than asked for. Lua's
+/// values are made of it when it is asked for, outside of the scheduler's turn.
+struct Message {
+    datagram: Datagram<Vec<u8>>,
+    tells_sender: bool,
+}
+
+impl Received for Message {
+    fn into_values(self: Box<Self>, lua: &Lua, _: &Rc<Runtime>) -> mlua::Result<MultiValue> {
+        let is_truncated = self.datagram.is_truncated();
+        let Datagram { buffer, count, size, sender, .. } = self.datagram;
+        let mut values = vec![Value::String(lua.create_string(&buffer[..count])?)];
+        if self.tells_sender {
+            values.push(Value::UserData(lua.create_userdata(Endpoint(sender))?));
+        }
+        if is_truncated {
+            values.push(Value::Integer(size.unwrap_or(count + 1) as i64));
+        }
+        Ok(MultiValue::from_vec(values))
+    }
+
+    fn give_back(self: Box<Self>) {}
+}
+
+/// Receives one datagram.
 pub(crate) fn receive(
-    lua: &Lua,
     runtime: &Rc<Runtime>,
     socket: &DatagramSocket,
     length: usize,
@@ -29,25 +53,11 @@ pub(crate) fn receive(
     }
     // The memory may be more than was asked for, and is not to be filled beyond that.
     buffer.resize(length, 0);
-    let (lua, keeps) = (lua.clone(), socket.clone());
+    let keeps = socket.clone();
     runtime.begin(Class::Counted, deadline, socket.recv_from(buffer), move |outcome| {
         drop(keeps);
-        let values = received(&lua, outcome?, tells_sender);
-        Ok(Outcome::Values(values.unwrap_or_default()))
+        Ok(Outcome::Received(Box::new(Message { datagram: outcome?, tells_sender })))
     })
-}
-
-fn received(lua: &Lua, datagram: Datagram<Vec<u8>>, tells_sender: bool) -> mlua::Result<MultiValue> {
-    let is_truncated = datagram.is_truncated();
-    let Datagram { buffer, count, size, sender, .. } = datagram;
-    let mut values = vec![Value::String(lua.create_string(&buffer[..count])?)];
-    if tells_sender {
-        values.push(Value::UserData(lua.create_userdata(Endpoint(sender))?));
-    }
-    if is_truncated {
-        values.push(Value::Integer(size.unwrap_or(count + 1) as i64));
-    }
-    Ok(MultiValue::from_vec(values))
 }
 
 /// Sends one datagram, to an address or to the peer.

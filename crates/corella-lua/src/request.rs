@@ -371,11 +371,13 @@ impl Request {
 
     /// What it gives, as Lua's values; made once. Nothing unless it is done.
     pub(crate) fn values(&self, lua: &Lua) -> mlua::Result<MultiValue> {
-        let mut state = self.state.borrow_mut();
-        let State::Done(outcome) = &mut *state else { return Ok(MultiValue::new()) };
-        let taken = std::mem::replace(outcome, Outcome::Nothing);
+        let taken = match &mut *self.state.borrow_mut() {
+            State::Done(outcome) => std::mem::replace(outcome, Outcome::Nothing),
+            _ => return Ok(MultiValue::new()),
+        };
+        // Making values may run finalizers of the script's, which may ask this request how it stands.
         let values = self.convert(lua, taken)?;
-        *outcome = Outcome::Values(values.clone());
+        *self.state.borrow_mut() = State::Done(Outcome::Values(values.clone()));
         Ok(values)
     }
 

@@ -493,24 +493,24 @@ fn install_connecting(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::
 /// Adds Socket's operations to `verbs`.
 pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {
     install_connecting(lua, runtime, verbs)?;
-    verb(lua, verbs, "recv", |lua, arguments| {
+    verb(lua, verbs, "recv", |_, arguments| {
         let socket = socket_of(arguments)?;
         let most = arguments.count("length")?;
         match socket.datagrams() {
             Some(datagrams) => {
                 let length = usize::try_from(most).unwrap_or(usize::MAX);
-                Ok(datagram::receive(lua, &socket.runtime, &datagrams, length, false, arguments.options.deadline))
+                Ok(datagram::receive(&socket.runtime, &datagrams, length, false, arguments.options.deadline))
             }
             None => Ok(socket.with_stream(Work::Receive { most }, arguments.options.deadline)),
         }
     })?;
-    verb(lua, verbs, "recvfrom", |lua, arguments| {
+    verb(lua, verbs, "recvfrom", |_, arguments| {
         let socket = socket_of(arguments)?;
         let length = arguments.count("length")?;
         match socket.datagrams() {
             Some(datagrams) => {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
-                Ok(datagram::receive(lua, &socket.runtime, &datagrams, length, true, arguments.options.deadline))
+                Ok(datagram::receive(&socket.runtime, &datagrams, length, true, arguments.options.deadline))
             }
             None => Ok(socket.refused(&format!("recvfrom {length} bytes"))),
         }

@@ -234,3 +234,54 @@ fn a_poll_in_a_generator_is_for_the_whole_task() {
         "#,
     );
 }
+
+#[test]
+fn finalizers_may_ask_the_scheduler_when_a_datagram_has_come() {
+    passes(
+        r#"
+        local one, other = Socket.pair("datagram")
+        local count, problem = 0
+        local finalizer = { __gc = function()
+            count = count + 1
+            local ok, why = pcall(Scheduler.has_work)
+            if not ok then problem = why end
+        end }
+        local reader = Scheduler.spawn(function()
+            for _ = 1, 300 do
+                one:recvfrom(30000)
+                setmetatable({}, finalizer)
+            end
+        end)
+        for _ = 1, 300 do other:send(("x"):rep(30000)) end
+        reader:join()
+        assert(count > 100 and problem == nil, tostring(problem))
+        "#,
+    );
+}
+
+#[test]
+fn finalizers_may_ask_a_status_while_its_values_are_made() {
+    passes(
+        r#"
+        local file = FileHandle.open(path, "rw")
+        file:write_at(("x"):rep(30000), 0)
+        local count, problem, status = 0
+        local finalizer = { __gc = function()
+            if status then
+                count = count + 1
+                local ok, why = pcall(status.get_integer, status)
+                if not ok then problem = why end
+            end
+        end }
+        for _ = 1, 500 do
+            local asked = file:read_at(30000, 0, { async = true })
+            while asked:get_integer() == 0 do end
+            setmetatable({}, finalizer)
+            status = asked
+            assert(#asked:result() == 30000)
+            status = nil
+        end
+        assert(count > 100 and problem == nil, tostring(problem))
+        "#,
+    );
+}
