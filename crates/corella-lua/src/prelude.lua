@@ -350,7 +350,7 @@ local stock = {
   _G = _G, error = error, ipairs = ipairs, load = load, package = package, pcall = pcall, select = select,
   setmetatable = setmetatable, tostring = tostring, type = type,
   coroutine = { close = coroutine.close, create = coroutine.create, resume = coroutine.resume,
-    status = coroutine.status, yield = yield },
+    running = running, status = coroutine.status, yield = yield },
   math = { tointeger = math.tointeger },
   string = { gmatch = string.gmatch, gsub = string.gsub, sub = string.sub },
   table = { concat = concat },

@@ -316,6 +316,9 @@ pub(crate) fn close(lua: &Lua, runtime: &Runtime, thread: Thread) -> mlua::Resul
 pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table) -> mlua::Result<()> {
     let coroutines: Table = lua.globals().get("coroutine")?;
     lua.set_named_registry_value("corella.close_coroutine", coroutines.get::<Function>("close")?)?;
+    let define_close_coroutine =
+        |lua: &Lua, close: Function| lua.set_named_registry_value("corella.close_coroutine", close);
+    raw.set("define_close_coroutine", lua.create_function(define_close_coroutine)?)?;
     let shared = Rc::clone(runtime);
     let define_body = move |_: &Lua, (protected, caught): (Function, Function)| {
         shared.body.replace(Some(Body { protected, caught }));

@@ -285,3 +285,44 @@ fn finalizers_may_ask_a_status_while_its_values_are_made() {
         "#,
     );
 }
+
+#[test]
+fn a_generator_that_waited_in_a_killed_task_can_be_closed_and_resumed() {
+    passes(
+        r#"
+        local one, other = Socket.pair()
+        local closed = 0
+        local function generator(wait)
+            return coroutine.create(function()
+                local _ <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+                while true do coroutine.yield(wait()) end
+            end)
+        end
+        local function receive() return one:recv(10) end
+        local function killed_in(thread)
+            local task = Scheduler.spawn(function() coroutine.resume(thread) end)
+            Scheduler.sleep(0.001)
+            assert(coroutine.status(thread) == "normal")
+            task:kill()
+            Scheduler.sleep(0.001)
+            assert(coroutine.status(thread) == "suspended")
+            return thread
+        end
+        assert(coroutine.close(killed_in(generator(receive))) and closed == 1)
+        -- What waited is told so.
+        local thread = killed_in(generator(receive))
+        local ok, problem = coroutine.resume(thread)
+        assert(not ok and tostring(problem):find("the task was killed"), problem)
+        assert(coroutine.status(thread) == "dead" and coroutine.close(thread) == false and closed == 2)
+        -- Also when it was resumed by another one.
+        local inner = generator(receive)
+        local outer = killed_in(generator(function() return coroutine.resume(inner) end))
+        assert(coroutine.status(inner) == "normal")
+        assert(coroutine.close(outer) and coroutine.status(inner) == "suspended")
+        assert(coroutine.close(inner) and closed == 4)
+        local caught = killed_in(generator(function() return pcall(receive) end))
+        other:send("bytes")
+        assert(select(2, coroutine.resume(caught)) == false and select(3, coroutine.resume(caught)) == "bytes")
+        "#,
+    );
+}
