@@ -28,6 +28,12 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Those of this run alone.
+    #[inline(always)]
+    pub(crate) fn of(part: Part) -> Parts {
+        Parts { first: Some(part), rest: Vec::new(), total: part.length as u64 }
+    }
+
     /// Adds `length` bytes at `pointer`. Empty runs are left out.
     pub fn push(&mut self, pointer: *mut u8, length: usize) {
         if length == 0 {

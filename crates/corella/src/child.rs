@@ -163,6 +163,6 @@ impl Io {
     pub fn start(&self, command: Command) -> Operation<Starting> {
         let program: Rc<str> = OsStr::to_string_lossy(command.get_program()).into();
         let op = Op::Start { program: (&*program).into(), starter: Arc::new(Mutex::new(Some(command))) };
-        Operation::new(self.clone(), None, Plan::Op(op), Starting { program })
+        Operation::new(self.clone(), Plan::Op(op), Starting { program })
     }
 }

@@ -87,7 +87,7 @@ impl DatagramSocket {
             Ok(()) => self.handle.operation(op, Writing(buffer)),
             Err(error) => {
                 let plan = Plan::Invalid(Error::from_io(&error, op.to_string().replacen(" 0 bytes", "", 1), ""));
-                Operation::new(self.handle.io.clone(), Some(self.handle.key), plan, Writing(buffer))
+                self.handle.plan(plan, Writing(buffer))
             }
         }
     }
@@ -123,7 +123,7 @@ impl DatagramSocket {
             Ok(()) => self.handle.operation(Op::Connect { address }, Plain),
             Err(error) => {
                 let plan = Plan::Invalid(Error::from_io(&error, format!("connect to {address}"), ""));
-                Operation::new(self.handle.io.clone(), Some(self.handle.key), plan, Plain)
+                self.handle.plan(plan, Plain)
             }
         }
     }
@@ -209,7 +209,7 @@ impl DatagramSocket {
     /// `Busy`, with the socket, while it has other clones or requests in flight.
     pub fn into_std(self) -> Result<(OwnedSocket, Vec<ReturnedDatagram>), (DatagramSocket, Error)> {
         let given = self.handle.io.core("hand back").and_then(|core| {
-            let given = core.queue.borrow_mut().give_away(self.handle.key);
+            let given = core.queue.borrow_mut().give_away(self.handle.key, self.handle.is_the_only());
             given.map_err(|kind| Error::new(kind, "hand back", self.handle.closed_name()))
         });
         match given {

@@ -78,7 +78,10 @@ impl<const WORDS: usize> Erased<WORDS> {
     }
 
     fn holds<T: 'static>(&self) -> bool {
-        self.kind.is_some_and(|kind| (kind.type_id)() == TypeId::of::<T>() && kind.is_boxed != Self::fits::<T>())
+        let Some(kind) = self.kind else { return false };
+        // Two types may not have one `Kind`, but one type may have two, in two parts of a program.
+        let own = if Self::fits::<T>() { &Inline::<T>::KIND } else { &Boxed::<T>::KIND };
+        std::ptr::eq(kind, own) || ((kind.type_id)() == TypeId::of::<T>() && kind.is_boxed != Self::fits::<T>())
     }
 
     /// Takes the value out, if it is a `T`; otherwise leaves everything as it was.
@@ -116,10 +119,13 @@ impl<const WORDS: usize> Erased<WORDS> {
         self.kind.is_some()
     }
 
-    /// Takes over what is in another; this one must have nothing in it, or that is dropped.
+    /// Takes over what is in another; this one must have nothing in it, or that is leaked.
     #[inline]
     pub(crate) fn take_over(&mut self, other: &mut Self) {
-        *self = other.replace_with_empty();
+        debug_assert!(!self.is_some());
+        // One copy, from there to here.
+        self.data = other.data;
+        self.kind = other.kind.take();
     }
 
     /// Takes whatever is inside, leaving nothing.
@@ -134,6 +140,18 @@ impl<const WORDS: usize> Drop for Erased<WORDS> {
             // SAFETY: `kind` describes the live value in `data`; it was cleared, so this happens once.
             unsafe { (kind.drop_in_place)(self.data.as_mut_ptr().cast()) };
         }
+    }
+}
+
+/// Moves a value to a place where there is nothing worth dropping (what is there is leaked), and leaves `empty` where it was.
+/// That is one copy, where a replacement of the one by the replacement of the other would be two.
+#[inline(always)]
+pub(crate) fn move_over<T>(to: &mut T, from: &mut T, empty: T) {
+    // SAFETY: two exclusive references do not overlap; for the moment that both places hold the value nobody can look, and
+    // then it is overwritten in one of them without being dropped.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, to, 1);
+        std::ptr::write(from, empty);
     }
 }
 
@@ -160,6 +178,16 @@ mod tests {
         let mut stored = Erased::<2>::new(Box::new([1u64; 9]));
         assert!(stored.take::<[u64; 9]>().is_none());
         assert!(stored.take::<Box<[u64; 9]>>().is_some());
+    }
+
+    #[test]
+    fn a_value_that_is_moved_over_is_dropped_once() {
+        let count = Rc::new(());
+        let (mut from, mut to) = (Some(Rc::clone(&count)), None);
+        move_over(&mut to, &mut from, None);
+        assert!(from.is_none() && to.is_some());
+        drop((from, to));
+        assert_eq!(Rc::strong_count(&count), 1);
     }
 
     #[test]

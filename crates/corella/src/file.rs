@@ -12,7 +12,7 @@ use crate::backend::{
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{FileKind, Stat, os_path};
-use crate::op::{At, Class, Extent, Op, OpenOptions, SeekTo};
+use crate::op::{At, Class, Extent, Op, OpenOptions, SeekTo, Transfer};
 use crate::operation::{Action, ActionReport, Operation, Plan, Sealed};
 use crate::plain::{HandleRef, Plain, Reading, Writing};
 use crate::queue::handles::{Handle, Target};
@@ -220,7 +220,10 @@ pub struct File {
 
 impl File {
     fn reading<B: BufferMut + Unpin>(&self, at: At, extent: Extent, buffer: B) -> Operation<Reading<B>> {
-        self.handle.operation(Op::Read { at, extent, parts: Parts::default() }, Reading(buffer))
+        match at {
+            At::Offset(offset) => self.handle.transfer(Transfer::Read(extent, offset), Reading(buffer)),
+            At::Cursor => self.handle.operation(Op::Read { at, extent, parts: Parts::default() }, Reading(buffer)),
+        }
     }
 
     /// Reads what there is at the cursor, up to the buffer's room. Zero is the end.
@@ -442,7 +445,7 @@ impl File {
             Ok(core) => core,
             Err(error) => return Err((self, error)),
         };
-        let given = core.queue.borrow_mut().give_away(self.handle.key);
+        let given = core.queue.borrow_mut().give_away(self.handle.key, self.handle.is_the_only());
         match given {
             Ok((descriptor, handle)) => {
                 if matches!(handle.class, Class::File { .. }) {
@@ -475,7 +478,7 @@ impl Io {
             Ok(path) => Plan::Op(Op::Open { path, options }),
             Err(error) => Plan::Invalid(error),
         };
-        Operation::new(self.clone(), None, plan, action)
+        Operation::new(self.clone(), plan, action)
     }
 
     /// Takes a descriptor over as a file: one of the standard library's, or any that can be read or written.

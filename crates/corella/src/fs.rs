@@ -272,7 +272,7 @@ impl Directory {
     /// The next names, up to a few hundred, in no particular order, without `.` and `..`; none at the end.
     pub fn next_entries(&mut self) -> Operation<ReadDirectory> {
         let op = Op::ReadDirectory { reader: Arc::clone(&self.reader), path: Arc::clone(&self.path) };
-        Operation::new(self.io.clone(), None, Plan::Op(op), ReadDirectory)
+        Operation::new(self.io.clone(), Plan::Op(op), ReadDirectory)
     }
 
     /// Starts again from the first name.
@@ -293,7 +293,7 @@ impl Io {
         op: impl FnOnce(Arc<std::ffi::CStr>) -> Op,
     ) -> Operation<A> {
         let plan = os_path(path, operation).map_or_else(Plan::Invalid, |path| Plan::Op(op(path)));
-        Operation::new(self.clone(), None, plan, action)
+        Operation::new(self.clone(), plan, action)
     }
 
     fn on_paths(
@@ -305,7 +305,7 @@ impl Io {
     ) -> Operation<Plain> {
         let paths = os_path(from, operation).and_then(|from| Ok((from, os_path(to, operation)?)));
         let plan = paths.map_or_else(Plan::Invalid, |(from, to)| Plan::Op(op(from, to)));
-        Operation::new(self.clone(), None, plan, Plain)
+        Operation::new(self.clone(), plan, Plain)
     }
 
     /// What `path` refers to, symbolic links followed; stat(2).
@@ -388,11 +388,11 @@ impl Io {
         match os_path(path.as_ref(), "opendir") {
             Ok(path) => {
                 let action = OpenDirectory { path: Arc::clone(&path) };
-                Operation::new(self.clone(), None, Plan::Op(Op::OpenDirectory { path }), action)
+                Operation::new(self.clone(), Plan::Op(Op::OpenDirectory { path }), action)
             }
             Err(error) => {
                 let action = OpenDirectory { path: Arc::from(c"") };
-                Operation::new(self.clone(), None, Plan::Invalid(error), action)
+                Operation::new(self.clone(), Plan::Invalid(error), action)
             }
         }
     }

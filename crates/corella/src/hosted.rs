@@ -10,10 +10,10 @@ use crate::buffer::{Buffer, BufferMut, Parts};
 use crate::error::{Error, ErrorKind};
 use crate::file::File;
 use crate::net::Socket;
-use crate::op::{At, Extent, Op};
+use crate::op::{At, Extent, Op, Transfer};
 use crate::plain::HandleRef;
 use crate::queue::Request;
-use crate::queue::slots::{Ending, RequestId};
+use crate::queue::slots::{Ending, Payload, RequestId};
 use crate::scheduler::token::CancelToken;
 
 /// What a request is begun with, beside its operation.
@@ -74,6 +74,23 @@ pub fn submit_hosted<B: Buffer + BufferMut + Copy>(
         Ok(core) => core,
         Err(kind) => return Err(Error::new(kind, op(transfer, parts).to_string(), handle.closed_name())),
     };
+    let plain = match transfer {
+        HostedTransfer::Receive { exact, .. } => Some(Transfer::Receive(extent(exact))),
+        HostedTransfer::Send { .. } => Some(Transfer::Send),
+        HostedTransfer::Read { offset: Some(offset), exact, .. } => Some(Transfer::Read(extent(exact), offset)),
+        _ => None,
+    };
+    let is_plain = options.deadline.is_none() && options.token.is_none() && !options.unordered;
+    if let (true, Some(plain), Some(part)) = (is_plain, plain, parts.only()) {
+        let mut queue = core.queue.borrow_mut();
+        if !options.in_turn {
+            queue.set_now(core.now());
+        }
+        let mut ending = Ending::Hosted(options.name);
+        if let Some(id) = queue.submit_transfer(handle.key, plain, part, &mut Payload::empty(), &mut ending) {
+            return Ok(id);
+        }
+    }
     let request = Request {
         op: op(transfer, parts),
         handle: Some(handle.key),
@@ -90,17 +107,20 @@ pub fn submit_hosted<B: Buffer + BufferMut + Copy>(
         if !options.in_turn {
             queue.set_now(core.now());
         }
-        queue.submit(request, &mut |slot| slot.ending = Ending::Hosted(options.name))
+        queue.submit(request, &mut Payload::empty(), &mut Ending::Hosted(options.name))
     };
     core.drop_leftovers();
     core.rethrow();
     result.map_err(|error| named(error, handle))
 }
 
+fn extent(exact: bool) -> Extent {
+    if exact { Extent::Exact } else { Extent::Some }
+}
+
 #[inline(always)]
 fn op(transfer: HostedTransfer<'_>, parts: Parts) -> Op {
     let at = |offset: Option<u64>| offset.map_or(At::Cursor, At::Offset);
-    let extent = |exact| if exact { Extent::Exact } else { Extent::Some };
     match transfer {
         HostedTransfer::Read { offset, exact, .. } => Op::Read { at: at(offset), extent: extent(exact), parts },
         HostedTransfer::Write { offset, .. } => Op::Write { at: at(offset), parts },

@@ -11,7 +11,7 @@ use crate::backend::{
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
 use crate::buffer_pool::{BufferPool, Place, PooledBuffer};
 use crate::error::{Error, ErrorKind, Moved};
-use crate::op::{Class, Extent, Op, Shutdown};
+use crate::op::{Class, Extent, Op, Shutdown, Transfer};
 use crate::operation::{Action, ActionReport, ChainHook, OpenedHandle, Operation, Plan, Sealed};
 use crate::plain::{HandleRef, Plain, Reading, Writing};
 use crate::queue::handles::{Broken, Handle, HandleKey, Pushback, Target};
@@ -64,7 +64,7 @@ impl Socket {
     ///
     /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn recv<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
-        self.handle.operation(Op::Recv { extent: Extent::Some, parts: Parts::default() }, Reading(buffer))
+        self.handle.transfer(Transfer::Receive(Extent::Some), Reading(buffer))
     }
 
     /// Fills the whole buffer, or fails with `UnexpectedEnd`.
@@ -74,7 +74,7 @@ impl Socket {
     ///
     /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn recv_exact<B: BufferMut + Unpin>(&self, buffer: B) -> Operation<Reading<B>> {
-        self.handle.operation(Op::Recv { extent: Extent::Exact, parts: Parts::default() }, Reading(buffer))
+        self.handle.transfer(Transfer::Receive(Extent::Exact), Reading(buffer))
     }
 
     /// Appends everything up to the peer's end to `bytes`.
@@ -94,7 +94,7 @@ impl Socket {
     ///
     /// Gives `(usize, B)`, the bytes and the buffer; fails with [`Failed<B>`](crate::Failed), the buffer in it.
     pub fn send<B: Buffer + Unpin>(&self, buffer: B) -> Operation<Writing<B>> {
-        self.handle.operation(Op::Send { parts: Parts::default() }, Writing(buffer))
+        self.handle.transfer(Transfer::Send, Writing(buffer))
     }
 
     /// Settles when a receive would find something: bytes, the peer's end, or an error. Nothing is taken by it.
@@ -349,7 +349,7 @@ impl HandleRef {
 
     pub(crate) fn give_away(&self) -> Result<Detached, Error> {
         let core = self.io.core("hand over")?;
-        let given = core.queue.borrow_mut().give_away(self.key);
+        let given = core.queue.borrow_mut().give_away(self.key, self.is_the_only());
         let (descriptor, handle) = given.map_err(|kind| Error::new(kind, "hand over", ""))?;
         let is_broken = handle.broken.is_some();
         let pushback = handle.pushback.map_or_else(Pushback::default, |pushback| *pushback);
@@ -508,7 +508,7 @@ impl RecvStream {
     #[expect(clippy::should_implement_trait, reason = "the name that streams give it")]
     pub fn next(&mut self) -> Operation<ReceivingPooled> {
         let action = ReceivingPooled { pool: self.pool.clone(), buffer: None, place: None };
-        self.socket.handle.operation(Op::Recv { extent: Extent::Some, parts: Parts::default() }, action)
+        self.socket.handle.transfer(Transfer::Receive(Extent::Some), action)
     }
 }
 
@@ -683,7 +683,7 @@ impl Io {
     /// Gives a [`Socket`]; fails with [`Error`].
     pub fn connect(&self, address: SocketAddr) -> Operation<Connecting> {
         let action = Connecting::to_one();
-        Operation::new(self.clone(), None, Plan::Connect(address.into()), action)
+        Operation::new(self.clone(), Plan::Connect(address.into()), action)
     }
 
     /// Resolves a name on the pool and connects to its addresses in turn, until one answers. A deadline covers it
@@ -692,14 +692,14 @@ impl Io {
     /// Gives a [`Socket`]; fails with [`Error`].
     pub fn connect_name(&self, name: &str, port: u16) -> Operation<Connecting> {
         let action = Connecting { left: Vec::new(), socket: None };
-        Operation::new(self.clone(), None, resolve_plan(name, port), action)
+        Operation::new(self.clone(), resolve_plan(name, port), action)
     }
 
     /// The addresses of a name, by the system's resolver on the pool.
     ///
     /// Gives a `Vec<SocketAddr>`; fails with [`Error`].
     pub fn resolve(&self, name: &str, port: u16) -> Operation<Resolving> {
-        Operation::new(self.clone(), None, resolve_plan(name, port), Resolving)
+        Operation::new(self.clone(), resolve_plan(name, port), Resolving)
     }
 
     /// Takes a connection over: one that [`Socket::detach`] gave, on this thread or another, or one of the standard

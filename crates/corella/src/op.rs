@@ -146,6 +146,49 @@ pub(crate) enum Op {
     Close,
 }
 
+/// A transfer of the hot path before its bytes are known: a `Recv`, a `Send` or a `Read` at an offset, of no more than there is
+/// room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transfer {
+    Receive(Extent),
+    Send,
+    Read(Extent, u64),
+}
+
+impl Transfer {
+    /// What an operation is, if it is one on a handle of this class.
+    #[inline(always)]
+    pub(crate) fn of(op: &Op, class: Class) -> Option<Transfer> {
+        let transfer = match op {
+            Op::Recv { extent, .. } => Transfer::Receive(*extent),
+            Op::Send { .. } => Transfer::Send,
+            Op::Read { at: At::Offset(offset), extent, .. } => Transfer::Read(*extent, *offset),
+            _ => return None,
+        };
+        transfer.suits(class).then_some(transfer)
+    }
+
+    /// Whether it is of the hot path on a handle of this class.
+    #[inline(always)]
+    pub(crate) fn suits(self, class: Class) -> bool {
+        match self {
+            Transfer::Receive(extent) => class == Class::Socket && extent != Extent::ToEnd,
+            Transfer::Send => class == Class::Socket,
+            Transfer::Read(extent, _) => matches!(class, Class::File { .. }) && extent != Extent::ToEnd,
+        }
+    }
+
+    /// The same as an operation.
+    #[inline(always)]
+    pub(crate) fn op(self, parts: Parts) -> Op {
+        match self {
+            Transfer::Receive(extent) => Op::Recv { extent, parts },
+            Transfer::Send => Op::Send { parts },
+            Transfer::Read(extent, offset) => Op::Read { at: At::Offset(offset), extent, parts },
+        }
+    }
+}
+
 /// What sort of thing a handle refers to; decides its lanes and how a backend waits on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {

@@ -12,14 +12,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::backend::Value;
 use crate::buffer::Parts;
 use crate::error::{Error, ErrorKind, Moved};
-use crate::op::{At, Extent, Op};
-use crate::plain::Plain;
+use crate::op::{Extent, Op, Transfer};
+use crate::plain::{Named, Plain};
 use crate::queue::Request;
 use crate::queue::handles::{CLOSED_SOCKET, HandleKey};
-use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Payload, Report, RequestId};
+use crate::queue::slots::{Callback, CallbackStorage, Cause, Chain, Ending, Payload, Report, RequestId, Told};
 use crate::scheduler::token::CancelToken;
 use crate::scheduler::{Core, Io};
 use crate::status::{Status, TAKEN};
@@ -96,6 +95,7 @@ impl ActionReport {
 /// What an operation asks of the queue.
 pub(crate) enum Plan {
     Op(Op),
+    Transfer(Transfer),
     Sleep(Duration),
     Close {
         now: bool,
@@ -106,13 +106,42 @@ pub(crate) enum Plan {
     Invalid(Error),
 }
 
-struct Lazy<A> {
-    io: Io,
-    handle: Option<HandleKey>,
+/// What an operation is to be carried out on.
+enum Target {
+    Handle(Rc<Named>),
+    /// None, or one that it makes itself.
+    Nothing(Io),
+}
+
+impl Target {
+    fn io(&self) -> &Io {
+        match self {
+            Target::Handle(handle) => &handle.io,
+            Target::Nothing(io) => io,
+        }
+    }
+
+    fn key(&self) -> Option<HandleKey> {
+        match self {
+            Target::Handle(handle) => Some(handle.key),
+            Target::Nothing(_) => None,
+        }
+    }
+
     /// What errors call the handle once it is closed.
-    name: Option<Rc<str>>,
+    fn name(&self) -> Option<&str> {
+        match self {
+            Target::Handle(handle) => handle.name.as_deref(),
+            Target::Nothing(_) => None,
+        }
+    }
+}
+
+struct Lazy<A> {
+    target: Target,
     plan: Plan,
-    action: A,
+    /// Away once it is submitted.
+    action: Option<A>,
     deadline: Option<Duration>,
     token: Option<CancelToken>,
     direct: bool,
@@ -227,17 +256,28 @@ pub struct Operation<A: Action> {
 }
 
 impl<A: Action> Operation<A> {
-    pub(crate) fn new(io: Io, handle: Option<HandleKey>, plan: Plan, action: A) -> Operation<A> {
+    pub(crate) fn new(io: Io, plan: Plan, action: A) -> Operation<A> {
+        Operation::of(Target::Nothing(io), plan, action)
+    }
+
+    #[inline]
+    pub(crate) fn on(handle: Rc<Named>, plan: Plan, action: A) -> Operation<A> {
+        Operation::of(Target::Handle(handle), plan, action)
+    }
+
+    #[inline]
+    fn of(target: Target, plan: Plan, action: A) -> Operation<A> {
         let (deadline, token) = (None, None);
-        let lazy = Lazy { io, handle, name: None, plan, action, deadline, token, direct: false, unordered: false };
+        let action = Some(action);
+        let lazy = Lazy { target, plan, action, deadline, token, direct: false, unordered: false };
         Operation { state: State::Lazy(lazy) }
     }
 
-    pub(crate) fn named(mut self, name: Option<Rc<str>>) -> Self {
-        if let Some(lazy) = self.lazy() {
-            lazy.name = name;
+    fn take_lazy(&mut self) -> Lazy<A> {
+        match std::mem::replace(&mut self.state, State::Finished) {
+            State::Lazy(lazy) => lazy,
+            _ => unreachable!("only an operation that has not begun is taken"),
         }
-        self
     }
 
     fn lazy(&mut self) -> Option<&mut Lazy<A>> {
@@ -287,7 +327,7 @@ impl<A: Action> Operation<A> {
                 (Rc::clone(&awaited.core), awaited.give_up())
             }
             State::Lazy(mut lazy) => {
-                let core = match lazy.io.try_core() {
+                let core = match lazy.target.io().try_core() {
                     Ok(core) => core,
                     Err(kind) => return lazy.refuse(kind),
                 };
@@ -298,7 +338,7 @@ impl<A: Action> Operation<A> {
                     return lazy.refuse(kind);
                 }
                 let bare = lazy.deadline.is_none() && lazy.token.is_none();
-                let id = lazy.submit(&core, || Ending::Kept, bare, true)?;
+                let id = lazy.submit(&core, Ending::Kept, bare, true)?;
                 (core, id)
             }
             State::Finished => panic!("an operation was waited for after its end"),
@@ -347,16 +387,16 @@ impl<A: Action> Operation<A> {
         F: FnOnce(Result<A::Output, A::Error>) + 'static,
     {
         let State::Lazy(mut lazy) = self.state else { panic!("an operation was begun twice") };
-        let core = match lazy.io.try_core() {
+        let core = match lazy.target.io().try_core() {
             Ok(core) => core,
             Err(kind) => return Err(lazy.refuse_error(kind)),
         };
-        if !lazy.action.prepare(None) {
+        if !lazy.action().prepare(None) {
             return Err(lazy.refuse_error(ErrorKind::Rejected));
         }
         let bare = lazy.deadline.is_none() && lazy.token.is_none();
         let direct = lazy.direct;
-        let id = lazy.submit(&core, || Ending::Kept, bare, true)?;
+        let id = lazy.submit(&core, Ending::Kept, bare, true)?;
         let is_settled = core.queue.borrow().settled_bytes(id).is_some();
         if is_settled {
             return Ok(Begun::Finished(take::<A>(&core, id)));
@@ -373,15 +413,24 @@ impl<A: Action> Operation<A> {
     fn begin(self, ending: impl FnOnce(bool) -> Ending) -> Result<(Rc<Core>, RequestId), A::Error> {
         match self.state {
             State::Lazy(mut lazy) => {
-                let core = match lazy.io.try_core() {
+                let core = match lazy.target.io().try_core() {
                     Ok(core) => core,
                     Err(kind) => return Err(lazy.refuse_error(kind)),
                 };
-                if !lazy.action.prepare(None) {
+                if !lazy.action().prepare(None) {
                     return Err(lazy.refuse_error(ErrorKind::Rejected));
                 }
                 let direct = lazy.direct;
-                let id = lazy.submit(&core, || ending(direct), false, false)?;
+                let mut ending = ending(direct);
+                let id = match lazy.submit_transfer(&core, &mut ending) {
+                    Some(id) => {
+                        // There is nothing left in it; to find that out costs a call.
+                        std::mem::forget(ending);
+                        lazy.end();
+                        id
+                    }
+                    None => lazy.submit(&core, ending, false, false)?,
+                };
                 Ok((core, id))
             }
             // Polled before, and now given another ending.
@@ -420,23 +469,35 @@ where
     A: Action,
     F: FnOnce(Result<A::Output, A::Error>) + 'static,
 {
-    let taken = core.queue.borrow_mut().take_with(id, |slot| match &mut slot.ending {
-        Ending::Callback(Callback { function, .. }) => {
-            let function = function.take::<F>()?;
-            Some((function, slot.payload.take::<A>()?, slot.report.take()?))
-        }
-        _ => None,
-    });
-    if let Some(Some((function, action, report))) = taken {
-        core.call(|| function(action.finish(&core.io, ActionReport(report))));
-    }
+    let mut queue = core.queue.borrow_mut();
+    let Some(slot) = queue.settled(id) else { return };
+    let Ending::Callback(Callback { function, .. }) = &mut slot.ending else { return };
+    let (Some(function), Some(action)) = (function.take::<F>(), slot.payload.take::<A>()) else {
+        unreachable!("a request keeps what it was submitted with until it is taken")
+    };
+    let told = slot.told();
+    queue.free_settled(id);
+    drop(queue);
+    core.call(|| function(finish(action, &core.io, told)));
 }
 
 /// Takes a settled request's outcome.
 pub(crate) fn take<A: Action>(core: &Core, id: RequestId) -> Result<A::Output, A::Error> {
-    let taken = core.queue.borrow_mut().take_with(id, |slot| Some((slot.payload.take::<A>()?, slot.report.take()?)));
-    let Some(Some((action, report))) = taken else { unreachable!("only its owner takes a request's outcome") };
-    action.finish(&core.io, ActionReport(report))
+    let mut queue = core.queue.borrow_mut();
+    let taken = queue.settled(id).and_then(|slot| Some((slot.payload.take::<A>()?, slot.told())));
+    let Some((action, told)) = taken else { unreachable!("only its owner takes a request's outcome") };
+    queue.free_settled(id);
+    drop(queue);
+    finish(action, &core.io, told)
+}
+
+/// An action's outcome. Of a plain success it is made without a report, which would have to be looked into.
+#[inline]
+fn finish<A: Action>(action: A, io: &Io, told: Told) -> Result<A::Output, A::Error> {
+    match told {
+        Told::Bytes(count) => action.finish(io, ActionReport(Report::of_bytes(count))),
+        Told::Report(report) => action.finish(io, ActionReport(report)),
+    }
 }
 
 /// In a forked child: the child's copy of the buffer, and why that is all.
@@ -451,17 +512,15 @@ impl<A: Action> Lazy<A> {
     /// Reads at once what can be had without blocking, if this is such a read: its bytes.
     #[inline]
     fn read_at_once(&mut self, core: &Core) -> Option<u64> {
-        let Plan::Op(Op::Read { at: At::Offset(offset), extent: Extent::Some | Extent::Exact, .. }) = self.plan else {
-            return None;
-        };
+        let Plan::Transfer(Transfer::Read(Extent::Some | Extent::Exact, offset)) = self.plan else { return None };
         if self.deadline.is_some() || self.token.is_some() || !core.tries_reads() {
             return None;
         }
         let mut parts = Parts::default();
         parts.rest = core.queue.borrow_mut().spare_lists.pop().unwrap_or_default();
-        self.action.parts(&mut parts);
+        self.action().parts(&mut parts);
         let mut queue = core.queue.borrow_mut();
-        let count = parts.only().and_then(|part| queue.read_at_once(self.handle?, part, offset));
+        let count = parts.only().and_then(|part| queue.read_at_once(self.target.key()?, part, offset));
         queue.keep_list(&mut parts);
         drop(queue);
         core.spend(count?);
@@ -473,19 +532,23 @@ impl<A: Action> Lazy<A> {
     }
 
     fn refuse_error(mut self, kind: ErrorKind) -> A::Error {
+        let mut action = self.take_action();
+        if let Plan::Transfer(transfer) = self.plan {
+            self.plan = Plan::Op(transfer.op(Parts::default()));
+        }
         if let Plan::Op(op) = &mut self.plan
             && let Some(parts) = op.parts_mut()
         {
-            self.action.parts(parts);
+            action.parts(parts);
         }
         let (operation, target) = self.describe();
-        refused(self.action, &self.io, Error::new(kind, operation, target))
+        refused(action, self.target.io(), Error::new(kind, operation, target))
     }
 
     /// Turns until the action can be submitted, or says why that will never be.
     fn wait_until_prepared(&mut self, core: &Core) -> Result<(), ErrorKind> {
         let prepared = Cell::new(false);
-        let action = RefCell::new(&mut self.action);
+        let action = RefCell::new(self.action());
         let is_prepared = || {
             if !prepared.get() {
                 prepared.set(action.borrow_mut().prepare(None));
@@ -506,17 +569,20 @@ impl<A: Action> Lazy<A> {
 
     /// The handle's name, if it has one and is not told of by the operation itself.
     fn handle_name(&self) -> Option<String> {
-        let key = self.handle?;
+        let key = self.target.key()?;
         if let Plan::Op(Op::Connect { .. }) = self.plan {
             return None;
         }
-        let open = self.io.try_core().ok().and_then(|core| core.queue.borrow().name_of(key));
-        open.or_else(|| self.name.as_deref().map(str::to_string))
+        let open = self.target.io().try_core().ok().and_then(|core| core.queue.borrow().name_of(key));
+        open.or_else(|| self.target.name().map(str::to_string))
     }
 
     fn describe(&self) -> (String, String) {
         match &self.plan {
             Plan::Op(op) => (op.to_string(), self.handle_name().unwrap_or_else(|| op.target())),
+            Plan::Transfer(transfer) => {
+                (transfer.op(Parts::default()).to_string(), self.handle_name().unwrap_or_default())
+            }
             Plan::Sleep(_) => ("sleep".into(), String::new()),
             Plan::Close { .. } => ("close".into(), self.handle_name().unwrap_or_default()),
             Plan::Connect(address) => (Op::Connect { address: address.clone() }.to_string(), String::new()),
@@ -524,77 +590,124 @@ impl<A: Action> Lazy<A> {
         }
     }
 
-    /// Hands the request to the queue. Its ending is made in its slot, once it is taken.
-    #[inline]
+    fn action(&mut self) -> &mut A {
+        self.action.as_mut().unwrap_or_else(|| unreachable!("it is away once it is submitted"))
+    }
+
+    fn take_action(&mut self) -> A {
+        self.action.take().unwrap_or_else(|| unreachable!("it is away once it is submitted"))
+    }
+
+    /// Hands a plain transfer to the queue where nothing is in its way, by the short way. Otherwise nothing is done, and
+    /// [`submit`](Self::submit) tells why.
+    #[inline(always)]
+    fn submit_transfer(&mut self, core: &Core, ending: &mut Ending) -> Option<RequestId> {
+        let (Plan::Transfer(transfer), Target::Handle(handle)) = (&self.plan, &self.target) else { return None };
+        if self.deadline.is_some() || self.token.is_some() || self.unordered {
+            return None;
+        }
+        tell_time(core);
+        let mut payload = Payload::new(self.action.take()?);
+        let parts = parts_of::<A>(core, &mut payload);
+        let mut queue = core.queue.borrow_mut();
+        let id = match parts.only() {
+            Some(part) => queue.submit_transfer(handle.key, *transfer, part, &mut payload, ending),
+            None => None,
+        };
+        let is_tidy = parts.rest.capacity() == 0 && queue.leftovers.is_empty();
+        drop(queue);
+        if !is_tidy {
+            tidy_up(core, parts);
+        }
+        match id {
+            // There is nothing left in it; to find that out costs a call.
+            Some(_) => std::mem::forget(payload),
+            None => self.action = payload.take::<A>(),
+        }
+        id
+    }
+
+    /// Drops what is left of a transfer that was submitted by the short way: what is on.
+    #[inline(always)]
+    fn end(self) {
+        let Lazy { target, plan, action, token, .. } = self;
+        debug_assert!(action.is_none() && token.is_none());
+        // To find out that there is nothing in these costs calls.
+        std::mem::forget((plan, action, token));
+        drop(target);
+    }
+
+    /// Hands the request to the queue.
+    #[inline(never)]
     fn submit(
         mut self,
         core: &Core,
-        ending: impl FnOnce() -> Ending,
+        mut ending: Ending,
         bare: bool,
         waits_its_turn: bool,
     ) -> Result<RequestId, A::Error> {
-        let name = self.name.take();
-        let now_and = |duration| core.after(duration);
-        if !core.is_inside() {
-            // No turn has looked at the clock for it, and its age begins now.
-            core.queue.borrow_mut().set_now(core.now());
-        }
-        let deadline = self.deadline.map(now_and);
-        let mut due = None;
-        let mut op = match self.plan {
-            Plan::Op(op) => op,
-            Plan::Sleep(duration) => {
-                due = Some(core.after(duration));
-                Op::Sleep
-            }
+        tell_time(core);
+        let mut action = self.take_action();
+        let Lazy { target, plan, deadline, token, unordered, .. } = self;
+        let deadline = deadline.map(|duration| core.after(duration));
+        let (mut op, handle, due) = match plan {
+            Plan::Op(op) => (op, target.key(), None),
+            Plan::Transfer(transfer) => (transfer.op(Parts::default()), target.key(), None),
+            Plan::Sleep(duration) => (Op::Sleep, None, Some(core.after(duration))),
             Plan::Close { now } => {
-                let Some(key) = self.handle else { unreachable!("a close has a handle") };
-                let (mut payload, mut ending) = (Payload::new(self.action), ending());
+                let Some(key) = target.key() else { unreachable!("a close has a handle") };
+                let mut payload = Payload::new(action);
                 let carried = (&mut payload, &mut ending);
-                let result = core.queue.borrow_mut().close(key, now, deadline, self.token, carried);
+                let result = core.queue.borrow_mut().close(key, now, deadline, token, carried);
                 drop(ending);
-                return give_back(core, result, || payload.take::<A>(), name);
+                return give_back(core, result, || payload.take::<A>(), &target);
             }
-            Plan::Connect(address) => match self.action.open(&self.io, &address) {
-                Ok(OpenedHandle(key)) => {
-                    self.handle = Some(key);
-                    Op::Connect { address }
-                }
-                Err(error) => return Err(refused(self.action, &self.io, error)),
+            Plan::Connect(address) => match action.open(target.io(), &address) {
+                Ok(OpenedHandle(key)) => (Op::Connect { address }, Some(key), None),
+                Err(error) => return Err(refused(action, target.io(), error)),
             },
-            Plan::Invalid(error) => return Err(refused(self.action, &self.io, error)),
+            Plan::Invalid(error) => return Err(refused(action, target.io(), error)),
         };
         // From here on the action moves as raw storage only, until its request has settled: a `Box` that moved as such
         // would claim its bytes for itself, and the addresses taken here would be void.
-        let mut payload = Payload::new(self.action);
+        let mut payload = Payload::new(action);
         if let Some(parts) = op.parts_mut() {
-            if parts.rest.capacity() == 0
-                && let Some(list) = core.queue.borrow_mut().spare_lists.pop()
-            {
-                parts.rest = list;
-            }
-            let Some(action) = payload.get_mut::<A>() else { unreachable!("it has just been put there") };
-            action.parts(parts);
+            *parts = parts_of::<A>(core, &mut payload);
         }
-        let request = Request {
-            op,
-            handle: self.handle,
-            unordered: self.unordered,
-            bare,
-            waits_its_turn,
-            deadline,
-            due,
-            token: self.token,
-            chain: A::CHAIN.map(|hook| hook.0),
-        };
-        let mut ending = Some(ending);
-        let result = core.queue.borrow_mut().submit(request, &mut |slot| {
-            slot.payload.take_over(&mut payload);
-            slot.ending = ending.take().map_or(Ending::Kept, |ending| ending());
-        });
+        let chain = A::CHAIN.map(|hook| hook.0);
+        let request = Request { op, handle, unordered, bare, waits_its_turn, deadline, due, token, chain };
+        let result = core.queue.borrow_mut().submit(request, &mut payload, &mut ending);
         drop(ending);
-        give_back(core, result, || payload.take::<A>(), name)
+        give_back(core, result, || payload.take::<A>(), &target)
     }
+}
+
+/// Outside of tasks no turn has looked at the clock for a request, and its age begins now.
+#[inline(always)]
+fn tell_time(core: &Core) {
+    if !core.is_inside() {
+        core.queue.borrow_mut().set_now(core.now());
+    }
+}
+
+/// The addresses of an action's bytes, where it stays until its request has settled.
+#[inline(always)]
+fn parts_of<A: Action>(core: &Core, payload: &mut Payload) -> Parts {
+    let mut parts = Parts::default();
+    if let Some(list) = core.queue.borrow_mut().spare_lists.pop() {
+        parts.rest = list;
+    }
+    let Some(action) = payload.get_mut::<A>() else { unreachable!("it has just been put there") };
+    action.parts(&mut parts);
+    parts
+}
+
+/// What is left to do when a list of parts was not used, or the queue has put something aside.
+#[cold]
+fn tidy_up(core: &Core, mut parts: Parts) {
+    core.queue.borrow_mut().keep_list(&mut parts);
+    core.drop_leftovers();
+    core.rethrow();
 }
 
 fn refused<A: Action>(action: A, io: &Io, error: Error) -> A::Error {
@@ -610,12 +723,12 @@ fn give_back<A: Action>(
     core: &Core,
     result: Result<RequestId, Error>,
     left: impl FnOnce() -> Option<A>,
-    name: Option<Rc<str>>,
+    target: &Target,
 ) -> Result<RequestId, A::Error> {
     let result = result.map_err(|error| {
         let is_nameless = error.kind() == ErrorKind::Closed && error.target().is_empty();
         let error = match is_nameless {
-            true => error.with_target(name.as_deref().unwrap_or(CLOSED_SOCKET)),
+            true => error.with_target(target.name().unwrap_or(CLOSED_SOCKET)),
             false => error,
         };
         match left() {
@@ -638,8 +751,8 @@ impl<A: Action> Future for Operation<A> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if A::SLEEPS {
             match &mut self.state {
-                State::Lazy(Lazy { plan: Plan::Sleep(duration), deadline: None, token: None, io, .. }) => {
-                    if let Ok(core) = io.try_core() {
+                State::Lazy(Lazy { plan: Plan::Sleep(duration), deadline: None, token: None, target, .. }) => {
+                    if let Ok(core) = target.io().try_core() {
                         let id = core.sleep(*duration, context.waker().clone());
                         self.state = State::Submitted(Awaited { core, id });
                         return Poll::Pending;
@@ -656,46 +769,46 @@ impl<A: Action> Future for Operation<A> {
                 _ => {}
             }
         }
-        match std::mem::replace(&mut self.state, State::Finished) {
-            State::Lazy(mut lazy) => {
-                let core = match lazy.io.try_core() {
-                    Ok(core) => core,
-                    Err(kind) => return Poll::Ready(lazy.refuse(kind)),
-                };
-                if !lazy.action.prepare(Some(context.waker())) {
-                    self.state = State::Lazy(lazy);
-                    return Poll::Pending;
-                }
-                if let Some(count) = lazy.read_at_once(&core) {
-                    let report = Report { result: Ok(Value::Count(count)), moved: Moved::Bytes(count) };
-                    return Poll::Ready(lazy.action.finish(&core.io, ActionReport(report)));
-                }
-                let waker = context.waker().clone();
-                let id = match lazy.submit(&core, || Ending::Wake(waker), false, true) {
-                    Ok(id) => id,
-                    Err(error) => return Poll::Ready(Err(error)),
-                };
-                // It may have finished at once; then it is taken at once, within the task's budget. Beyond that it
-                // is delivered like any other, and the task has yielded.
-                let finished = core.queue.borrow().settled_bytes(id);
-                if finished.is_some_and(|bytes| core.spend(bytes)) {
-                    return Poll::Ready(take::<A>(&core, id));
-                }
-                self.state = State::Submitted(Awaited { core, id });
-                Poll::Pending
+        if let State::Submitted(awaited) = &mut self.state {
+            let polled = poll_submitted::<A>(&awaited.core, awaited.id, context);
+            if polled.is_ready() {
+                awaited.give_up();
+                self.state = State::Finished;
             }
-            State::Submitted(mut awaited) => match poll_submitted::<A>(&awaited.core, awaited.id, context) {
-                Poll::Ready(outcome) => {
-                    awaited.give_up();
-                    Poll::Ready(outcome)
-                }
-                Poll::Pending => {
-                    self.state = State::Submitted(awaited);
-                    Poll::Pending
-                }
-            },
-            State::Finished => panic!("an operation was polled after its end"),
+            return polled;
         }
+        let State::Lazy(lazy) = &mut self.state else { panic!("an operation was polled after its end") };
+        let core = match lazy.target.io().try_core() {
+            Ok(core) => core,
+            Err(kind) => return Poll::Ready(self.take_lazy().refuse(kind)),
+        };
+        if !lazy.action().prepare(Some(context.waker())) {
+            return Poll::Pending;
+        }
+        if let Some(count) = lazy.read_at_once(&core) {
+            return Poll::Ready(finish(self.take_lazy().take_action(), &core.io, Told::Bytes(count)));
+        }
+        let mut ending = core.ending_that_wakes(context.waker());
+        let id = match lazy.submit_transfer(&core, &mut ending) {
+            Some(id) => {
+                // There is nothing left in it; to find that out costs a call.
+                std::mem::forget(ending);
+                id
+            }
+            None => match self.take_lazy().submit(&core, ending, false, true) {
+                Ok(id) => id,
+                Err(error) => return Poll::Ready(Err(error)),
+            },
+        };
+        // It may have finished at once; then it is taken at once, within the task's budget. Beyond that it
+        // is delivered like any other, and the task has yielded.
+        let finished = core.queue.borrow().settled_bytes(id);
+        if finished.is_some_and(|bytes| core.spend(bytes)) {
+            self.state = State::Finished;
+            return Poll::Ready(take::<A>(&core, id));
+        }
+        self.state = State::Submitted(Awaited { core, id });
+        Poll::Pending
     }
 }
 
@@ -717,9 +830,8 @@ pub(crate) fn poll_submitted<A: Action>(
         return Poll::Pending;
     }
     // The waker's own code, its clone and the drop of the old one, runs outside the borrow.
-    let will_wake = core.queue.borrow().will_wake(id, context.waker());
-    if !will_wake {
-        let ending = Ending::Wake(context.waker().clone());
+    if !core.is_to_wake(id, context.waker()) {
+        let ending = core.ending_that_wakes(context.waker());
         let old = core.queue.borrow_mut().set_ending(id, ending);
         drop(old);
     }

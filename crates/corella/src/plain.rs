@@ -1,11 +1,14 @@
 //! What plain operations carry and give back, and the counted references that handles are.
 
+use std::cell::Cell;
 use std::fmt;
+use std::ops::Deref;
 use std::rc::Rc;
 
+use crate::backend::Value;
 use crate::buffer::{Buffer, BufferMut, Parts, ReadToEnd, tell_filled};
 use crate::error::{Error, Failed};
-use crate::op::Op;
+use crate::op::{Op, Transfer};
 use crate::operation::{Action, ActionReport, Operation, Plan, Positioned, Sealed};
 use crate::queue::handles::{CLOSED_SOCKET, HandleKey, Life};
 use crate::queue::slots::Report;
@@ -54,7 +57,13 @@ impl<B: BufferMut + Unpin> Positioned for Reading<B> {}
 
 fn transferred<B>(buffer: B, report: Report) -> Result<(usize, B), Failed<B>> {
     match report.result {
-        Ok(_) => Ok((report.moved.bytes() as usize, buffer)),
+        Ok(value) => {
+            if let Value::Count(_) = value {
+                // A number has nothing to drop; to find that out costs a call.
+                std::mem::forget(value);
+            }
+            Ok((report.moved.bytes() as usize, buffer))
+        }
         Err(error) => Err(Failed { error, buffer, moved: report.moved }),
     }
 }
@@ -87,28 +96,57 @@ impl Action for Plain {
     }
 }
 
-/// A counted reference to a handle of the queue. The last one to go closes it in the background.
-pub(crate) struct HandleRef {
+/// A handle of the queue as those see it who use it: clones of it and the operations on it have one in common.
+pub(crate) struct Named {
     pub(crate) io: Io,
     pub(crate) key: HandleKey,
     /// What errors call it, also once it is closed; a socket's addresses are asked of the OS while it is open.
-    name: Option<Rc<str>>,
+    pub(crate) name: Option<Rc<str>>,
+    /// Operations are not counted.
+    clones: Cell<u32>,
+}
+
+/// A counted reference to a handle of the queue. The last one to go closes it in the background.
+pub(crate) struct HandleRef(Rc<Named>);
+
+impl Deref for HandleRef {
+    type Target = Named;
+
+    fn deref(&self) -> &Named {
+        &self.0
+    }
 }
 
 impl HandleRef {
     pub(crate) fn new(io: Io, key: HandleKey, name: Option<Rc<str>>) -> HandleRef {
-        HandleRef { io, key, name }
+        HandleRef(Rc::new(Named { io, key, name, clones: Cell::new(1) }))
     }
 
     pub(crate) fn operation<A: Action>(&self, op: Op, action: A) -> Operation<A> {
-        Operation::new(self.io.clone(), Some(self.key), Plan::Op(op), action).named(self.name.clone())
+        self.plan(Plan::Op(op), action)
+    }
+
+    #[inline]
+    pub(crate) fn transfer<A: Action>(&self, transfer: Transfer, action: A) -> Operation<A> {
+        self.plan(Plan::Transfer(transfer), action)
+    }
+
+    #[inline]
+    pub(crate) fn plan<A: Action>(&self, plan: Plan, action: A) -> Operation<A> {
+        Operation::on(Rc::clone(&self.0), plan, action)
     }
 
     pub(crate) fn close(&self, now: bool) -> Operation<Plain> {
-        let plan = Plan::Close { now };
-        Operation::new(self.io.clone(), Some(self.key), plan, Plain).named(self.name.clone())
+        self.plan(Plan::Close { now }, Plain)
     }
 
+    /// Whether there is no other clone.
+    pub(crate) fn is_the_only(&self) -> bool {
+        self.clones.get() == 1
+    }
+}
+
+impl Named {
     /// What errors call it once it is closed.
     pub(crate) fn closed_name(&self) -> &str {
         self.name.as_deref().unwrap_or(CLOSED_SOCKET)
@@ -124,17 +162,19 @@ impl HandleRef {
 
 impl Clone for HandleRef {
     fn clone(&self) -> HandleRef {
-        if let Ok(core) = self.io.try_core() {
-            core.queue.borrow_mut().clone_handle(self.key);
-        }
-        HandleRef { io: self.io.clone(), key: self.key, name: self.name.clone() }
+        self.clones.set(self.clones.get() + 1);
+        HandleRef(Rc::clone(&self.0))
     }
 }
 
 impl Drop for HandleRef {
     fn drop(&mut self) {
-        if let Ok(core) = self.io.try_core() {
-            let closes = core.queue.borrow_mut().drop_handle(self.key);
+        let left = self.clones.get() - 1;
+        self.clones.set(left);
+        if left == 0
+            && let Ok(core) = self.io.try_core()
+        {
+            let closes = core.queue.borrow_mut().close_unowned(self.key);
             if closes {
                 core.drop_leftovers();
                 core.rethrow();

@@ -24,7 +24,7 @@ impl Io {
     /// # Ok(()) }
     /// ```
     pub fn sleep(&self, duration: Duration) -> Operation<Plain> {
-        Operation::new(self.clone(), None, Plan::Sleep(duration), Plain)
+        Operation::new(self.clone(), Plan::Sleep(duration), Plain)
     }
 
     /// The time since the scheduler started, by the clock that its deadlines and sleeps go by; zero once it is gone.

@@ -36,7 +36,7 @@ impl Socket {
             Ok(()) => self.handle.operation(Op::Connect { address }, Plain),
             Err(error) => {
                 let plan = Plan::Invalid(Error::from_io(&error, Op::Connect { address }.to_string(), ""));
-                Operation::new(self.handle.io.clone(), Some(self.handle.key), plan, Plain)
+                self.handle.plan(plan, Plain)
             }
         }
     }
@@ -100,7 +100,7 @@ impl Io {
             Ok(()) => Plan::Connect(address),
             Err(error) => Plan::Invalid(Error::from_io(&error, Op::Connect { address }.to_string(), "")),
         };
-        Operation::new(self.clone(), None, plan, Connecting::to_one())
+        Operation::new(self.clone(), plan, Connecting::to_one())
     }
 
     /// Two sockets that are connected to each other: to talk to a child process, or within this one.

@@ -20,21 +20,21 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A hot path: its name, the backend, and the instructions that one operation was counted to cost.
 const STORED: &[(&str, &str, f64)] = &[
-    ("echo with callbacks", "uring", 3_664.0),
-    ("echo awaited", "uring", 4_415.0),
-    ("reads awaited", "uring", 2_237.0),
-    ("reads waited for", "uring", 2_104.0),
-    ("lone reads awaited", "uring", 548.0),
+    ("echo with callbacks", "uring", 1_977.0),
+    ("echo awaited", "uring", 2_723.0),
+    ("reads awaited", "uring", 1_377.0),
+    ("reads waited for", "uring", 2_019.0),
+    ("lone reads awaited", "uring", 506.0),
     ("writes at once", "uring", 3_444.0),
     ("writes at once, unordered", "uring", 3_095.0),
     ("sleeps armed and dropped", "uring", 442.0),
     ("sleeps dropped a turn later", "uring", 499.0),
     ("sleeps that end", "uring", 1_090.0),
-    ("tasks spawned and joined", "uring", 1_474.0),
-    ("tasks that yield", "uring", 261.0),
+    ("tasks spawned and joined", "uring", 1_518.0),
+    ("tasks that yield", "uring", 271.0),
     ("safe points", "uring", 58.0),
-    ("echo with callbacks", "portable", 4_654.0),
-    ("echo awaited", "portable", 5_188.0),
+    ("echo with callbacks", "portable", 3_252.0),
+    ("echo awaited", "portable", 4_134.0),
     ("safe points", "portable", 40.0),
 ];
 

@@ -67,7 +67,7 @@ use std::time::{Duration, Instant};
 use crate::address::Address;
 use crate::buffer::Part;
 use crate::fs::{Entry, Metadata};
-use crate::op::{Class, Op};
+use crate::op::{Class, Op, Transfer};
 use crate::sync::AtomicBool;
 
 pub(crate) use children::{KILL_SIGNAL, Orphan, Started, Starter};
@@ -467,6 +467,29 @@ macro_rules! dispatch {
 impl Backend {
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         dispatch!(self, backend => backend.submit(submission, completions));
+    }
+
+    /// Takes a transfer of one run of bytes where there is a shorter way than [`submit`](Self::submit); otherwise false.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "a structure of them would be written to memory and read again")]
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "a ring alone has one"))]
+    pub(crate) fn submit_transfer(
+        &mut self,
+        token: Token,
+        transfer: Transfer,
+        descriptor: RawDescriptor,
+        class: Class,
+        waits_by: WaitsBy,
+        part: Part,
+        offset: Option<u64>,
+    ) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Backend::Uring(uring) if waits_by == WaitsBy::Class && class != Class::Stream => {
+                uring.submit_transfer(token, transfer, descriptor, part, offset)
+            }
+            _ => false,
+        }
     }
 
     /// Asks for an early end of what was submitted with this token, operation and descriptor.

@@ -37,7 +37,7 @@ use super::{
 use crate::address::Address;
 use crate::buffer::Part;
 use crate::fs::Metadata;
-use crate::op::{Class, Op, OpenOptions, Shutdown};
+use crate::op::{Class, Op, OpenOptions, Shutdown, Transfer};
 
 /// What the ring carries with an entry and gives back with its completion, as a number of 64 bits.
 ///
@@ -338,12 +338,26 @@ impl Uring {
         (self.ring.params().sq_entries(), self.ring.params().cq_entries())
     }
 
+    /// Puts a transfer of one run of bytes, on a file or a socket that waits by itself, into the ring: the hot path. False if
+    /// the ring has no such operation, or no room.
+    #[inline(always)]
+    pub(crate) fn submit_transfer(
+        &mut self,
+        token: Token,
+        transfer: Transfer,
+        descriptor: RawDescriptor,
+        part: Part,
+        offset: Option<u64>,
+    ) -> bool {
+        let (entry, code) = transfer_entry(transfer, descriptor, part, offset);
+        self.supported[code as usize] && self.add(&entry.user_data(UserData::Request(token).encode()))
+    }
+
     pub(crate) fn submit(&mut self, submission: &Submission<'_>, completions: &mut Completions) {
         match transfer(submission) {
             Some((entry, code)) if self.supported[code as usize] => {
                 if let Err(error) = self.push(entry, UserData::Request(submission.token)) {
-                    let outcome = Err(Fault::from_io(&error));
-                    completions.push_back(Completion { token: submission.token, outcome });
+                    refuse(submission.token, &error, completions);
                 }
             }
             _ => self.submit_other(submission, completions),
@@ -702,17 +716,30 @@ impl Uring {
     }
 
     /// Puts an entry into the ring. An error says that there is no room and the kernel takes nothing.
+    #[inline(always)]
     fn push(&mut self, entry: Entry, user_data: UserData) -> io::Result<()> {
         let entry = entry.user_data(user_data.encode());
-        loop {
-            // SAFETY: every address in an entry is either part of a request's buffer, which the queue keeps until
-            // the completion, or in `messages` or `kept`, which outlive the kernel's use (see the module page).
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                return Ok(());
-            }
+        match self.add(&entry) {
+            true => Ok(()),
+            false => self.push_when_there_is_room(&entry),
+        }
+    }
+
+    #[cold]
+    fn push_when_there_is_room(&mut self, entry: &Entry) -> io::Result<()> {
+        while !self.add(entry) {
             // Full: hand over what is there.
             self.hand_over()?;
         }
+        Ok(())
+    }
+
+    /// Puts an entry into the ring, if that is not full.
+    #[inline(always)]
+    fn add(&mut self, entry: &Entry) -> bool {
+        // SAFETY: every address in an entry is either part of a request's buffer, which the queue keeps until
+        // the completion, or in `messages` or `kept`, which outlive the kernel's use (see the module page).
+        unsafe { self.ring.submission().push(entry) }.is_ok()
     }
 
     /// Hands over what is in the ring; an error if that cannot be done, now or ever.
@@ -889,76 +916,84 @@ impl Uring {
     fn reap(&mut self, completions: &mut Completions) -> io::Result<()> {
         let mut fallback_calls = self.fallback.as_ref().is_some_and(|fallback| fallback.has_done());
         // What arrives while this loop runs is for the next turn, so that a flood cannot hold this one.
-        for _ in 0..self.ring.params().cq_entries() {
+        let mut left = self.ring.params().cq_entries();
+        while left > 0 {
             let stashed = self.stash.pop_front();
-            let Some(entry) = stashed.or_else(|| self.ring.completion().next()) else { break };
-            let result = entry.result();
-            let (token, outcome) = match UserData::decode(entry.user_data()) {
-                UserData::Request(token) => (token, value_of(result, false, None)),
-                UserData::Accept(token) => (token, value_of(result, true, None)),
-                UserData::Close(token) => (token, closed(result)),
-                UserData::Kept(index) => {
-                    if matches!(self.kept[index as usize], Kept::Hasty { .. }) {
-                        self.first_is_polled(index, result, completions);
-                        continue;
-                    }
-                    if self.opens_again(index, result) {
-                        continue;
-                    }
-                    let Kept::Used { token, op, descriptor, statx, message, hasty, is_second_try, is_answered, .. } =
-                        self.release(index)
-                    else {
-                        unreachable!("one completion for each submission")
-                    };
-                    self.forget_first(hasty);
-                    if let Some(message) = message {
-                        let outcome = match value_of(result, false, None) {
-                            Ok(_) => Ok(Value::Datagram(message.arrival(result as usize))),
-                            Err(fault) => Err(fault),
-                        };
-                        self.spare_messages.push(message);
-                        completions.push_back(Completion { token, outcome });
-                        continue;
-                    }
-                    if let (Op::AwaitExit { pid }, true) = (&op, result >= 0) {
-                        // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
-                        let outcome = reap(*pid, unsafe { BorrowedFd::borrow_raw(descriptor) });
-                        // If it is not ours yet it is waited for again.
-                        let outcome = outcome.unwrap_or(Err(Fault::Interrupted));
-                        completions.push_back(Completion { token, outcome });
-                        continue;
-                    }
-                    let is_open = matches!(op, Op::Open { .. });
-                    if is_open {
-                        self.opens_at_ring -= 1;
-                        self.fifo_opens_at_ring -= usize::from(is_second_try);
-                    }
-                    let outcome = value_of(result, is_open, statx);
-                    if is_answered {
-                        // A descriptor that came too late is closed.
-                        drop(outcome);
-                        continue;
-                    }
-                    (token, outcome)
-                }
-                UserData::Wake => {
-                    self.wake_is_armed = cqueue::more(entry.flags());
-                    continue;
-                }
-                UserData::Fallback => {
-                    self.fallback_is_armed = false;
-                    fallback_calls = true;
-                    continue;
-                }
-                UserData::Cancel => continue,
-            };
-            completions.push_back(Completion { token, outcome });
+            let special = stashed.or_else(|| reap_counts(self.ring.completion(), &mut left, completions));
+            let Some(entry) = special else { break };
+            fallback_calls |= self.reap_one(&entry, completions);
+            left = left.saturating_sub(1);
         }
         self.wait_for_fifos();
         match &mut self.fallback {
             Some(fallback) if fallback_calls => fallback.wait(Some(Duration::ZERO), completions),
             _ => Ok(()),
         }
+    }
+
+    /// What one entry of the completion queue says. Whether it is that the backend beside the ring calls.
+    fn reap_one(&mut self, entry: &cqueue::Entry, completions: &mut Completions) -> bool {
+        let result = entry.result();
+        let (token, outcome) = match UserData::decode(entry.user_data()) {
+            UserData::Request(token) => (token, value_of(result, false, None)),
+            UserData::Accept(token) => (token, value_of(result, true, None)),
+            UserData::Close(token) => (token, closed(result)),
+            UserData::Kept(index) => {
+                if matches!(self.kept[index as usize], Kept::Hasty { .. }) {
+                    self.first_is_polled(index, result, completions);
+                    return false;
+                }
+                if self.opens_again(index, result) {
+                    return false;
+                }
+                let Kept::Used { token, op, descriptor, statx, message, hasty, is_second_try, is_answered, .. } =
+                    self.release(index)
+                else {
+                    unreachable!("one completion for each submission")
+                };
+                self.forget_first(hasty);
+                if let Some(message) = message {
+                    let outcome = match value_of(result, false, None) {
+                        Ok(_) => Ok(Value::Datagram(message.arrival(result as usize))),
+                        Err(fault) => Err(fault),
+                    };
+                    self.spare_messages.push(message);
+                    completions.push_back(Completion { token, outcome });
+                    return false;
+                }
+                if let (Op::AwaitExit { pid }, true) = (&op, result >= 0) {
+                    // SAFETY: the queue keeps a handle's descriptor open until the requests on it have settled.
+                    let outcome = reap(*pid, unsafe { BorrowedFd::borrow_raw(descriptor) });
+                    // If it is not ours yet it is waited for again.
+                    let outcome = outcome.unwrap_or(Err(Fault::Interrupted));
+                    completions.push_back(Completion { token, outcome });
+                    return false;
+                }
+                let is_open = matches!(op, Op::Open { .. });
+                if is_open {
+                    self.opens_at_ring -= 1;
+                    self.fifo_opens_at_ring -= usize::from(is_second_try);
+                }
+                let outcome = value_of(result, is_open, statx);
+                if is_answered {
+                    // A descriptor that came too late is closed.
+                    drop(outcome);
+                    return false;
+                }
+                (token, outcome)
+            }
+            UserData::Wake => {
+                self.wake_is_armed = cqueue::more(entry.flags());
+                return false;
+            }
+            UserData::Fallback => {
+                self.fallback_is_armed = false;
+                return true;
+            }
+            UserData::Cancel => return false,
+        };
+        completions.push_back(Completion { token, outcome });
+        false
     }
 
     /// Hands over what is batched; a foreign event loop is about to wait.
@@ -1043,26 +1078,66 @@ fn open_entry(path: &CStr, options: &OpenOptions) -> Entry {
     opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(options.permissions).build()
 }
 
-/// A transfer of one run of bytes on a file or a socket that waits by itself: the hot path.
-#[inline(always)]
+/// Takes out at most `left` entries that report a count of bytes moved: the hot path. Gives the first that does not.
+#[inline]
+fn reap_counts(
+    entries: cqueue::CompletionQueue<'_>,
+    left: &mut u32,
+    completions: &mut Completions,
+) -> Option<cqueue::Entry> {
+    for entry in entries.take(*left as usize) {
+        match UserData::decode(entry.user_data()) {
+            UserData::Request(token) if entry.result() >= 0 => {
+                *left -= 1;
+                completions.push_back(Completion { token, outcome: Ok(Value::Count(entry.result() as u64)) });
+            }
+            _ => return Some(entry),
+        }
+    }
+    None
+}
+
+/// Answers for a request that the ring does not take.
+#[cold]
+fn refuse(token: Token, error: &io::Error, completions: &mut Completions) {
+    completions.push_back(Completion { token, outcome: Err(Fault::from_io(error)) });
+}
+
+/// The same of any transfer of one run of bytes, if that is what a submission is.
 fn transfer(submission: &Submission<'_>) -> Option<(Entry, u8)> {
     let [part] = submission.parts else { return None };
     if submission.waits_by != WaitsBy::Class || submission.class == Class::Stream {
         return None;
     }
-    let fd = Fd(submission.descriptor);
-    // Minus one is the OS's own cursor.
-    let offset = submission.offset.unwrap_or(u64::MAX);
-    let length = clamp(part.length) as u32;
-    Some(match submission.op {
-        Op::Recv { .. } => (opcode::Recv::new(fd, part.pointer, length).build(), opcode::Recv::CODE),
-        Op::Send { .. } => {
+    let transfer = match submission.op {
+        Op::Recv { extent, .. } => Transfer::Receive(*extent),
+        Op::Send { .. } => Transfer::Send,
+        Op::Read { extent, .. } => Transfer::Read(*extent, 0),
+        Op::Write { .. } => {
+            let (fd, length) = (Fd(submission.descriptor), clamp(part.length) as u32);
+            let write = opcode::Write::new(fd, part.pointer, length).offset(submission.offset.unwrap_or(u64::MAX));
+            return Some((write.build(), opcode::Write::CODE));
+        }
+        _ => return None,
+    };
+    Some(transfer_entry(transfer, submission.descriptor, *part, submission.offset))
+}
+
+/// A transfer of one run of bytes on a file or a socket that waits by itself, as a ring entry with its opcode.
+#[inline(always)]
+fn transfer_entry(transfer: Transfer, descriptor: RawDescriptor, part: Part, offset: Option<u64>) -> (Entry, u8) {
+    let (fd, length) = (Fd(descriptor), clamp(part.length) as u32);
+    match transfer {
+        Transfer::Receive(_) => (opcode::Recv::new(fd, part.pointer, length).build(), opcode::Recv::CODE),
+        Transfer::Send => {
             (opcode::Send::new(fd, part.pointer, length).flags(libc::MSG_NOSIGNAL).build(), opcode::Send::CODE)
         }
-        Op::Read { .. } => (opcode::Read::new(fd, part.pointer, length).offset(offset).build(), opcode::Read::CODE),
-        Op::Write { .. } => (opcode::Write::new(fd, part.pointer, length).offset(offset).build(), opcode::Write::CODE),
-        _ => return None,
-    })
+        Transfer::Read(..) => {
+            // Minus one is the OS's own cursor.
+            let offset = offset.unwrap_or(u64::MAX);
+            (opcode::Read::new(fd, part.pointer, length).offset(offset).build(), opcode::Read::CODE)
+        }
+    }
 }
 
 /// The parts that one transfer takes: on a stream no more than so many bytes, but always one part.

@@ -13,28 +13,19 @@ use crate::queue::timers::Nanoseconds;
 use crate::scheduler::token::CancelToken;
 
 impl RequestQueue {
-    /// Adds a handle with one clone.
+    /// Adds a handle.
     pub(crate) fn adopt(&mut self, handle: Handle) -> HandleKey {
         self.handles.insert(handle)
     }
 
-    /// Counts one more clone of a handle.
-    pub(crate) fn clone_handle(&mut self, key: HandleKey) {
-        if let Some(handle) = self.handles.get_mut(key) {
-            handle.clones += 1;
-        }
-    }
-
-    /// Counts one clone less. The last closes the handle in the background; its failure is nobody's, so it goes to
-    /// the hook. Says whether it did.
-    pub(crate) fn drop_handle(&mut self, key: HandleKey) -> bool {
-        let Some(handle) = self.handles.get_mut(key) else { return false };
-        handle.clones -= 1;
-        let is_last = handle.clones == 0 && handle.life == Life::Open;
-        if is_last {
+    /// Closes a handle whose last clone has gone, in the background; its failure is nobody's, so it goes to the hook. Says
+    /// whether it was open.
+    pub(crate) fn close_unowned(&mut self, key: HandleKey) -> bool {
+        let is_open = self.handles.get_mut(key).is_some_and(|handle| handle.life == Life::Open);
+        if is_open {
             let _ = self.close(key, false, None, None, (&mut Payload::empty(), &mut Ending::Detached));
         }
-        is_last
+        is_open
     }
 
     /// Closes a handle: queued writes go out first (with `now`: nothing does), reads are cancelled, and what comes
@@ -118,11 +109,11 @@ impl RequestQueue {
         }
     }
 
-    /// Takes a quiet handle out of the queue, with whatever had come back to the front of its lanes.
-    pub(crate) fn give_away(&mut self, key: HandleKey) -> Result<(OsDescriptor, Handle), ErrorKind> {
+    /// Takes a quiet handle without other clones out of the queue, with whatever had come back to the front of its lanes.
+    pub(crate) fn give_away(&mut self, key: HandleKey, is_the_only: bool) -> Result<(OsDescriptor, Handle), ErrorKind> {
         match self.handles.get_mut(key) {
             Some(handle) if handle.life == Life::Open => {
-                if handle.clones != 1 || !handle.is_quiet() || handle.untaken > 0 {
+                if !is_the_only || !handle.is_quiet() || handle.untaken > 0 {
                     return Err(ErrorKind::Busy);
                 }
             }

@@ -1,5 +1,6 @@
 //! What the scheduler asks of settled requests, and what it takes.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::RequestQueue;
@@ -12,6 +13,7 @@ use crate::error::Moved;
 use crate::marks::{self, Mark};
 use crate::op::Op;
 use crate::scheduler::hosted::HostedOutcome;
+use crate::scheduler::tasks::TaskWaker;
 
 /// Lists of parts that are kept.
 const SPARE_LISTS: usize = 64;
@@ -69,14 +71,14 @@ impl RequestQueue {
     /// Whether a settled request was a success.
     pub(crate) fn settled_well(&self, id: RequestId) -> Option<bool> {
         let slot = self.slots.find(id).map(|index| &self.slots[index]).filter(|slot| slot.is_over())?;
-        slot.report.as_ref().map(|report| report.result.is_ok())
+        Some(slot.is_plain_success || slot.report.as_ref()?.result.is_ok())
     }
 
     /// Hands a settled request's outcome over and frees its slot.
     pub(crate) fn take(&mut self, id: RequestId) -> Option<(Payload, Report, Ending)> {
         self.take_with(id, |slot| {
             let ending = std::mem::replace(&mut slot.ending, Ending::Kept);
-            Some((slot.payload.replace_with_empty(), slot.report.take()?, ending))
+            Some((slot.payload.replace_with_empty(), slot.take_report()?, ending))
         })?
     }
 
@@ -92,6 +94,24 @@ impl RequestQueue {
         let taken = take_out(slot);
         self.free(index);
         Some(taken)
+    }
+
+    /// The slot of a settled request, whose outcome is to be taken out.
+    #[inline(always)]
+    pub(crate) fn settled(&mut self, id: RequestId) -> Option<&mut Slot> {
+        self.slots.get_mut(id).filter(|slot| slot.is_over())
+    }
+
+    /// Frees a slot whose outcome is taken. What is left there is dropped outside the queue.
+    #[inline]
+    pub(crate) fn free_settled(&mut self, id: RequestId) {
+        let is_plain = self
+            .settled(id)
+            .is_some_and(|slot| slot.is_plain_success && !slot.payload.is_some() && !slot.ending.is_of_the_program());
+        match is_plain {
+            true => self.free_transfer(id.index),
+            false => self.free(id.index),
+        }
     }
 
     /// Puts a host's outcome where the host fetches it.
@@ -156,10 +176,13 @@ impl RequestQueue {
         old
     }
 
-    /// Whether a request's settling already wakes this waker.
-    pub(crate) fn will_wake(&self, id: RequestId, waker: &Waker) -> bool {
-        let ending = self.slots.find(id).map(|index| &self.slots[index].ending);
-        matches!(ending, Some(Ending::Wake(old)) if old.will_wake(waker))
+    /// Whether a request's settling already wakes this waker, or the task of the scheduler's own that it is of.
+    pub(crate) fn will_wake(&self, id: RequestId, waker: &Waker, task: Option<&Arc<TaskWaker>>) -> bool {
+        match self.slots.find(id).map(|index| &self.slots[index].ending) {
+            Some(Ending::Task(old)) => task.is_some_and(|task| Arc::ptr_eq(old, task)),
+            Some(Ending::Wake(old)) => old.will_wake(waker),
+            _ => false,
+        }
     }
 
     /// In a forked child: the child's copy of what a request carries. The OS has the parent's.

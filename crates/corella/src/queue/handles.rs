@@ -161,8 +161,6 @@ pub(crate) struct ChildState {
 #[derive(Debug)]
 pub(crate) struct Handle {
     generation: u32,
-    /// Clones that the program holds.
-    pub(crate) clones: u32,
     pub(crate) class: Class,
     pub(crate) life: Life,
     pub(crate) descriptor: Option<Descriptor>,
@@ -211,7 +209,6 @@ impl Handle {
     pub(crate) fn new(descriptor: Descriptor, class: Class, target: Target) -> Handle {
         Handle {
             generation: 0,
-            clones: 1,
             class,
             life: Life::Open,
             descriptor: Some(descriptor),

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use self::handles::{HandleKey, Handles, Life};
 use self::outcome::{Event, State, Step, decide};
-use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slot, Slots};
+use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slots};
 use self::timers::{Nanoseconds, Timers};
 use crate::backend::fork::OfThisProcess;
 use crate::backend::{Backend, BackendKind, Completions, Ended, Outcome, TRANSFER_PARTS_MAX, Value, codes};
@@ -193,13 +193,18 @@ impl RequestQueue {
 
     // Submission.
 
-    /// Takes a request, or says why not. Once it is taken `fill` puts payload and ending into its slot; a refusal leaves
-    /// both with the caller, who drops them outside the queue.
-    pub(crate) fn submit(&mut self, mut request: Request, fill: &mut dyn FnMut(&mut Slot)) -> Result<RequestId, Error> {
+    /// Takes a request, or says why not. Payload and ending go into its slot once it is taken; a refusal leaves both with
+    /// the caller, who drops them outside the queue.
+    pub(crate) fn submit(
+        &mut self,
+        mut request: Request,
+        payload: &mut Payload,
+        ending: &mut Ending,
+    ) -> Result<RequestId, Error> {
         self.admit(&request)?;
         let token = request.token.take();
         let index = self.take_in(request);
-        fill(&mut self.slots[index]);
+        self.slots[index].carry(payload, ending);
         Ok(self.set_going(index, token))
     }
 

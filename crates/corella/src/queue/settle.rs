@@ -21,11 +21,29 @@ impl RequestQueue {
                     lanes::stop_waiting(index, &mut self.slots);
                     self.start_or_wait(index);
                 }
-            } else if let Some(completion) = self.completions.pop_front() {
-                self.complete(completion);
+            } else if let Some(completion) = self.completions.front() {
+                let id = RequestId::from_token(completion.token);
+                let count = match completion.outcome {
+                    Ok(Value::Count(count)) => Some(count),
+                    _ => None,
+                };
+                if count.is_some_and(|count| self.complete_transfer(id, count)) {
+                    // A number has nothing to drop; to find that out costs a call.
+                    std::mem::forget(self.completions.pop_front());
+                    self.fill_os();
+                } else {
+                    self.complete_next();
+                }
             } else {
                 return;
             }
+        }
+    }
+
+    #[inline(never)]
+    fn complete_next(&mut self) {
+        if let Some(completion) = self.completions.pop_front() {
+            self.complete(completion);
         }
     }
 
@@ -37,13 +55,6 @@ impl RequestQueue {
             return;
         };
         self.at_os -= 1;
-        if let Ok(Value::Count(count)) = completion.outcome
-            && self.complete_transfer(index, count)
-        {
-            // A number has nothing to drop; to find that out costs a call.
-            std::mem::forget(completion);
-            return self.fill_os();
-        }
         let outcome = self.see_mode(index, completion.outcome);
         let outcome = if self.has_a_place(index) { self.keep_in_order(index, outcome) } else { outcome };
         match std::mem::take(&mut self.slots[index].joined) {

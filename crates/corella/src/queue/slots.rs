@@ -1,6 +1,7 @@
 //! Slots: one for each request, at a stable address, named by index and generation.
 
 use std::ops::{Index, IndexMut};
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::extents::{NO_PLACES, Places};
@@ -8,10 +9,11 @@ use super::handles::HandleKey;
 use super::outcome::{Sort, State};
 use super::timers::{NO_TIMER, Nanoseconds};
 use crate::backend::{Token, Value};
-use crate::erased::Erased;
+use crate::erased::{Erased, move_over};
 use crate::error::{Error, Moved};
 use crate::op::{Lanes, Op};
 use crate::planted::{self, Defect};
+use crate::scheduler::tasks::TaskWaker;
 use crate::scheduler::{Core, Io, token::Registration};
 
 /// No slot.
@@ -56,6 +58,22 @@ pub(crate) struct Report {
     pub(crate) moved: Moved,
 }
 
+impl Report {
+    /// Of a success that moved so many bytes.
+    #[inline(always)]
+    pub(crate) fn of_bytes(count: u64) -> Report {
+        Report { result: Ok(Value::Count(count)), moved: Moved::Bytes(count) }
+    }
+}
+
+/// How a request ended, as its slot tells.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// As a success that moved so many bytes, of which there is no report.
+    Bytes(u64),
+    Report(Report),
+}
+
 /// What a request of several steps does after one of them.
 pub(crate) enum ChainStep {
     /// It is over.
@@ -82,7 +100,9 @@ pub(crate) struct Callback {
 pub(crate) enum Ending {
     /// It asks: a `wait`, a status, or a future not yet polled again.
     Kept,
-    /// A future that is to be polled when the request has settled.
+    /// A task of the scheduler's own that is to be polled when the request has settled.
+    Task(Arc<TaskWaker>),
+    /// A future that is to be polled when the request has settled, by its waker.
     Wake(Waker),
     Callback(Callback),
     /// A host by its own number for the request: told when the scheduler next delivers.
@@ -96,7 +116,7 @@ impl Ending {
     pub(crate) fn is_of_the_program(&self) -> bool {
         match self {
             Ending::Kept | Ending::Hosted(_) | Ending::Detached => false,
-            Ending::Wake(_) => true,
+            Ending::Task(_) | Ending::Wake(_) => true,
             Ending::Callback(callback) => callback.function.is_some(),
         }
     }
@@ -163,6 +183,8 @@ pub(crate) struct Slot {
     pub(crate) registration: Option<Registration>,
     pub(crate) ending: Ending,
     pub(crate) payload: Payload,
+    /// A plain transfer that succeeded: so many bytes were moved, and that is all there is to report.
+    pub(crate) is_plain_success: bool,
     pub(crate) report: Option<Report>,
 }
 
@@ -199,15 +221,25 @@ impl Slot {
             registration: None,
             ending: Ending::Kept,
             payload: Payload::empty(),
+            is_plain_success: false,
             report: None,
         }
     }
 
-    /// Has it as it was before its request came, with another generation. Nothing of the program's is in it any more. Named
-    /// field by field, so that none is forgotten.
+    /// Has it as it was before its request came, with another generation. Nothing of the program's is in it any more.
     #[inline(always)]
     fn clear(&mut self) {
+        self.op.clear();
+        self.registration = None;
+        self.report = None;
+        self.reset();
+    }
+
+    /// The same where nothing in it needs to be dropped. Named field by field, so that none is forgotten.
+    #[inline(always)]
+    fn reset(&mut self) {
         debug_assert!(!self.payload.is_some() && !self.ending.is_of_the_program());
+        debug_assert!(self.registration.is_none() && self.report.is_none());
         let Slot {
             generation,
             is_used: _,
@@ -236,24 +268,55 @@ impl Slot {
             abandoned,
             untaken,
             chain,
-            registration,
+            registration: _,
             ending,
             payload: _,
-            report,
+            is_plain_success,
+            report: _,
         } = self;
         *generation = generation_after(*generation);
-        op.clear();
         (*state, *handle, *lanes) = (State::Held, None, Lanes::NONE);
         (*links, *wall) = ([Link::UNLINKED; Lanes::COUNT], None);
         (*blocker, *waiting, *waiters, *timer) = (NONE, Link::UNLINKED, NONE, NO_TIMER);
         (*moved, *origin, *submitted_at) = (0, 0, 0);
         (*cause, *begun, *stopped_somewhere, *joined) = (None, false, false, 0);
         (*unordered, *bare, *abandoned, *untaken) = (false, false, false, false);
-        (*chain, *registration) = (None, None);
-        if report.is_some() {
-            *report = None;
+        (*chain, *is_plain_success) = (None, false);
+        // Nothing is left in these two; to find that out costs more than to say so.
+        std::mem::forget(std::mem::replace(op, Op::Sleep));
+        std::mem::forget(std::mem::replace(ending, Ending::Kept));
+    }
+
+    /// Puts in its request's operation, where there was none.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, op: Op) {
+        // There is nothing to drop there; to find that out costs a call.
+        std::mem::forget(std::mem::replace(&mut self.op, op));
+    }
+
+    /// Puts in what a request carries of the program's.
+    #[inline(always)]
+    pub(crate) fn carry(&mut self, payload: &mut Payload, ending: &mut Ending) {
+        debug_assert!(!self.payload.is_some() && !self.ending.is_of_the_program());
+        self.payload.take_over(payload);
+        move_over(&mut self.ending, ending, Ending::Kept);
+    }
+
+    /// Takes out how its request ended.
+    #[inline(always)]
+    pub(crate) fn told(&mut self) -> Told {
+        match self.is_plain_success {
+            true => Told::Bytes(self.moved),
+            false => Told::Report(self.report.take().unwrap_or_else(|| unreachable!("it has settled"))),
         }
-        *ending = Ending::Kept;
+    }
+
+    /// The same as a report; nothing if it has been taken.
+    pub(crate) fn take_report(&mut self) -> Option<Report> {
+        match self.is_plain_success {
+            true => Some(Report::of_bytes(self.moved)),
+            false => self.report.take(),
+        }
     }
 
     /// Whether its outcome is there to be taken.
@@ -320,6 +383,14 @@ impl Slots {
     /// A slot for a request of this operation, and nothing else in it.
     #[inline(always)]
     pub(crate) fn insert(&mut self, op: Op) -> u32 {
+        let (id, slot) = self.insert_named();
+        slot.begin(op);
+        id.index
+    }
+
+    /// A slot for a request whose operation is yet to be put in, with its name.
+    #[inline(always)]
+    pub(crate) fn insert_named(&mut self) -> (RequestId, &mut Slot) {
         let index = match self.first_free {
             Some(index) => index,
             None => self.grow(),
@@ -327,20 +398,30 @@ impl Slots {
         let slot = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
         assert!(!slot.is_used, "the free list holds free slots");
         slot.is_used = true;
-        slot.op = op;
         self.used += 1;
         self.first_free = (slot.next_free != NONE).then_some(slot.next_free);
-        index
+        (RequestId { index, generation: slot.generation }, slot)
     }
 
     /// Frees a slot in which nothing of the program's is left.
     #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32) {
+        self.remove_with(index, Slot::clear);
+    }
+
+    /// The same where nothing in it needs to be dropped.
+    #[inline(always)]
+    pub(crate) fn remove_plain(&mut self, index: u32) {
+        self.remove_with(index, Slot::reset);
+    }
+
+    #[inline(always)]
+    fn remove_with(&mut self, index: u32, clear: fn(&mut Slot)) {
         let next = self.first_free.replace(index).unwrap_or(NONE);
         let slot = &mut self[index];
         slot.is_used = false;
         slot.next_free = next;
-        slot.clear();
+        clear(slot);
         self.used -= 1;
         self.freed += 1;
         if self.chunks.len() > KEPT / CHUNK {
@@ -388,6 +469,15 @@ impl Slots {
     pub(crate) fn find(&self, id: RequestId) -> Option<u32> {
         let slot = self.get(id.index)?;
         (slot.generation == id.generation || planted::is(Defect::StaleNameMeetsTheNext)).then_some(id.index)
+    }
+
+    /// The slot of a request that still exists.
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self, id: RequestId) -> Option<&mut Slot> {
+        let chunk = self.chunks.get_mut(id.index as usize / CHUNK)?;
+        let slot = &mut chunk[id.index as usize % CHUNK];
+        let is_it = slot.generation == id.generation || planted::is(Defect::StaleNameMeetsTheNext);
+        (slot.is_used && is_it).then_some(slot)
     }
 
     pub(crate) fn id(&self, index: u32) -> RequestId {

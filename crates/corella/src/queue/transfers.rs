@@ -4,45 +4,37 @@
 //! any request; it only knows beforehand how each of their questions is answered. Whatever it is not sure of it leaves to
 //! them. Debug builds compare the place and the lane that it has worked out with what those work out.
 
-use super::deliver::keep_list;
-use super::handles::{Handle, HandleKey};
-use super::outcome::State;
-use super::slots::{Ending, NONE, Report, RequestId, Slot};
-use super::timers::NO_TIMER;
-use super::{RequestQueue, lanes};
-use crate::backend::{Submission, TRANSFER_BYTES_MAX, Value};
-use crate::buffer::Part;
-use crate::error::Moved;
-use crate::op::{At, Class, Extent, Op};
-use crate::scheduler::hosted::HostedOutcome;
+use std::sync::Arc;
 
-/// What a plain transfer is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Transfer {
-    Receive(Extent),
-    Send,
-    /// Of a file, at this offset.
-    Read(Extent, u64),
-}
+use super::deliver::keep_list;
+use super::handles::{Handle, HandleKey, Life};
+use super::outcome::State;
+use super::settle::is_taken;
+use super::slots::{Ending, NONE, Payload, RequestId, RunCallback, Slot};
+use super::timers::NO_TIMER;
+use super::{Ready, RequestQueue, lanes};
+use crate::backend::{RawDescriptor, Submission, TRANSFER_BYTES_MAX, WaitsBy};
+use crate::buffer::{Part, Parts};
+use crate::error::Moved;
+use crate::op::{Class, Extent, Op, Transfer};
+use crate::scheduler::hosted::HostedOutcome;
+use crate::scheduler::tasks::TaskWaker;
 
 impl Transfer {
-    #[inline(always)]
-    fn of(op: &Op, class: Class) -> Option<Transfer> {
-        match (op, class) {
-            (Op::Recv { extent, .. }, Class::Socket) if *extent != Extent::ToEnd => Some(Transfer::Receive(*extent)),
-            (Op::Send { .. }, Class::Socket) => Some(Transfer::Send),
-            (Op::Read { at: At::Offset(offset), extent, .. }, Class::File { .. }) if *extent != Extent::ToEnd => {
-                Some(Transfer::Read(*extent, *offset))
-            }
-            _ => None,
-        }
-    }
-
     #[inline(always)]
     fn lane(self) -> usize {
         match self {
             Transfer::Receive(_) | Transfer::Read(..) => lanes::RECEIVE,
             Transfer::Send => lanes::SEND,
+        }
+    }
+
+    /// Where it begins, and where in the file that is, if it is one.
+    #[inline(always)]
+    fn place(self, handle: &Handle) -> (u64, Option<u64>) {
+        match self {
+            Transfer::Read(_, offset) => (offset, Some(offset)),
+            Transfer::Receive(_) | Transfer::Send => (handle.received, None),
         }
     }
 
@@ -59,6 +51,14 @@ fn plain(slot: &Slot, handle: &Handle) -> Option<(Transfer, Part)> {
     let transfer = Transfer::of(&slot.op, handle.class)?;
     let is_special = slot.begun || slot.bare || handle.pushback.is_some() || slot.links[lanes::SEND].next != NONE;
     if is_special { None } else { Some((transfer, slot.op.parts()?.only()?)) }
+}
+
+/// Who is told of a plain transfer's success as it settles, and not by way of the list of those that have.
+enum ToldAtOnce {
+    Host(u32),
+    Callback(RunCallback),
+    Task(Arc<TaskWaker>),
+    Nobody,
 }
 
 impl RequestQueue {
@@ -93,13 +93,105 @@ impl RequestQueue {
         true
     }
 
+    /// Takes a plain transfer in and hands it to the backend, if nothing is in its way: the short way of
+    /// [`submit`](Self::submit), which tells why not. Nothing is done then.
+    pub(crate) fn submit_transfer(
+        &mut self,
+        key: HandleKey,
+        transfer: Transfer,
+        part: Part,
+        payload: &mut Payload,
+        ending: &mut Ending,
+    ) -> Option<RequestId> {
+        // What is known of each kind beforehand is known where each is taken in.
+        match transfer {
+            Transfer::Receive(extent) => self.submit_as(Transfer::Receive(extent), key, part, payload, ending),
+            Transfer::Send => self.submit_as(Transfer::Send, key, part, payload, ending),
+            Transfer::Read(extent, offset) => {
+                self.submit_as(Transfer::Read(extent, offset), key, part, payload, ending)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn submit_as(
+        &mut self,
+        transfer: Transfer,
+        key: HandleKey,
+        part: Part,
+        payload: &mut Payload,
+        ending: &mut Ending,
+    ) -> Option<RequestId> {
+        let handle = self.handles.get_mut(key)?;
+        let lane = transfer.lane();
+        let tail = handle.lanes[lane].tail;
+        let is_special = handle.life != Life::Open || handle.broken.is_some() || handle.pushback.is_some();
+        let is_held = tail != NONE && !lanes::lets_reads_in(transfer.only_reads(), handle);
+        let is_full = self.live >= self.depth || self.at_os >= self.depth;
+        let is_beyond = matches!(transfer, Transfer::Read(_, offset) if offset > i64::MAX as u64);
+        if is_special || is_held || is_full || is_beyond || !transfer.suits(handle.class) {
+            return None;
+        }
+        self.live += 1;
+        self.unsettled += 1;
+        self.at_os += 1;
+        let (id, slot) = self.slots.insert_named();
+        slot.begin(transfer.op(Parts::of(part)));
+        slot.handle = Some(key);
+        slot.submitted_at = self.now;
+        slot.carry(payload, ending);
+        lanes::link_transfer(id.index, lane, transfer.only_reads(), slot, handle);
+        let (origin, offset) = transfer.place(handle);
+        slot.state = State::AtOs;
+        slot.origin = origin;
+        slot.begun = true;
+        let (class, waits_by, descriptor) = (handle.class, handle.waits_by, handle.raw());
+        if tail != NONE {
+            self.slots[tail].links[lane].next = id.index;
+        }
+        debug_assert!(self.is_at((class, offset, descriptor, waits_by), id.index));
+        if !self.backend.submit_transfer(id.token(), transfer, descriptor, class, waits_by, part, offset) {
+            self.submit_to_backend(id.index, part);
+            if !self.completions.is_empty() || !self.rechecks.is_empty() {
+                self.pump();
+            }
+        }
+        Some(id)
+    }
+
+    /// Hands a transfer over that has begun, to a backend that has no shorter way.
+    #[inline(never)]
+    fn submit_to_backend(&mut self, index: u32, part: Part) {
+        let slot = &self.slots[index];
+        let Some(key) = slot.handle else { return };
+        let handle = &self.handles[key.index];
+        let submission = Submission {
+            token: RequestId { index, generation: slot.generation }.token(),
+            op: &slot.op,
+            descriptor: handle.raw(),
+            class: handle.class,
+            parts: std::slice::from_ref(&part),
+            offset: matches!(slot.op, Op::Read { .. }).then_some(slot.origin),
+            extends: false,
+            waits_by: handle.waits_by,
+            lingers: false,
+        };
+        self.backend.submit(&submission, &mut self.completions);
+    }
+
+    /// Whether the others would say the same of where a request is that has just begun.
+    fn is_at(&mut self, place: (Class, Option<u64>, RawDescriptor, WaitsBy), index: u32) -> bool {
+        let origin = std::mem::take(&mut self.slots[index].origin);
+        self.slots[index].begun = false;
+        let is_it = self.place(index).is(place) && self.slots[index].origin == origin;
+        self.slots[index].begun = true;
+        is_it
+    }
+
     #[inline(always)]
     fn hand_over(&mut self, index: u32, key: HandleKey, transfer: Transfer, part: Part) {
         let handle = &self.handles[key.index];
-        let (origin, offset) = match transfer {
-            Transfer::Read(_, offset) => (offset, Some(offset)),
-            Transfer::Receive(_) | Transfer::Send => (handle.received, None),
-        };
+        let (origin, offset) = transfer.place(handle);
         let (class, waits_by, descriptor) = (handle.class, handle.waits_by, handle.raw());
         debug_assert!(self.place(index).is((class, offset, descriptor, waits_by)));
         let slot = &mut self.slots[index];
@@ -107,28 +199,27 @@ impl RequestQueue {
         slot.origin = origin;
         slot.begun = true;
         self.at_os += 1;
-        let submission = Submission {
-            token: RequestId { index, generation: slot.generation }.token(),
-            op: &slot.op,
-            descriptor,
-            class,
-            parts: std::slice::from_ref(&part),
-            offset,
-            extends: false,
-            waits_by,
-            lingers: false,
-        };
-        self.backend.submit(&submission, &mut self.completions);
+        self.submit_to_backend(index, part);
     }
 
     /// Settles a plain transfer of which the OS reports so many bytes, if that ends it as a success; false, and nothing
     /// done, otherwise.
     #[inline(always)]
-    pub(super) fn complete_transfer(&mut self, index: u32, count: u64) -> bool {
-        let slot = &mut self.slots[index];
+    pub(super) fn complete_transfer(&mut self, id: RequestId, count: u64) -> bool {
+        let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.state == State::AtOs) else { return false };
         let Some(key) = slot.handle else { return false };
+        match Transfer::of(&slot.op, self.handles[key.index].class) {
+            Some(Transfer::Receive(extent)) => self.complete_as(Transfer::Receive(extent), id, key, count),
+            Some(Transfer::Send) => self.complete_as(Transfer::Send, id, key, count),
+            Some(Transfer::Read(extent, offset)) => self.complete_as(Transfer::Read(extent, offset), id, key, count),
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn complete_as(&mut self, transfer: Transfer, id: RequestId, key: HandleKey, count: u64) -> bool {
+        let Some(slot) = self.slots.get_mut(id) else { return false };
         let handle = &mut self.handles[key.index];
-        let Some(transfer) = Transfer::of(&slot.op, handle.class) else { return false };
         let is_wanted = slot.cause.is_none() && !slot.abandoned && !matches!(slot.ending, Ending::Detached);
         let is_simple = slot.begun && slot.joined == 0 && slot.chain.is_none() && slot.registration.is_none();
         if !is_wanted || !is_simple || slot.timer != NO_TIMER || handle.pushback.is_some() {
@@ -146,55 +237,67 @@ impl RequestQueue {
         if !is_enough {
             return false;
         }
-        debug_assert_eq!((slot.state, slot.blocker), (State::AtOs, NONE));
+        debug_assert_eq!(slot.blocker, NONE);
         #[cfg(corella_valgrind)]
         if let (Some(_), Some(parts)) = (slot.op.extent(), slot.op.parts()) {
             parts.tell_valgrind(slot.moved, count);
         }
-        // A host is told at once, unless another's outcome is to come first.
-        let host = match slot.ending {
-            Ending::Hosted(name) if self.settled.is_empty() => Some(name),
-            _ => None,
+        if let Some(parts) = slot.op.parts_mut() {
+            // Nothing is to be dropped with its slot.
+            keep_list(parts, &mut self.spare_lists);
+        }
+        slot.moved = moved;
+        slot.state = State::Settled;
+        slot.is_plain_success = true;
+        self.at_os -= 1;
+        self.unsettled -= 1;
+        // It is told of at once, unless another's outcome is to come first.
+        let may_be_first = self.settled.is_empty();
+        let may_be_ready = may_be_first && self.is_reaping && !self.all_are_asked;
+        let told = match &slot.ending {
+            Ending::Hosted(name) if may_be_first => ToldAtOnce::Host(*name),
+            Ending::Callback(callback) if may_be_ready && !callback.direct => ToldAtOnce::Callback(callback.run),
+            Ending::Task(_) if may_be_ready => match std::mem::replace(&mut slot.ending, Ending::Kept) {
+                Ending::Task(task) => ToldAtOnce::Task(task),
+                _ => unreachable!("it has just been seen"),
+            },
+            _ => ToldAtOnce::Nobody,
         };
         if let Transfer::Receive(_) = transfer {
             handle.received += count;
-            if host.is_none() {
+            if !matches!(told, ToldAtOnce::Host(_)) {
                 handle.untaken += 1;
                 slot.untaken = true;
             }
         }
-        slot.moved = moved;
-        slot.state = State::Settled;
-        self.unsettled -= 1;
         let has_waiters = slot.waiters != NONE;
-        lanes::unlink_transfer(index, transfer.lane(), transfer.only_reads(), &mut self.slots, handle);
+        lanes::unlink_transfer(id.index, transfer.lane(), transfer.only_reads(), &mut self.slots, handle);
         if has_waiters {
-            self.release_waiters(index);
+            self.release_waiters(id.index);
         }
-        match host {
-            Some(name) => {
+        match told {
+            ToldAtOnce::Host(name) => {
                 self.hosted.add(HostedOutcome { name, moved: Moved::Bytes(moved), error: None });
-                self.free_of_host(index);
+                self.free_transfer(id.index);
             }
-            None => {
-                let result = Ok(Value::Count(moved));
-                self.slots[index].report = Some(Report { result, moved: Moved::Bytes(moved) });
-                self.hand_on(index);
-            }
+            ToldAtOnce::Callback(run) => self.ready.push(Ready::Callback(id, run)),
+            ToldAtOnce::Task(task) => task.wake_here(&self.ready),
+            ToldAtOnce::Nobody => self.hand_on(id.index),
         }
         true
     }
 
-    /// Frees the slot of a host's plain transfer that was a success: there is nothing of the program's in it, and its handle
-    /// knows nothing of it any more.
+    /// Frees the slot of a plain transfer that was a success, when there is nothing of the program's in it any more.
     #[inline(always)]
-    fn free_of_host(&mut self, index: u32) {
+    pub(super) fn free_transfer(&mut self, index: u32) {
         let slot = &mut self.slots[index];
-        debug_assert!(!slot.payload.is_some() && !slot.untaken && !slot.ending.is_of_the_program());
-        if let Some(parts) = slot.op.parts_mut() {
-            keep_list(parts, &mut self.spare_lists);
+        debug_assert!(!slot.payload.is_some() && !slot.ending.is_of_the_program());
+        if slot.untaken
+            && let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key))
+        {
+            is_taken(slot, handle);
         }
         self.live -= 1;
-        self.slots.remove(index);
+        self.slots.remove_plain(index);
     }
 }

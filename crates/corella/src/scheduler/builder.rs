@@ -258,6 +258,7 @@ impl SchedulerBuilder {
             tasks_max: self.tasks,
             panic: RefCell::new(None),
             reason,
+            current: RefCell::new(None),
             wakers: RefCell::new(Vec::new()),
             leftovers: RefCell::new(Vec::new()),
             looks: Cell::new(0),

@@ -47,6 +47,7 @@ impl HostedOutcome {
     #[inline]
     pub(crate) fn of(name: u32, slot: &mut Slot) -> HostedOutcome {
         match &slot.report {
+            _ if slot.is_plain_success => HostedOutcome { name, moved: Moved::Bytes(slot.moved), error: None },
             Some(Report { result: Ok(Value::Count(_)), moved }) => {
                 let outcome = HostedOutcome { name, moved: *moved, error: None };
                 // A number has nothing to drop; to find that out costs a call.

@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use self::remote::Remote;
-use self::tasks::{JoinHandle, JoinState, ROOT, Ready, TaskKey, TaskWaker};
+use self::tasks::{Current, Driven, JoinHandle, JoinState, ROOT, Ready, TaskKey, TaskWaker};
 #[cfg(target_os = "linux")]
 use crate::backend::Backend;
 use crate::backend::KernelFeatures;
@@ -176,6 +176,7 @@ impl Scheduler {
         let waker = Waker::from(Arc::clone(&state));
         let mut future = pin!(future);
         let _driven = Inside::enter(&core.root_is_driven);
+        let _current = Driven::begin(&core.current, Current::new(Arc::clone(&state), &waker));
         let _ready = Inside::enter(&core.root_is_ready);
         loop {
             if core.root_is_ready.replace(false) {
@@ -300,6 +301,7 @@ impl Io {
         }
     }
 
+    #[inline]
     pub(crate) fn try_core(&self) -> Result<Rc<Core>, ErrorKind> {
         match self.core.upgrade() {
             Some(core) if core.is_foreign() => {

@@ -177,8 +177,14 @@ impl Core {
                     Ok(Ending::Wake(waker)) => Some(waker),
                     _ => None,
                 },
+                Some(Ending::Task(_)) => {
+                    if let Ok(Ending::Task(task)) = queue.set_ending(id, Ending::Kept) {
+                        task.wake_here(&self.ready);
+                    }
+                    None
+                }
                 Some(Ending::Callback(_) | Ending::Hosted(_) | Ending::Detached) => {
-                    queue.take_with(id, |slot| drop(slot.report.take()));
+                    queue.take_with(id, |slot| drop(slot.take_report()));
                     None
                 }
                 Some(Ending::Kept) | None => None,

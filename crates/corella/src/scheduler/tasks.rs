@@ -8,11 +8,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
 
 use super::Io;
 use super::remote::Inbox;
 use crate::error::{Error, ErrorKind};
+use crate::planted::{self, Defect};
 use crate::queue::slots::{RequestId, RunCallback};
 use crate::sync::{AtomicBool, thread_local};
 
@@ -103,6 +104,16 @@ impl TaskWaker {
         self.is_ready.swap(false, Ordering::AcqRel);
     }
 
+    /// Wakes it on its scheduler's own thread, whose ready queue this is.
+    pub(crate) fn wake_here(&self, ready: &ReadyQueue) {
+        if planted::is(Defect::WakeLost) && planted::times().is_multiple_of(16) {
+            return;
+        }
+        if !self.is_ready.swap(true, Ordering::AcqRel) {
+            ready.push(Ready::Task(self.key));
+        }
+    }
+
     fn make_ready(&self) {
         if self.is_ready.swap(true, Ordering::AcqRel) {
             return;
@@ -138,13 +149,52 @@ pub(crate) trait EndsTask {
     fn end(&self, kind: ErrorKind);
 }
 
+/// What a poll of a task takes.
+pub(crate) struct Polled {
+    pub(crate) future: TaskFuture,
+    pub(crate) waker: Waker,
+    pub(crate) state: Arc<TaskWaker>,
+}
+
+/// The task that is being polled, or else the future that `block_on` drives.
+pub(crate) struct Current {
+    pub(crate) state: Arc<TaskWaker>,
+    vtable: &'static RawWakerVTable,
+}
+
+impl Current {
+    /// `waker` is its own.
+    pub(crate) fn new(state: Arc<TaskWaker>, waker: &Waker) -> Current {
+        Current { state, vtable: waker.vtable() }
+    }
+
+    /// Whether this waker wakes it and does nothing else.
+    pub(crate) fn is_woken_by(&self, waker: &Waker) -> bool {
+        waker.data() == Arc::as_ptr(&self.state).cast() && std::ptr::eq(waker.vtable(), self.vtable)
+    }
+}
+
+/// Says who is being driven by `block_on`, until that returns or panics.
+pub(crate) struct Driven<'a>(&'a RefCell<Option<Current>>);
+
+impl<'a> Driven<'a> {
+    pub(crate) fn begin(place: &'a RefCell<Option<Current>>, current: Current) -> Driven<'a> {
+        place.replace(Some(current));
+        Driven(place)
+    }
+}
+
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        self.0.take();
+    }
+}
+
 /// A task between two polls.
 pub(crate) struct Task {
     generation: u32,
     /// Away while it is being polled.
-    pub(crate) future: Option<TaskFuture>,
-    pub(crate) waker: Waker,
-    pub(crate) state: Arc<TaskWaker>,
+    pub(crate) polled: Option<Polled>,
     pub(crate) join: Rc<dyn EndsTask>,
     killed: bool,
 }
@@ -181,7 +231,8 @@ impl Tasks {
         // So that a wake before its first poll does not list it twice.
         state.is_ready.store(true, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(&state));
-        *entry = Entry::Used(Task { generation, future: Some(future), waker, state, join, killed: false });
+        let polled = Some(Polled { future, waker, state });
+        *entry = Entry::Used(Task { generation, polled, join, killed: false });
         key
     }
 
@@ -192,20 +243,19 @@ impl Tasks {
         }
     }
 
-    /// Takes a task's future out to poll it, with its waker.
-    pub(crate) fn begin(&mut self, key: TaskKey) -> Option<(TaskFuture, Waker, Arc<TaskWaker>)> {
-        let task = self.get_mut(key)?;
-        Some((task.future.take()?, task.waker.clone(), Arc::clone(&task.state)))
+    /// Takes out what a poll of a task takes.
+    pub(crate) fn begin(&mut self, key: TaskKey) -> Option<Polled> {
+        self.get_mut(key)?.polled.take()
     }
 
-    /// Puts the future back after a poll; gives it back again if the task was killed meanwhile.
-    pub(crate) fn suspend(&mut self, key: TaskKey, future: TaskFuture) -> Option<TaskFuture> {
+    /// Puts it back after the poll; gives it back again if the task was killed meanwhile.
+    pub(crate) fn suspend(&mut self, key: TaskKey, polled: Polled) -> Option<Polled> {
         match self.get_mut(key) {
             Some(task) if !task.killed => {
-                task.future = Some(future);
+                task.polled = Some(polled);
                 None
             }
-            _ => Some(future),
+            _ => Some(polled),
         }
     }
 
@@ -222,7 +272,7 @@ impl Tasks {
     /// Marks a task killed. Its future is returned to be dropped, unless it is just being polled.
     pub(crate) fn kill(&mut self, key: TaskKey) -> Option<Task> {
         let task = self.get_mut(key)?;
-        if task.future.is_none() {
+        if task.polled.is_none() {
             task.killed = true;
             return None;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Io;
 use super::remote::{Arrived, Inbox};
-use super::tasks::{ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
+use super::tasks::{Current, Polled, ROOT, Ready, ReadyQueue, Task, TaskKey, Tasks};
 use crate::backend::{BackendReason, BorrowedWaitable, Clock, fork};
 use crate::error::{Error, ErrorKind};
 use crate::planted::{self, Defect};
@@ -43,6 +43,7 @@ pub(crate) struct Core {
     pub(crate) queue: RefCell<RequestQueue>,
     pub(super) tasks: RefCell<Tasks>,
     pub(super) ready: Rc<ReadyQueue>,
+    pub(super) current: RefCell<Option<Current>>,
     /// Settled requests whose callbacks run before the tasks.
     pub(super) direct: RefCell<VecDeque<RequestId>>,
     pub(crate) inbox: Arc<Inbox>,
@@ -351,18 +352,20 @@ impl Core {
 
     pub(super) fn poll_task(&self, key: TaskKey) {
         // Ended already, or woken while it is being polled further down the stack: there is no such nesting.
-        let Some((mut future, waker, state)) = self.tasks.borrow_mut().begin(key) else { return };
+        let Some(Polled { mut future, waker, state }) = self.tasks.borrow_mut().begin(key) else { return };
         state.begins();
         self.refill_budget();
-        let polled = self.call(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
+        let outer = self.current.replace(Some(Current::new(state, &waker)));
+        let outcome = self.call(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
+        let Some(Current { state, .. }) = self.current.replace(outer) else { unreachable!("it is put there above") };
         self.set_sleeps(|| self.now());
-        let kind = match polled {
+        let kind = match outcome {
             // A task that has finished has told who waits itself, and then this changes nothing.
             Some(Poll::Ready(())) | None => ErrorKind::Panicked,
-            Some(Poll::Pending) => match self.tasks.borrow_mut().suspend(key, future) {
+            Some(Poll::Pending) => match self.tasks.borrow_mut().suspend(key, Polled { future, waker, state }) {
                 None => return,
                 Some(killed) => {
-                    future = killed;
+                    future = killed.future;
                     ErrorKind::Killed
                 }
             },
@@ -373,10 +376,28 @@ impl Core {
         self.drop_leftovers();
     }
 
+    /// Whether a request's settling already wakes whom `waker` wakes.
+    pub(crate) fn is_to_wake(&self, id: RequestId, waker: &Waker) -> bool {
+        let current = self.current.borrow();
+        let task = current.as_ref().filter(|current| current.is_woken_by(waker)).map(|current| &current.state);
+        self.queue.borrow().will_wake(id, waker, task)
+    }
+
+    /// How a request wakes whom `waker` wakes: a task of the scheduler's own goes straight to the ready queue.
+    #[inline]
+    pub(crate) fn ending_that_wakes(&self, waker: &Waker) -> Ending {
+        match &*self.current.borrow() {
+            Some(current) if current.is_woken_by(waker) => Ending::Task(Arc::clone(&current.state)),
+            _ => Ending::Wake(waker.clone()),
+        }
+    }
+
     /// Drops a task that is in no table any more, and tells whoever waits for it.
     pub(super) fn end_task(&self, task: Task, kind: ErrorKind) {
-        let Task { future, join, .. } = task;
-        self.call(|| drop(future));
+        let Task { polled, join, .. } = task;
+        if polled.is_some() {
+            self.call(|| drop(polled));
+        }
         self.call(|| join.end(kind));
     }
 
@@ -398,6 +419,11 @@ impl Core {
                 continue;
             }
             match queue.ending(id) {
+                Some(Ending::Task(_)) => {
+                    if let Ok(Ending::Task(task)) = queue.set_ending(id, Ending::Kept) {
+                        task.wake_here(&self.ready);
+                    }
+                }
                 Some(Ending::Wake(_)) => {
                     if let Ok(Ending::Wake(waker)) = queue.set_ending(id, Ending::Kept) {
                         wakers.push(waker);
@@ -414,7 +440,7 @@ impl Core {
                     queue.tell_host(id, name);
                 }
                 Some(Ending::Detached) => {
-                    let report = queue.take_with(id, |slot| slot.report.take());
+                    let report = queue.take_with(id, |slot| slot.take_report());
                     failures.extend(report.flatten().and_then(|report| report.result.err()));
                 }
                 Some(Ending::Kept) | None => {}
