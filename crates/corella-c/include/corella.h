@@ -12,6 +12,7 @@
  * dereferenced, so a null, stale or foreign one is an error (CORELLA_ERROR_INVALID_ID, _STALE_ID) and not a crash. A
  * scheduler and all that is made with it belong to one thread; elsewhere they answer CORELLA_ERROR_WRONG_THREAD, in a
  * forked child CORELLA_ERROR_WRONG_PROCESS. What is bound to no thread says so: settings, tokens, remotes, detached.
+ * A forked child is told so of these too, settings apart.
  *
  * ANSWERS. Functions answer with an int: CORELLA_OK or a number that their comment explains, negative for a failure.
  * corella_last_error_text then has it in words. Places for answers may be null where the answer is not wanted, except

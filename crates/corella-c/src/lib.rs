@@ -23,6 +23,7 @@ mod datagrams;
 mod endings;
 mod faults;
 mod files;
+mod fork;
 mod host;
 mod ids;
 mod inbox;

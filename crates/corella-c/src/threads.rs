@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use corella::CancelToken;
 
-use crate::codes::{CORELLA_ERROR_BUSY, CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_WRONG_KIND, CORELLA_OK};
+use crate::codes::{
+    CORELLA_ERROR_BUSY, CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_WRONG_KIND, CORELLA_ERROR_WRONG_PROCESS, CORELLA_OK,
+};
 use crate::faults::{Fault, put};
 use crate::files::put_back;
+use crate::fork;
 use crate::host::Host;
 use crate::ids::{Detached, Handle, Key, Named, Remote, Request, Scheduler, Token};
 use crate::inbox::{Arrived, Inbox, Post};
@@ -27,11 +30,35 @@ enum Global {
     Detached { connection: corella::Detached, listens: bool },
 }
 
-static GLOBALS: Mutex<Table<Global>> = Mutex::new(Table::new(0, 1));
+/// The same with the process that made it.
+pub(crate) struct Entry {
+    global: Global,
+    fork_generation: u64,
+}
 
-fn globals() -> MutexGuard<'static, Table<Global>> {
+pub(crate) type Globals = Table<Entry>;
+
+static GLOBALS: Mutex<Globals> = Mutex::new(Table::new(0, 1));
+
+/// For `globals`, and for who forks.
+pub(crate) fn lock() -> MutexGuard<'static, Globals> {
     // Nothing of a program's runs under the lock, so a poisoned one holds nothing half done.
     GLOBALS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn globals() -> MutexGuard<'static, Globals> {
+    fork::watch();
+    lock()
+}
+
+/// What an id names. In a forked child what its parent made is not to be used, but for settings, which are numbers and
+/// nobody's.
+fn find(globals: &mut Globals, key: Key) -> Result<&mut Global, c_int> {
+    let Entry { global, fork_generation } = globals.get_mut(key)?;
+    match *fork_generation == corella::fork_generation() || matches!(global, Global::Settings(_)) {
+        true => Ok(global),
+        false => Err(CORELLA_ERROR_WRONG_PROCESS),
+    }
 }
 
 fn key<T: Named>(id: *mut T) -> Result<Key, c_int> {
@@ -41,13 +68,19 @@ fn key<T: Named>(id: *mut T) -> Result<Key, c_int> {
 fn add<T: Named>(global: Global, place: Option<&mut MaybeUninit<*mut T>>) -> Result<c_int, Fault> {
     let Some(place) = place else { return Err(Fault::input("no place for the id")) };
     place.write(std::ptr::null_mut());
-    place.write(globals().insert(global)?.id());
+    let mut globals = globals();
+    place.write(globals.insert(Entry { global, fork_generation: corella::fork_generation() })?.id());
     Ok(CORELLA_OK)
 }
 
 fn remove<T: Named>(name: &'static str, id: *mut T) -> c_int {
     guarded(name, || {
-        let removed = globals().remove(key(id)?)?;
+        let key = key(id)?;
+        let removed = {
+            let mut globals = globals();
+            find(&mut globals, key)?;
+            globals.remove(key)?
+        };
         drop(removed);
         Ok(CORELLA_OK)
     })
@@ -62,7 +95,7 @@ pub(crate) fn with_settings<T>(
     settings: crate::ids::Settings,
     look: impl FnOnce(&mut Chosen) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    match globals().get_mut(key(settings)?)? {
+    match find(&mut globals(), key(settings)?)? {
         Global::Settings(chosen) => look(chosen),
         _ => Err(CORELLA_ERROR_INVALID_ID.into()),
     }
@@ -73,7 +106,7 @@ pub(crate) fn remove_settings(settings: crate::ids::Settings) -> c_int {
 }
 
 pub(crate) fn token(token: Token) -> Result<CancelToken, Fault> {
-    match globals().get(key(token)?)? {
+    match find(&mut globals(), key(token)?)? {
         Global::Token(token) => Ok(token.clone()),
         _ => Err(CORELLA_ERROR_INVALID_ID.into()),
     }
@@ -155,7 +188,7 @@ pub extern "C" fn corella_remote_new(scheduler: Scheduler, remote: Option<&mut M
 
 fn on_remote(name: &'static str, remote: Remote, call: impl FnOnce(&Inbox) -> Result<(), Fault>) -> c_int {
     guarded(name, || {
-        let inbox = match globals().get(key(remote)?)? {
+        let inbox = match find(&mut globals(), key(remote)?)? {
             Global::Remote(inbox) => Arc::clone(inbox),
             _ => return Err(CORELLA_ERROR_INVALID_ID.into()),
         };
@@ -238,8 +271,8 @@ pub extern "C" fn corella_adopt(
         let key = key(detached)?;
         let global = {
             let mut globals = globals();
-            match globals.get(key)? {
-                Global::Detached { .. } => globals.remove(key)?,
+            match find(&mut globals, key)? {
+                Global::Detached { .. } => globals.remove(key)?.global,
                 _ => return Err(CORELLA_ERROR_INVALID_ID.into()),
             }
         };

@@ -75,7 +75,7 @@ mod unix_socket;
 pub use address::{Address, UnixAddress};
 pub use backend::KernelFeatures;
 #[doc(hidden)]
-pub use backend::fork::generation as fork_generation;
+pub use backend::fork::{generation as fork_generation, watch as watch_forks};
 pub use backend::{BackendKind, BackendReason, Faults, InjectedFault, Simulation};
 pub use buffer::{Buffer, BufferMut, Parts, Slice, SliceOf, Spare, SpareCapacity};
 pub use buffer_pool::{BufferPool, PooledBuffer};

@@ -1344,6 +1344,90 @@ static void a_forked_child_is_told_so(void) {
     OK(corella_scheduler_free(s));
 }
 
+/* What threads are about while others fork. */
+static corella_token asked;
+static volatile sig_atomic_t is_asking; /* each thread looks until it is told to stop, whenever it sees that */
+
+static void *ask(void *remote) {
+    while (is_asking) {
+        CHECK(corella_token_is_cancelled(asked) == 0);
+        OK(corella_remote_wake((corella_remote)remote));
+    }
+    return NULL;
+}
+
+/* What a forked child is answered, of what was made before the fork and since. */
+static int is_told_so(corella_remote remote, corella_settings settings, corella_detached detached) {
+    corella_scheduler s;
+    corella_handle handle;
+    corella_request request;
+    corella_token token;
+    int is_right = corella_remote_post(remote, NULL, NULL, 0) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_remote_wake(remote) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_remote_stop(remote) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_remote_free(remote) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_token_is_cancelled(asked) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_token_cancel(asked) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_token_free(asked) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_detached_free(detached) == CORELLA_ERROR_WRONG_PROCESS;
+    if (!is_right || corella_scheduler_new(settings, &s) != CORELLA_OK ||
+        corella_settings_free(settings) != CORELLA_OK) {
+        return 0;
+    }
+    return corella_adopt(s, detached, &handle) == CORELLA_ERROR_WRONG_PROCESS && handle == NULL &&
+           corella_token_new(&token) == CORELLA_OK && corella_token_cancel(token) == CORELLA_OK &&
+           corella_sleep(s, 3600000000000LL, &request) == CORELLA_OK &&
+           corella_set_token(request, asked) == CORELLA_ERROR_WRONG_PROCESS &&
+           corella_set_token(request, token) == CORELLA_OK &&
+           corella_finish(request, NULL) == CORELLA_ERROR_CANCELLED && corella_token_free(token) == CORELLA_OK &&
+           corella_remote_new(s, &remote) == CORELLA_OK && corella_remote_post(remote, NULL, NULL, 5) == CORELLA_OK &&
+           corella_next(s, 0, &request) == 1 && corella_tag(request) == 5 && corella_scheduler_free(s) == CORELLA_OK;
+}
+
+static void a_child_forked_while_other_threads_call_waits_for_none_of_them(void) {
+    enum { CHILDREN = 60, THREADS = 2, SECONDS = 20 };
+    corella_scheduler s = scheduler_new();
+    corella_settings settings;
+    corella_remote remote;
+    corella_handle here, there;
+    corella_detached detached;
+    pthread_t threads[THREADS];
+    char is_right;
+    int count, ends[2];
+    pid_t child;
+    connect_both(s, &here, &there);
+    OK(corella_detach(here, &detached));
+    OK(corella_settings_new(&settings));
+    OK(corella_settings_set(settings, CORELLA_SETTING_BACKEND, CORELLA_BACKEND_PORTABLE));
+    OK(corella_token_new(&asked));
+    OK(corella_remote_new(s, &remote));
+    is_asking = 1;
+    for (count = 0; count < THREADS; count++) {
+        CHECK(pthread_create(&threads[count], NULL, ask, remote) == 0);
+    }
+    for (count = 0; count < CHILDREN; count++) {
+        CHECK(pipe(ends) == 0);
+        child = fork();
+        if (child == 0) {
+            alarm(SECONDS); /* its end, if it waits */
+            is_right = (char)is_told_so(remote, settings, detached);
+            _exit(write(ends[1], &is_right, 1) == 1 ? 0 : 1);
+        }
+        is_right = 0;
+        CHECK(close(ends[1]) == 0 && read(ends[0], &is_right, 1) == 1 && is_right && close(ends[0]) == 0);
+        CHECK(waitpid(child, NULL, 0) == child);
+    }
+    is_asking = 0;
+    for (count = 0; count < THREADS; count++) {
+        CHECK(pthread_join(threads[count], NULL) == 0);
+    }
+    OK(corella_detached_free(detached));
+    OK(corella_settings_free(settings));
+    OK(corella_token_free(asked));
+    OK(corella_remote_free(remote));
+    OK(corella_scheduler_free(s));
+}
+
 static void a_pipe_without_a_reader_is_an_error_and_no_death(void) {
     corella_scheduler s = scheduler_new();
     corella_request request;
@@ -1525,6 +1609,9 @@ int main(int argc, char **argv) {
     RUN(a_remote_cancels_requests_of_its_own_scheduler_only);
 #ifndef _WIN32
     RUN(a_forked_child_is_told_so);
+    if (!alone) {
+        RUN(a_child_forked_while_other_threads_call_waits_for_none_of_them);
+    }
     RUN(a_pipe_without_a_reader_is_an_error_and_no_death);
 #endif
     RUN(a_foreign_loop_drives_it_and_safe_points_ask);

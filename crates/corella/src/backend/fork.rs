@@ -23,9 +23,9 @@ pub fn generation() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Starts to count forks; called before the first scheduler is made.
+/// Starts to count forks; called before the first scheduler is made, or a host's first thing that a child may have a copy of.
 #[cfg(unix)]
-pub(crate) fn watch() {
+pub fn watch() {
     REGISTERED.call_once(|| {
         // SAFETY: the handler only adds to an atomic, which is allowed between fork and exec.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
@@ -34,7 +34,7 @@ pub(crate) fn watch() {
 
 /// No process has forked children here.
 #[cfg(windows)]
-pub(crate) fn watch() {}
+pub fn watch() {}
 
 /// A value that only the process that made it drops.
 ///
