@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::codes::{
     CORELLA_ERROR_DEFECT, CORELLA_ERROR_INVALID_ID, CORELLA_ERROR_REJECTED, CORELLA_ERROR_STALE_ID,
-    CORELLA_ERROR_WRONG_THREAD,
+    CORELLA_ERROR_WRONG_PROCESS, CORELLA_ERROR_WRONG_THREAD,
 };
 use crate::faults::{Fault, remember};
 use crate::host::Host;
@@ -23,11 +23,22 @@ struct Slot {
     generation: AtomicU32,
     /// The first generation of its objects.
     objects: AtomicU32,
+    /// Of the process whose thread has it, or had it last.
+    fork_generation: AtomicU64,
 }
 
-static SLOTS: [Slot; SCHEDULERS_MAX] =
-    [const { Slot { owner: AtomicU64::new(0), generation: AtomicU32::new(0), objects: AtomicU32::new(1) } };
-        SCHEDULERS_MAX];
+impl Slot {
+    const fn new() -> Slot {
+        Slot {
+            owner: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
+            objects: AtomicU32::new(1),
+            fork_generation: AtomicU64::new(0),
+        }
+    }
+}
+
+static SLOTS: [Slot; SCHEDULERS_MAX] = [const { Slot::new() }; SCHEDULERS_MAX];
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
@@ -54,6 +65,7 @@ pub(crate) fn claim() -> Result<(u32, u32, u32), c_int> {
         if slot.owner.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             let generation = next_generation(slot.generation.load(Ordering::Relaxed));
             slot.generation.store(generation, Ordering::Relaxed);
+            slot.fork_generation.store(corella::fork_generation(), Ordering::Relaxed);
             return Ok((index as u32 + 1, generation, slot.objects.load(Ordering::Relaxed)));
         }
     }
@@ -116,6 +128,9 @@ fn search(number: u32) -> Result<&'static Host, c_int> {
     }
     match slot(number).owner.load(Ordering::Acquire) {
         0 => Err(CORELLA_ERROR_STALE_ID),
+        _ if slot(number).fork_generation.load(Ordering::Relaxed) != corella::fork_generation() => {
+            Err(CORELLA_ERROR_WRONG_PROCESS)
+        }
         _ => Err(CORELLA_ERROR_WRONG_THREAD),
     }
 }

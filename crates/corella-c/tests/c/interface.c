@@ -1428,6 +1428,50 @@ static void a_child_forked_while_other_threads_call_waits_for_none_of_them(void)
     OK(corella_scheduler_free(s));
 }
 
+static corella_scheduler theirs;
+static corella_request their_request;
+static corella_remote their_remote;
+static int are_made[2]; /* a pipe: a byte, once they are */
+
+static void *thread_with_a_scheduler(void *unused) {
+    theirs = scheduler_new();
+    OK(corella_sleep(theirs, 3600000000000LL, &their_request));
+    OK(corella_submit(their_request));
+    OK(corella_remote_new(theirs, &their_remote));
+    CHECK(write(are_made[1], "", 1) == 1);
+    OK(corella_run(theirs)); /* until it is stopped */
+    OK(corella_scheduler_free(theirs));
+    return unused;
+}
+
+static void a_forked_child_is_told_so_of_other_threads_schedulers(void) {
+    corella_scheduler s;
+    corella_remote remote;
+    pthread_t thread;
+    char is_right = 0;
+    int ends[2];
+    pid_t child;
+    CHECK(pipe(are_made) == 0 && pipe(ends) == 0);
+    CHECK(pthread_create(&thread, NULL, thread_with_a_scheduler, NULL) == 0);
+    CHECK(read(are_made[0], &is_right, 1) == 1);
+    CHECK(corella_run(theirs) == CORELLA_ERROR_WRONG_THREAD);
+    child = fork();
+    if (child == 0) {
+        is_right = corella_run(theirs) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_scheduler_free(theirs) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_free(their_request) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_remote_new(theirs, &remote) == CORELLA_ERROR_WRONG_PROCESS &&
+                   corella_scheduler_new(NULL, &s) == CORELLA_OK && corella_scheduler_free(s) == CORELLA_OK &&
+                   corella_run(s) == CORELLA_ERROR_STALE_ID;
+        _exit(write(ends[1], &is_right, 1) == 1 ? 0 : 1);
+    }
+    CHECK(close(ends[1]) == 0 && read(ends[0], &is_right, 1) == 1 && is_right && close(ends[0]) == 0);
+    CHECK(waitpid(child, NULL, 0) == child);
+    OK(corella_remote_stop(their_remote));
+    CHECK(pthread_join(thread, NULL) == 0 && close(are_made[0]) == 0 && close(are_made[1]) == 0);
+    OK(corella_remote_free(their_remote));
+}
+
 static void a_pipe_without_a_reader_is_an_error_and_no_death(void) {
     corella_scheduler s = scheduler_new();
     corella_request request;
@@ -1611,6 +1655,7 @@ int main(int argc, char **argv) {
     RUN(a_forked_child_is_told_so);
     if (!alone) {
         RUN(a_child_forked_while_other_threads_call_waits_for_none_of_them);
+        RUN(a_forked_child_is_told_so_of_other_threads_schedulers);
     }
     RUN(a_pipe_without_a_reader_is_an_error_and_no_death);
 #endif
