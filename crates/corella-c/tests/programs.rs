@@ -129,6 +129,16 @@ fn every_function_keeps_its_promises_under_valgrind() {
 }
 
 #[test]
+fn a_child_forked_while_the_first_scheduler_is_made_waits_for_nobody() {
+    let program = build("fork_at_start", &C11, &[test_source("fork_at_start.c")]);
+    for backend in BACKENDS {
+        for function in ["sigaction", "__register_atfork"] {
+            succeeds(run(&program, backend).arg(function));
+        }
+    }
+}
+
+#[test]
 fn the_header_is_one_of_cpp_as_well() {
     let program = build("included", &["g++", "-std=c++17"], &[test_source("included.cpp")]);
     succeeds(&mut run(&program, "portable"));

@@ -6,12 +6,12 @@
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 #[cfg(unix)]
-use std::sync::Once;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
 #[cfg(unix)]
-static REGISTERED: Once = Once::new();
+static IS_WATCHED: AtomicBool = AtomicBool::new(false);
 
 #[cfg(unix)]
 extern "C" fn in_child() {
@@ -23,13 +23,18 @@ pub fn generation() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Starts to count forks; called before the first scheduler is made, or a host's first thing that a child may have a copy of.
+/// Starts to count forks; called before the first scheduler is made, and before what a host makes without one.
 #[cfg(unix)]
 pub fn watch() {
-    REGISTERED.call_once(|| {
-        // SAFETY: the handler only adds to an atomic, which is allowed between fork and exec.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+    if IS_WATCHED.load(Ordering::Acquire) {
+        return;
+    }
+    // No `Once`: a child forked while another thread is inside one would wait for it for ever. Twice does no harm: a
+    // fork counts for two then.
+    //
+    // SAFETY: the handler only adds to an atomic, which is allowed between fork and exec.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    IS_WATCHED.store(true, Ordering::Release);
 }
 
 /// No process has forked children here.
