@@ -12,7 +12,8 @@ use crate::plain::Plain;
 use crate::scheduler::Io;
 
 impl Io {
-    /// Settles after `duration`, counted from its submission.
+    /// Settles after `duration`, counted from its submission. Sleeps that are awaited count from the scheduler's next look at
+    /// the clock, at the latest when the poll that begins them ends: never early, and late by the rest of that poll at most.
     ///
     /// ```
     /// # use std::time::{Duration, Instant};
