@@ -5,11 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corella::{Error, Listener, RequestId, Socket};
-use mlua::Function;
+use mlua::{Function, Lua, MultiValue};
 
 use crate::failure::{Failure, OperationError};
+use crate::received::{Arrival, Line, Received};
 use crate::request::{Class, Outcome, Request, Stop};
 use crate::runtime::{Ready, Runtime};
+use crate::socket::connection_value;
 
 /// After an accept that failed, as when the process has no descriptors left: the next one waits so long.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -25,8 +27,54 @@ struct Accepting {
     is_stopped: Cell<bool>,
 }
 
+/// A connection that was accepted, as a task is given it.
+struct Accepted {
+    connection: Socket,
+    line: Rc<Line<Socket>>,
+}
+
+impl Arrival for Socket {
+    type Wish = ();
+
+    fn into_outcome(self, (): (), line: &Rc<Line<Socket>>) -> Outcome {
+        Outcome::Received(Box::new(Accepted { connection: self, line: Rc::clone(line) }))
+    }
+}
+
+impl Received for Accepted {
+    fn into_values(self: Box<Self>, lua: &Lua, runtime: &Rc<Runtime>) -> mlua::Result<MultiValue> {
+        Ok(MultiValue::from_vec(vec![connection_value(lua, runtime, self.connection)?]))
+    }
+
+    fn give_back(self: Box<Self>) {
+        self.line.give_back(self.connection);
+    }
+}
+
+/// Accepts one connection.
+pub(crate) fn accept(
+    runtime: &Rc<Runtime>,
+    listener: Listener,
+    line: &Rc<Line<Socket>>,
+    deadline: Option<Duration>,
+) -> Rc<Request> {
+    line.ask(runtime, Class::Passive, (), || {
+        let line = Rc::clone(line);
+        let operation = listener.accept();
+        runtime.begin(Class::Passive, deadline, operation, move |outcome| {
+            drop(listener);
+            Ok(outcome?.into_outcome((), &line))
+        })
+    })
+}
+
 /// Starts it. The request runs until the listener is closed, or it is cancelled.
-pub(crate) fn keep_accepting(runtime: &Rc<Runtime>, listener: Listener, callback: Function) -> Rc<Request> {
+pub(crate) fn keep_accepting(
+    runtime: &Rc<Runtime>,
+    listener: Listener,
+    line: &Rc<Line<Socket>>,
+    callback: Function,
+) -> Rc<Request> {
     let whole = Request::new(runtime, Class::Passive);
     let accepting = Rc::new(Accepting {
         runtime: Rc::clone(runtime),
@@ -38,6 +86,17 @@ pub(crate) fn keep_accepting(runtime: &Rc<Runtime>, listener: Listener, callback
     });
     let stopped = Rc::clone(&accepting);
     whole.set_stop(Stop::Call(Box::new(move || stopped.stop())));
+    let taker = Rc::downgrade(&accepting);
+    line.set_taker(move |connection| match taker.upgrade().filter(|accepting| !accepting.is_stopped.get()) {
+        Some(accepting) => {
+            accepting.call(Ok(Outcome::Connection(connection)));
+            None
+        }
+        None => Some(connection),
+    });
+    while let Some(connection) = line.take() {
+        accepting.call(Ok(Outcome::Connection(connection)));
+    }
     accepting.accept_next();
     whole
 }

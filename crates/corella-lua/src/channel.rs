@@ -8,6 +8,7 @@ use mlua::{IntoLua, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMe
 
 use crate::arguments::Arguments;
 use crate::failure::OperationError;
+use crate::received::Received;
 use crate::request::{Class, Outcome, Request, Stop};
 use crate::runtime::Runtime;
 use crate::verb::{direct, verb, verb_with_own};
@@ -50,7 +51,7 @@ impl UserData for Channel {
 }
 
 /// Adds one who waits, and now and then lets go of those that wait no longer.
-fn line_up<T>(line: &mut VecDeque<T>, waits: impl Fn(&T) -> bool, one: T) {
+pub(crate) fn line_up<T>(line: &mut VecDeque<T>, waits: impl Fn(&T) -> bool, one: T) {
     if line.len() >= LOOKED_THROUGH_FROM && line.len().is_power_of_two() {
         line.retain(waits);
     }
@@ -75,13 +76,37 @@ impl State {
     fn next_value(&mut self) -> Option<(Value, Option<Rc<Request>>)> {
         match self.values.pop_front() {
             Some(value) => {
-                let moved_up = self.next_sender().map(|(value, sender)| {
+                // What was given back may be more than there is room for.
+                let has_room = self.values.len() < self.capacity;
+                let moved_up = if has_room { self.next_sender() } else { None };
+                let moved_up = moved_up.map(|(value, sender)| {
                     self.values.push_back(value);
                     sender
                 });
                 Some((value, moved_up))
             }
             None => self.next_sender().map(|(value, sender)| (value, Some(sender))),
+        }
+    }
+}
+
+/// A value that a task alone waited for.
+struct Sent {
+    channel: Channel,
+    value: Value,
+}
+
+impl Received for Sent {
+    fn into_values(self: Box<Self>, _: &Lua, _: &Rc<Runtime>) -> mlua::Result<MultiValue> {
+        Ok(MultiValue::from_vec(vec![self.value]))
+    }
+
+    fn give_back(self: Box<Self>) {
+        let Sent { channel, value } = *self;
+        let receiver = channel.state.borrow_mut().next_receiver();
+        match receiver {
+            Some(receiver) => channel.hand_over(value, &receiver),
+            None => channel.state.borrow_mut().values.push_front(value),
         }
     }
 }
@@ -95,7 +120,7 @@ impl Channel {
         }
         if let Some(receiver) = state.next_receiver() {
             drop(state);
-            receiver.settle(Ok(given(value)));
+            self.hand_over(value, &receiver);
             return Request::settled(&self.runtime, Ok(Outcome::Nothing));
         }
         if state.values.len() < state.capacity {
@@ -108,6 +133,14 @@ impl Channel {
         drop(state);
         request.limit(arguments.options.deadline, "send", || {});
         request
+    }
+
+    /// Gives a value to who waits for one.
+    fn hand_over(&self, value: Value, receiver: &Request) {
+        receiver.settle(Ok(match receiver.is_of_one_task() {
+            true => Outcome::Received(Box::new(Sent { channel: self.clone(), value })),
+            false => given(value),
+        }));
     }
 
     fn receive(&self, arguments: &Arguments) -> Rc<Request> {

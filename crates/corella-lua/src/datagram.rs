@@ -9,7 +9,7 @@ use mlua::{Lua, MultiValue, Value};
 
 use crate::address::Endpoint;
 use crate::failure::{Failure, OperationError};
-use crate::received::Received;
+use crate::received::{Arrival, Line, Received};
 use crate::request::{Class, Outcome, Request};
 use crate::runtime::Runtime;
 
@@ -17,15 +17,37 @@ use crate::runtime::Runtime;
 /// values are made of it when it is asked for, outside of the scheduler's turn.
 struct Message {
     datagram: Datagram<Vec<u8>>,
-    tells_sender: bool,
+    wish: Wish,
+    line: Rc<DatagramLine>,
+}
+
+/// What was given back to a datagram socket, and who waits.
+pub(crate) type DatagramLine = Line<Datagram<Vec<u8>>>;
+
+/// How much of a datagram is wanted, and whether its sender.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish {
+    pub(crate) length: usize,
+    pub(crate) tells_sender: bool,
+}
+
+impl Arrival for Datagram<Vec<u8>> {
+    type Wish = Wish;
+
+    fn into_outcome(self, wish: Wish, line: &Rc<DatagramLine>) -> Outcome {
+        Outcome::Received(Box::new(Message { datagram: self, wish, line: Rc::clone(line) }))
+    }
 }
 
 impl Received for Message {
     fn into_values(self: Box<Self>, lua: &Lua, _: &Rc<Runtime>) -> mlua::Result<MultiValue> {
-        let is_truncated = self.datagram.is_truncated();
-        let Datagram { buffer, count, size, sender, .. } = self.datagram;
+        let Message { mut datagram, wish, .. } = *self;
+        // One that was given back may be longer than there is room for now.
+        datagram.count = datagram.count.min(wish.length);
+        let is_truncated = datagram.is_truncated();
+        let Datagram { buffer, count, size, sender, .. } = datagram;
         let mut values = vec![Value::String(lua.create_string(&buffer[..count])?)];
-        if self.tells_sender {
+        if wish.tells_sender {
             values.push(Value::UserData(lua.create_userdata(Endpoint(sender))?));
         }
         if is_truncated {
@@ -34,17 +56,19 @@ impl Received for Message {
         Ok(MultiValue::from_vec(values))
     }
 
-    fn give_back(self: Box<Self>) {}
+    fn give_back(self: Box<Self>) {
+        self.line.give_back(self.datagram);
+    }
 }
 
 /// Receives one datagram.
 pub(crate) fn receive(
     runtime: &Rc<Runtime>,
-    socket: &DatagramSocket,
-    length: usize,
-    tells_sender: bool,
+    (socket, line): (DatagramSocket, Rc<DatagramLine>),
+    wish: Wish,
     deadline: Option<Duration>,
 ) -> Rc<Request> {
+    let length = wish.length;
     let mut buffer = Vec::new();
     if buffer.try_reserve_exact(length).is_err() {
         let why = format!("there is no memory for {length} bytes");
@@ -53,10 +77,12 @@ pub(crate) fn receive(
     }
     // The memory may be more than was asked for, and is not to be filled beyond that.
     buffer.resize(length, 0);
-    let keeps = socket.clone();
-    runtime.begin(Class::Counted, deadline, socket.recv_from(buffer), move |outcome| {
-        drop(keeps);
-        Ok(Outcome::Received(Box::new(Message { datagram: outcome?, tells_sender })))
+    line.ask(runtime, Class::Counted, wish, || {
+        let line = Rc::clone(&line);
+        runtime.begin(Class::Counted, deadline, socket.recv_from(buffer), move |outcome| {
+            drop(socket);
+            Ok(outcome?.into_outcome(wish, &line))
+        })
     })
 }
 

@@ -1,11 +1,15 @@
 //! What was received for a task that alone can ask for it. If the task is killed before its turn it is given back, and is for
 //! the next to ask: nothing that was received is lost.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
 use mlua::{Lua, MultiValue, Value};
 
+use crate::channel::line_up;
 use crate::encoding::Encoding;
+use crate::request::{Class, Outcome, Request};
 use crate::runtime::Runtime;
 use crate::stream::Stream;
 
@@ -45,5 +49,82 @@ impl Received for Taken {
         if is_there && !was_read_on {
             stream.give_back(&bytes);
         }
+    }
+}
+
+/// What comes whole to a socket: a connection, a datagram.
+pub(crate) trait Arrival: Sized + 'static {
+    /// What a request wants of it.
+    type Wish: Copy + 'static;
+
+    /// As the outcome of a request; `line` gets it back.
+    fn into_outcome(self, wish: Self::Wish, line: &Rc<Line<Self>>) -> Outcome;
+}
+
+/// Takes an arrival, or gives it back.
+type Taker<T> = Box<dyn Fn(T) -> Option<T>>;
+
+/// What was given back to a socket, and who waits for the like.
+pub(crate) struct Line<T: Arrival> {
+    returned: RefCell<VecDeque<T>>,
+    waiting: RefCell<VecDeque<(Weak<Request>, T::Wish)>>,
+    /// Takes what no request waits for.
+    taker: RefCell<Option<Taker<T>>>,
+}
+
+impl<T: Arrival> Line<T> {
+    pub(crate) fn new() -> Rc<Line<T>> {
+        let (returned, waiting, taker) = Default::default();
+        Rc::new(Line { returned, waiting, taker })
+    }
+
+    /// Whether there is something that was given back.
+    pub(crate) fn has_some(&self) -> bool {
+        !self.returned.borrow().is_empty()
+    }
+
+    pub(crate) fn take(&self) -> Option<T> {
+        self.returned.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn set_taker(&self, taker: impl Fn(T) -> Option<T> + 'static) {
+        self.taker.replace(Some(Box::new(taker)));
+    }
+
+    /// A request for what was given back, or for what comes next: the one that `begin` begins.
+    pub(crate) fn ask(
+        self: &Rc<Self>,
+        runtime: &Rc<Runtime>,
+        class: Class,
+        wish: T::Wish,
+        begin: impl FnOnce() -> Rc<Request>,
+    ) -> Rc<Request> {
+        if let Some(arrival) = self.take() {
+            let request = Request::new(runtime, class);
+            request.settle(Ok(arrival.into_outcome(wish, self)));
+            return request;
+        }
+        let request = begin();
+        let waits = |(request, _): &(Weak<Request>, _)| request.upgrade().is_some_and(|request| !request.is_settled());
+        let mut waiting = self.waiting.borrow_mut();
+        while waiting.front().is_some_and(|first| !waits(first)) {
+            waiting.pop_front();
+        }
+        line_up(&mut waiting, waits, (Rc::downgrade(&request), wish));
+        request
+    }
+
+    /// It is for who waits first, or else for the next to ask.
+    pub(crate) fn give_back(self: &Rc<Self>, arrival: T) {
+        let next = std::iter::from_fn(|| self.waiting.borrow_mut().pop_front())
+            .find_map(|(request, wish)| Some((request.upgrade().filter(|request| !request.is_settled())?, wish)));
+        if let Some((request, wish)) = next {
+            return request.settle_early(arrival.into_outcome(wish, self));
+        }
+        let left = match &*self.taker.borrow() {
+            Some(taker) => taker(arrival),
+            None => Some(arrival),
+        };
+        self.returned.borrow_mut().extend(left);
     }
 }

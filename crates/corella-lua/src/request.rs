@@ -350,6 +350,15 @@ impl Request {
         }
     }
 
+    /// Settles it with what somebody else had; what the engine still brings for it is given back.
+    pub(crate) fn settle_early(&self, outcome: Outcome) {
+        let stop = self.stop.replace(Stop::Not);
+        self.settle(Ok(outcome));
+        if let Stop::Engine(id) = stop {
+            self.runtime.io().cancel(id);
+        }
+    }
+
     /// Asks it to stop.
     pub(crate) fn cancel(&self) {
         if self.is_settled() {

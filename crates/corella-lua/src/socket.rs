@@ -10,7 +10,9 @@ use mlua::{AnyUserData, IntoLua, Lua, MultiValue, Table, UserData, UserDataField
 
 use crate::address::{Place, address_values};
 use crate::arguments::Arguments;
+use crate::datagram::{DatagramLine, Wish};
 use crate::failure::{Failure, OperationError};
+use crate::received::Line;
 use crate::request::{Class, Outcome, Request};
 use crate::runtime::Runtime;
 use crate::stream::{Rights, Stream, Transport};
@@ -29,8 +31,8 @@ enum State {
         connection: Connection,
         stream: Rc<Stream>,
     },
-    Listening(Listener),
-    Datagram(DatagramSocket),
+    Listening(Listener, Rc<Line<Connection>>),
+    Datagram(DatagramSocket, Rc<DatagramLine>),
     /// What it was called.
     Closed(String),
 }
@@ -93,7 +95,7 @@ impl Socket {
         match &*self.state.borrow() {
             State::New => "not connected".into(),
             State::NewDatagram => "for datagrams, not bound".into(),
-            State::Datagram(socket) => match socket.local_address() {
+            State::Datagram(socket, _) => match socket.local_address() {
                 Ok(address) => format!("for datagrams, at {address}"),
                 Err(_) => "for datagrams".into(),
             },
@@ -103,7 +105,7 @@ impl Socket {
             },
             State::Connecting => "connecting".into(),
             State::Connected { connection, .. } => format!("connected to {}", name_of(connection)),
-            State::Listening(listener) => match listener.local_endpoint() {
+            State::Listening(listener, _) => match listener.local_endpoint() {
                 Ok(address) => format!("listening on {address}"),
                 Err(_) => "listening".into(),
             },
@@ -117,9 +119,9 @@ impl Socket {
         let address = match &*self.state.borrow() {
             State::New | State::NewDatagram | State::Connecting => None,
             State::Bound(connection) => connection.local_endpoint().ok(),
-            State::Datagram(socket) => socket.local_address().ok(),
+            State::Datagram(socket, _) => socket.local_address().ok(),
             State::Connected { stream, .. } => return stream.with_buffers(|buffers| buffers.name.to_string()),
-            State::Listening(listener) => listener.local_endpoint().ok(),
+            State::Listening(listener, _) => listener.local_endpoint().ok(),
             State::Closed(name) => return name.clone(),
         };
         address.map_or_else(|| NAMELESS.into(), |address| address.to_string())
@@ -150,7 +152,7 @@ impl Socket {
 
     fn connect(&self, object: AnyUserData, place: Place, deadline: Option<Duration>) -> Rc<Request> {
         let name = place.name();
-        let is_for_datagrams = matches!(*self.state.borrow(), State::NewDatagram | State::Datagram(_));
+        let is_for_datagrams = matches!(*self.state.borrow(), State::NewDatagram | State::Datagram(..));
         if is_for_datagrams {
             let socket = self.clone();
             return place.resolve(&self.runtime, "connect", deadline, move |address, deadline| {
@@ -202,14 +204,14 @@ impl Socket {
         let is_new = matches!(*self.state.borrow(), State::NewDatagram);
         if is_new {
             let socket = self.runtime.io().datagram_socket(address.clone())?;
-            self.state.replace(State::Datagram(socket));
+            self.state.replace(State::Datagram(socket, Line::new()));
         }
-        self.datagrams().ok_or_else(|| self.refusal("sendto"))
+        self.datagrams().map(|(socket, _)| socket).ok_or_else(|| self.refusal("sendto"))
     }
 
-    fn datagrams(&self) -> Option<DatagramSocket> {
+    fn datagrams(&self) -> Option<(DatagramSocket, Rc<DatagramLine>)> {
         match &*self.state.borrow() {
-            State::Datagram(socket) => Some(socket.clone()),
+            State::Datagram(socket, line) => Some((socket.clone(), Rc::clone(line))),
             _ => None,
         }
     }
@@ -256,7 +258,7 @@ impl Socket {
         let is_datagram = matches!(*self.state.borrow(), State::NewDatagram);
         // The engine's socket has no name yet; the address says more.
         let state = match &address {
-            _ if is_datagram => State::Datagram(io.bind_datagrams(address.clone()).map_err(told)?),
+            _ if is_datagram => State::Datagram(io.bind_datagrams(address.clone()).map_err(told)?, Line::new()),
             Address::Internet(internet) => {
                 let connection = io.socket(*internet)?;
                 connection.set_reuse_address(true)?;
@@ -279,7 +281,7 @@ impl Socket {
             State::Bound(connection) => {
                 let listener = connection.clone().listen();
                 let state = match listener {
-                    Ok(listener) => State::Listening(listener),
+                    Ok(listener) => State::Listening(listener, Line::new()),
                     Err(error) => {
                         self.state.replace(State::Bound(connection));
                         return Err(error.into());
@@ -374,9 +376,9 @@ impl Socket {
             State::New | State::NewDatagram | State::Connecting => {
                 return Request::settled(&self.runtime, Ok(Outcome::Nothing));
             }
-            State::Datagram(socket) => socket.close(),
+            State::Datagram(socket, _) => socket.close(),
             State::Bound(connection) => connection.close(),
-            State::Listening(listener) => listener.close(),
+            State::Listening(listener, _) => listener.close(),
             State::Connected { connection, stream } => {
                 stream.cut_off();
                 connection.close()
@@ -385,39 +387,35 @@ impl Socket {
         self.begin_named(deadline, operation, "close", name)
     }
 
-    fn listener(&self) -> Option<Listener> {
-        match &*self.state.borrow() {
-            State::Listening(listener) => Some(listener.clone()),
-            _ => None,
-        }
-    }
-
     fn accept(&self, arguments: &mut Arguments) -> Rc<Request> {
-        let Some(listener) = self.listener() else { return self.refused("accept") };
+        let (listener, line) = match &*self.state.borrow() {
+            State::Listening(listener, line) => (listener.clone(), Rc::clone(line)),
+            _ => return self.refused("accept"),
+        };
         match arguments.callback.take() {
-            Some(callback) => accept::keep_accepting(&self.runtime, listener, callback),
-            None => {
-                let operation = listener.accept();
-                self.runtime.begin(Class::Passive, arguments.options.deadline, operation, move |outcome| {
-                    drop(listener);
-                    Ok(Outcome::Connection(outcome?))
-                })
-            }
+            Some(callback) => accept::keep_accepting(&self.runtime, listener, &line, callback),
+            None => accept::accept(&self.runtime, listener, &line, arguments.options.deadline),
         }
     }
 
     /// Waits until there is something to receive or accept, or room to send; false after the time to wait.
     fn poll(&self, writes: bool, limit: Option<Duration>) -> Rc<Request> {
+        let has_some = |state: &State| match state {
+            State::Connected { stream, .. } => stream.with_buffers(|buffers| !buffers.input.is_empty()),
+            State::Listening(_, line) => line.has_some(),
+            State::Datagram(_, line) => line.has_some(),
+            _ => false,
+        };
         let (operation, class) = match &*self.state.borrow() {
-            State::Connected { stream, .. } if !writes && stream.with_buffers(|buffers| !buffers.input.is_empty()) => {
+            state if !writes && has_some(state) => {
                 let values = MultiValue::from_vec(vec![Value::Boolean(true)]);
                 return Request::settled(&self.runtime, Ok(Outcome::Values(values)));
             }
             State::Connected { connection, .. } if writes => (connection.writable(), Class::Counted),
             State::Connected { connection, .. } => (connection.readable(), Class::Counted),
-            State::Datagram(socket) if writes => (socket.writable(), Class::Counted),
-            State::Datagram(socket) => (socket.readable(), Class::Counted),
-            State::Listening(listener) if !writes => (listener.readable(), Class::Passive),
+            State::Datagram(socket, _) if writes => (socket.writable(), Class::Counted),
+            State::Datagram(socket, _) => (socket.readable(), Class::Counted),
+            State::Listening(listener, _) if !writes => (listener.readable(), Class::Passive),
             _ => return Request::settled(&self.runtime, Err(self.refusal("poll"))),
         };
         self.runtime.begin(class, limit, operation, |outcome| {
@@ -432,10 +430,10 @@ impl Socket {
     fn address(&self, operation: &str, is_local: bool) -> Result<Address, Problem> {
         Ok(match (&*self.state.borrow(), is_local) {
             (State::Bound(connection) | State::Connected { connection, .. }, true) => connection.local_endpoint()?,
-            (State::Listening(listener), true) => listener.local_endpoint()?,
+            (State::Listening(listener, _), true) => listener.local_endpoint()?,
             (State::Connected { connection, .. }, false) => connection.peer_endpoint()?,
-            (State::Datagram(socket), true) => socket.local_address()?,
-            (State::Datagram(socket), false) => socket.peer_address()?,
+            (State::Datagram(socket, _), true) => socket.local_address()?,
+            (State::Datagram(socket, _), false) => socket.peer_address()?,
             _ => return Err(Problem::Failure(self.refusal(operation))),
         })
     }
@@ -499,7 +497,8 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
         match socket.datagrams() {
             Some(datagrams) => {
                 let length = usize::try_from(most).unwrap_or(usize::MAX);
-                Ok(datagram::receive(&socket.runtime, &datagrams, length, false, arguments.options.deadline))
+                let wish = Wish { length, tells_sender: false };
+                Ok(datagram::receive(&socket.runtime, datagrams, wish, arguments.options.deadline))
             }
             None => Ok(socket.with_stream(Work::Receive { most }, arguments.options.deadline)),
         }
@@ -510,7 +509,8 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
         match socket.datagrams() {
             Some(datagrams) => {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
-                Ok(datagram::receive(&socket.runtime, &datagrams, length, true, arguments.options.deadline))
+                let wish = Wish { length, tells_sender: true };
+                Ok(datagram::receive(&socket.runtime, datagrams, wish, arguments.options.deadline))
             }
             None => Ok(socket.refused(&format!("recvfrom {length} bytes"))),
         }
@@ -519,7 +519,7 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
         let socket = socket_of(arguments)?;
         let bytes = arguments.bytes("data")?;
         let place = Place::take(arguments)?;
-        let is_for_datagrams = matches!(*socket.state.borrow(), State::NewDatagram | State::Datagram(_));
+        let is_for_datagrams = matches!(*socket.state.borrow(), State::NewDatagram | State::Datagram(..));
         if !is_for_datagrams {
             return Ok(socket.refused(&format!("sendto {} bytes", bytes.len())));
         }
@@ -547,7 +547,9 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
         let socket = socket_of(arguments)?;
         let bytes = arguments.bytes("data")?;
         match socket.datagrams() {
-            Some(datagrams) => Ok(datagram::send(&socket.runtime, &datagrams, bytes, None, arguments.options.deadline)),
+            Some((datagrams, _)) => {
+                Ok(datagram::send(&socket.runtime, &datagrams, bytes, None, arguments.options.deadline))
+            }
             None => Ok(socket.send(bytes, arguments.options.deadline)),
         }
     })?;
@@ -589,8 +591,8 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua
         let (one, other) = (Socket::new(&shared), Socket::new(&shared));
         if kind(arguments)? {
             let (first, second) = shared.io().datagram_pair()?;
-            one.state.replace(State::Datagram(first));
-            other.state.replace(State::Datagram(second));
+            one.state.replace(State::Datagram(first, Line::new()));
+            other.state.replace(State::Datagram(second, Line::new()));
         } else {
             let (first, second) = shared.io().socket_pair()?;
             one.connected(first);

@@ -145,3 +145,96 @@ fn records_on_loan_stay_what_they_are_when_a_killed_task_gives_back() {
         "#,
     );
 }
+
+#[test]
+fn a_value_that_a_killed_task_had_received_of_a_channel_is_for_the_next_to_ask() {
+    passes_with_turns(
+        r#"
+        local channel = Scheduler.channel(0)
+        local function receive() return channel:receive() end
+        local killed = reads(receive)
+        channel:send("first")
+        killed:kill()
+        Scheduler.spawn(function() channel:send("second") end)
+        Scheduler.poll()
+        assert(channel:receive() == "first" and channel:receive() == "second")
+        -- Who waits already gets it, and what is given back outlives a close.
+        local killed, waits = reads(receive), reads(receive)
+        channel:send("third")
+        killed:kill()
+        assert(waits:join() == "third")
+        local killed = reads(receive)
+        channel:send("last")
+        channel:close()
+        killed:kill()
+        assert(channel:receive() == "last" and channel:receive() == nil)
+        "#,
+    );
+}
+
+#[test]
+fn a_connection_that_was_accepted_for_a_killed_task_is_for_the_next_accept() {
+    passes_with_turns(
+        r#"
+        local listener = Socket.listen("127.0.0.1", 0)
+        local function accept() return listener:accept() end
+        local clients = {}
+        -- The connection comes, and whoever is to be killed is, before any task has its turn.
+        local function connect(text, killed)
+            local host, port = listener:local_address()
+            local status = Socket.connect(host, port, { async = true })
+            while status:get_integer() == 0 do end
+            turn()
+            if killed then killed:kill() end
+            clients[#clients + 1] = status:result()
+            status:result():send(text)
+        end
+        connect("first", reads(accept))
+        assert(listener:poll("read", 5))
+        connect("second")
+        assert(listener:accept({ deadline = 5 }):recv(100) == "first")
+        assert(listener:accept({ deadline = 5 }):recv(100) == "second")
+        -- Who waits already gets it.
+        local killed, waits = reads(accept), reads(accept)
+        connect("third", killed)
+        assert(waits:join({ deadline = 5 }):recv(100) == "third")
+        -- And so does a callback, that there is from then on or has been there.
+        connect("fourth", reads(accept))
+        local got = {}
+        local function take(status) got[#got + 1] = status:result():recv(100) end
+        listener:accept(take)
+        Scheduler.sleep(0.01)
+        assert(got[1] == "fourth", got[1])
+        local killed = reads(accept)
+        connect("fifth", killed)
+        connect("sixth", killed)
+        Scheduler.sleep(0.01)
+        table.sort(got)
+        assert(table.concat(got, " ") == "fifth fourth sixth", table.concat(got, " "))
+        listener:close()
+        "#,
+    );
+}
+
+#[test]
+fn a_datagram_that_a_killed_task_had_received_is_for_the_next_to_ask() {
+    passes_with_turns(
+        r#"
+        local one, other = Socket.pair("datagram")
+        local function receive() return one:recv(100) end
+        local killed = reads(receive)
+        other:send("first one")
+        turn()
+        killed:kill()
+        other:send("second")
+        local bytes, sender, length = one:recvfrom(5, { deadline = 5 })
+        assert(bytes == "first" and length == 9, bytes)
+        assert(one:recv(100, { deadline = 5 }) == "second")
+        local killed, waits = reads(receive), reads(receive)
+        other:send("third")
+        turn()
+        killed:kill()
+        assert(waits:join({ deadline = 5 }) == "third")
+        "#,
+    );
+}
