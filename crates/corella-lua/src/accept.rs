@@ -8,7 +8,7 @@ use corella::{Error, Listener, RequestId, Socket};
 use mlua::{Function, Lua, MultiValue};
 
 use crate::failure::{Failure, OperationError};
-use crate::received::{Arrival, Line, Received};
+use crate::received::{Arrival, Line, Received, Slip};
 use crate::request::{Class, Outcome, Request, Stop};
 use crate::runtime::{Ready, Runtime};
 use crate::socket::connection_value;
@@ -30,14 +30,14 @@ struct Accepting {
 /// A connection that was accepted, as a task is given it.
 struct Accepted {
     connection: Socket,
-    line: Rc<Line<Socket>>,
+    slip: Slip<Socket>,
 }
 
 impl Arrival for Socket {
     type Wish = ();
 
-    fn into_outcome(self, (): (), line: &Rc<Line<Socket>>) -> Outcome {
-        Outcome::Received(Box::new(Accepted { connection: self, line: Rc::clone(line) }))
+    fn into_outcome(self, (): (), slip: Slip<Socket>) -> Outcome {
+        Outcome::Received(Box::new(Accepted { connection: self, slip }))
     }
 }
 
@@ -47,7 +47,7 @@ impl Received for Accepted {
     }
 
     fn give_back(self: Box<Self>) {
-        self.line.give_back(self.connection);
+        self.slip.give_back(self.connection);
     }
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn accept(
         let operation = listener.accept();
         runtime.begin(Class::Passive, deadline, operation, move |outcome| {
             drop(listener);
-            Ok(outcome?.into_outcome((), &line))
+            Ok(line.outcome(outcome?, ()))
         })
     })
 }

@@ -20,6 +20,9 @@ struct State {
     /// So many values are taken without a receiver.
     capacity: usize,
     values: VecDeque<Value>,
+    /// The first of them were given back, and had been handed over after so many others.
+    given_back: VecDeque<u64>,
+    handed_over: u64,
     /// Those who wait until there is room, or a receiver.
     senders: VecDeque<(Value, Rc<Request>)>,
     /// Those who wait for a value; then there are none.
@@ -76,6 +79,7 @@ impl State {
     fn next_value(&mut self) -> Option<(Value, Option<Rc<Request>>)> {
         match self.values.pop_front() {
             Some(value) => {
+                self.given_back.pop_front();
                 // What was given back may be more than there is room for.
                 let has_room = self.values.len() < self.capacity;
                 let moved_up = if has_room { self.next_sender() } else { None };
@@ -93,6 +97,8 @@ impl State {
 /// A value that a task alone waited for.
 struct Sent {
     channel: Channel,
+    /// So many had been handed over before it.
+    number: u64,
     value: Value,
 }
 
@@ -102,12 +108,15 @@ impl Received for Sent {
     }
 
     fn give_back(self: Box<Self>) {
-        let Sent { channel, value } = *self;
-        let receiver = channel.state.borrow_mut().next_receiver();
-        match receiver {
-            Some(receiver) => channel.hand_over(value, &receiver),
-            None => channel.state.borrow_mut().values.push_front(value),
+        let Sent { channel, number, value } = *self;
+        let mut state = channel.state.borrow_mut();
+        if let Some(receiver) = state.next_receiver() {
+            drop(state);
+            return channel.hand_over(number, value, &receiver);
         }
+        let index = state.given_back.partition_point(|other| *other < number);
+        state.given_back.insert(index, number);
+        state.values.insert(index, value);
     }
 }
 
@@ -119,8 +128,10 @@ impl Channel {
             return Request::settled(&self.runtime, Err(error.into()));
         }
         if let Some(receiver) = state.next_receiver() {
+            let number = state.handed_over;
+            state.handed_over += 1;
             drop(state);
-            self.hand_over(value, &receiver);
+            self.hand_over(number, value, &receiver);
             return Request::settled(&self.runtime, Ok(Outcome::Nothing));
         }
         if state.values.len() < state.capacity {
@@ -136,9 +147,9 @@ impl Channel {
     }
 
     /// Gives a value to who waits for one.
-    fn hand_over(&self, value: Value, receiver: &Request) {
+    fn hand_over(&self, number: u64, value: Value, receiver: &Request) {
         receiver.settle(Ok(match receiver.is_of_one_task() {
-            true => Outcome::Received(Box::new(Sent { channel: self.clone(), value })),
+            true => Outcome::Received(Box::new(Sent { channel: self.clone(), number, value })),
             false => given(value),
         }));
     }
@@ -185,6 +196,8 @@ pub(crate) fn new_channel(lua: &Lua, runtime: &Rc<Runtime>, arguments: &mut Argu
     let state = State {
         capacity,
         values: VecDeque::new(),
+        given_back: VecDeque::new(),
+        handed_over: 0,
         senders: VecDeque::new(),
         receivers: VecDeque::new(),
         is_closed: false,

@@ -9,7 +9,7 @@ use mlua::{Lua, MultiValue, Value};
 
 use crate::address::Endpoint;
 use crate::failure::{Failure, OperationError};
-use crate::received::{Arrival, Line, Received};
+use crate::received::{Arrival, Line, Received, Slip};
 use crate::request::{Class, Outcome, Request};
 use crate::runtime::Runtime;
 
@@ -18,7 +18,7 @@ use crate::runtime::Runtime;
 struct Message {
     datagram: Datagram<Vec<u8>>,
     wish: Wish,
-    line: Rc<DatagramLine>,
+    slip: Slip<Datagram<Vec<u8>>>,
 }
 
 /// What was given back to a datagram socket, and who waits.
@@ -34,8 +34,8 @@ pub(crate) struct Wish {
 impl Arrival for Datagram<Vec<u8>> {
     type Wish = Wish;
 
-    fn into_outcome(self, wish: Wish, line: &Rc<DatagramLine>) -> Outcome {
-        Outcome::Received(Box::new(Message { datagram: self, wish, line: Rc::clone(line) }))
+    fn into_outcome(self, wish: Wish, slip: Slip<Self>) -> Outcome {
+        Outcome::Received(Box::new(Message { datagram: self, wish, slip }))
     }
 }
 
@@ -57,7 +57,7 @@ impl Received for Message {
     }
 
     fn give_back(self: Box<Self>) {
-        self.line.give_back(self.datagram);
+        self.slip.give_back(self.datagram);
     }
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn receive(
         let line = Rc::clone(&line);
         runtime.begin(Class::Counted, deadline, socket.recv_from(buffer), move |outcome| {
             drop(socket);
-            Ok(outcome?.into_outcome(wish, &line))
+            Ok(line.outcome(outcome?, wish))
         })
     })
 }

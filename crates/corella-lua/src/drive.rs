@@ -120,7 +120,7 @@ impl Host {
     fn run_ready(&self, lua: &Lua, ready: Ready) -> mlua::Result<()> {
         match ready {
             Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
-            Ready::Answer(key, Ok(Answer::Received(stream, bytes))) => {
+            Ready::Answer(key, Ok(Answer::Received(stream, _, bytes))) => {
                 drop(stream);
                 self.go_on(lua, key, Given::Bytes(&bytes))?;
                 self.runtime.keep_receive_buffer(bytes);

@@ -8,6 +8,8 @@ pub(crate) struct Input {
     start: usize,
     /// From `start`, so many hold no end of a record of this shape.
     searched: usize,
+    /// What was put back and stands first: where each piece once stood, and its length.
+    put_back: Vec<(u64, usize)>,
 }
 
 /// What ends a record: a string of bytes that begins at a multiple of `unit`.
@@ -51,17 +53,22 @@ impl Input {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Puts bytes back that had been taken from the front.
-    pub(crate) fn push_front(&mut self, bytes: &[u8]) {
+    /// Puts bytes back that had been taken from the front, where they stood at `place`. What is put back keeps its order.
+    pub(crate) fn put_back(&mut self, place: u64, bytes: &[u8]) {
         self.searched = 0;
-        self.bytes.splice(..self.start, bytes.iter().copied());
+        self.bytes.drain(..self.start);
         self.start = 0;
+        let index = self.put_back.partition_point(|(other, _)| *other < place);
+        let before: usize = self.put_back[..index].iter().map(|(_, length)| length).sum();
+        self.put_back.insert(index, (place, bytes.len()));
+        self.bytes.splice(before..before, bytes.iter().copied());
     }
 
     /// Takes at most `count` bytes from the front.
     pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
         let count = count.min(self.len());
         self.searched = 0;
+        self.put_back.clear();
         if count == self.bytes.len() {
             self.start = 0;
             return std::mem::take(&mut self.bytes);
@@ -74,6 +81,7 @@ impl Input {
     /// Passes over bytes at the front.
     pub(crate) fn skip(&mut self, count: usize) {
         self.searched = 0;
+        self.put_back.clear();
         self.start += count.min(self.len());
         if self.is_empty() {
             self.clear();
@@ -108,6 +116,7 @@ impl Input {
     }
 
     pub(crate) fn clear(&mut self) {
+        self.put_back.clear();
         self.bytes.clear();
         self.start = 0;
         self.searched = 0;
@@ -144,10 +153,11 @@ mod tests {
         let mut input = Input::default();
         input.push(b"one two");
         assert_eq!(input.take(4), b"one ");
-        input.push_front(b"one ");
+        input.put_back(0, b"one ");
         assert_eq!(input.take(9), b"one two");
-        input.push_front(b"two");
-        assert_eq!(input.bytes(), b"two");
+        input.put_back(4, b"two");
+        input.put_back(0, b"one ");
+        assert_eq!(input.bytes(), b"one two");
     }
 
     #[test]

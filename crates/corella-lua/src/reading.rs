@@ -119,12 +119,12 @@ impl Buffers {
         self.is_lent = false;
         if !self.given_back.is_empty() {
             let given_back = std::mem::take(&mut self.given_back);
-            self.take_back(&given_back);
+            self.take_back(0, &given_back);
         }
     }
 
-    /// Takes bytes back that a read had taken. Says whether there is something to take now.
-    pub(crate) fn take_back(&mut self, bytes: &[u8]) -> bool {
+    /// Takes bytes back that a read had taken at `place`. Says whether there is something to take now.
+    pub(crate) fn take_back(&mut self, place: u64, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
             return false;
         }
@@ -134,7 +134,7 @@ impl Buffers {
         }
         self.position = self.position.saturating_sub(bytes.len() as u64);
         self.eof = false;
-        self.input.push_front(bytes);
+        self.input.put_back(place, bytes);
         true
     }
 

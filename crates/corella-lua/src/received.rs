@@ -1,7 +1,7 @@
 //! What was received for a task that alone can ask for it. If the task is killed before its turn it is given back, and is for
 //! the next to ask: nothing that was received is lost.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
@@ -47,7 +47,7 @@ impl Received for Taken {
         });
         // Bytes of a file stand there still, and whoever has read on is not taken back.
         if is_there && !was_read_on {
-            stream.give_back(&bytes);
+            stream.give_back(end.saturating_sub(bytes.len() as u64), &bytes);
         }
     }
 }
@@ -57,8 +57,20 @@ pub(crate) trait Arrival: Sized + 'static {
     /// What a request wants of it.
     type Wish: Copy + 'static;
 
-    /// As the outcome of a request; `line` gets it back.
-    fn into_outcome(self, wish: Self::Wish, line: &Rc<Line<Self>>) -> Outcome;
+    /// As the outcome of a request; `slip` says how it is given back.
+    fn into_outcome(self, wish: Self::Wish, slip: Slip<Self>) -> Outcome;
+}
+
+/// To which line something is given back, and how many had come there before it.
+pub(crate) struct Slip<T: Arrival> {
+    line: Rc<Line<T>>,
+    number: u64,
+}
+
+impl<T: Arrival> Slip<T> {
+    pub(crate) fn give_back(self, arrival: T) {
+        self.line.give_back(self.number, arrival);
+    }
 }
 
 /// Takes an arrival, or gives it back.
@@ -66,7 +78,9 @@ type Taker<T> = Box<dyn Fn(T) -> Option<T>>;
 
 /// What was given back to a socket, and who waits for the like.
 pub(crate) struct Line<T: Arrival> {
-    returned: RefCell<VecDeque<T>>,
+    /// In the order in which they had come.
+    returned: RefCell<VecDeque<(u64, T)>>,
+    arrived: Cell<u64>,
     waiting: RefCell<VecDeque<(Weak<Request>, T::Wish)>>,
     /// Takes what no request waits for.
     taker: RefCell<Option<Taker<T>>>,
@@ -74,8 +88,8 @@ pub(crate) struct Line<T: Arrival> {
 
 impl<T: Arrival> Line<T> {
     pub(crate) fn new() -> Rc<Line<T>> {
-        let (returned, waiting, taker) = Default::default();
-        Rc::new(Line { returned, waiting, taker })
+        let (returned, arrived, waiting, taker) = Default::default();
+        Rc::new(Line { returned, arrived, waiting, taker })
     }
 
     /// Whether there is something that was given back.
@@ -84,7 +98,14 @@ impl<T: Arrival> Line<T> {
     }
 
     pub(crate) fn take(&self) -> Option<T> {
-        self.returned.borrow_mut().pop_front()
+        self.returned.borrow_mut().pop_front().map(|(_, arrival)| arrival)
+    }
+
+    /// What has just come, as the outcome of a request.
+    pub(crate) fn outcome(self: &Rc<Self>, arrival: T, wish: T::Wish) -> Outcome {
+        let number = self.arrived.get();
+        self.arrived.set(number + 1);
+        arrival.into_outcome(wish, Slip { line: Rc::clone(self), number })
     }
 
     pub(crate) fn set_taker(&self, taker: impl Fn(T) -> Option<T> + 'static) {
@@ -99,9 +120,10 @@ impl<T: Arrival> Line<T> {
         wish: T::Wish,
         begin: impl FnOnce() -> Rc<Request>,
     ) -> Rc<Request> {
-        if let Some(arrival) = self.take() {
+        let returned = self.returned.borrow_mut().pop_front();
+        if let Some((number, arrival)) = returned {
             let request = Request::new(runtime, class);
-            request.settle(Ok(arrival.into_outcome(wish, self)));
+            request.settle(Ok(arrival.into_outcome(wish, Slip { line: Rc::clone(self), number })));
             return request;
         }
         let request = begin();
@@ -115,16 +137,20 @@ impl<T: Arrival> Line<T> {
     }
 
     /// It is for who waits first, or else for the next to ask.
-    pub(crate) fn give_back(self: &Rc<Self>, arrival: T) {
+    fn give_back(self: &Rc<Self>, number: u64, arrival: T) {
         let next = std::iter::from_fn(|| self.waiting.borrow_mut().pop_front())
             .find_map(|(request, wish)| Some((request.upgrade().filter(|request| !request.is_settled())?, wish)));
         if let Some((request, wish)) = next {
-            return request.settle_early(arrival.into_outcome(wish, self));
+            return request.settle_early(arrival.into_outcome(wish, Slip { line: Rc::clone(self), number }));
         }
         let left = match &*self.taker.borrow() {
             Some(taker) => taker(arrival),
             None => Some(arrival),
         };
-        self.returned.borrow_mut().extend(left);
+        if let Some(arrival) = left {
+            let mut returned = self.returned.borrow_mut();
+            let index = returned.partition_point(|(other, _)| *other < number);
+            returned.insert(index, (number, arrival));
+        }
     }
 }

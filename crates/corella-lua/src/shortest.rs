@@ -47,8 +47,8 @@ impl Awaited {
             Awaited::Request(request) => request.cancel(),
             Awaited::Engine(id) => runtime.io().cancel(*id),
             Awaited::Turn(number) => {
-                if let Some(Answer::Received(stream, bytes)) = runtime.take_answer(*number) {
-                    stream.give_back(&bytes);
+                if let Some(Answer::Received(stream, place, bytes)) = runtime.take_answer(*number) {
+                    stream.give_back(place, &bytes);
                 }
             }
         }
@@ -59,8 +59,8 @@ impl Awaited {
 pub(crate) enum Answer {
     Nothing,
     Bytes(Vec<u8>),
-    /// From a connection, which gets them back if the task is killed before its turn.
-    Received(Rc<Stream>, Vec<u8>),
+    /// From a connection, at this place, which gets them back if the task is killed before its turn.
+    Received(Rc<Stream>, u64, Vec<u8>),
     Count(usize),
 }
 
@@ -81,7 +81,7 @@ impl Progress {
         let nothing = Either::Left(None);
         Ok(match self {
             Progress::Answered(Answer::Nothing) => (Some(true), nothing),
-            Progress::Answered(Answer::Bytes(bytes) | Answer::Received(_, bytes)) => {
+            Progress::Answered(Answer::Bytes(bytes) | Answer::Received(_, _, bytes)) => {
                 (Some(true), Either::Right(Either::Left(bytes.into())))
             }
             Progress::Answered(Answer::Count(count)) => (Some(true), Either::Left(Some(count as i64))),
@@ -213,17 +213,18 @@ impl Stream {
         let buffers = &mut state.buffers;
         let is_recalled = std::mem::take(&mut buffers.is_recalled);
         let is_there = self.runtime.tasks.borrow().has(task);
+        let place = buffers.position;
         let answer = match outcome {
             Ok((count, Spare(bytes))) if is_there && buffers.input.is_empty() => {
                 buffers.eof = count == 0;
                 buffers.position += count as u64;
-                Ok(Answer::Received(Rc::clone(self), bytes))
+                Ok(Answer::Received(Rc::clone(self), place, bytes))
             }
             // What came first is first, and if the task was killed what has come is for the next to ask.
             Ok((_, Spare(bytes))) => {
                 buffers.input.push(&bytes);
                 match is_there {
-                    true => Ok(Answer::Received(Rc::clone(self), buffers.take_received(most))),
+                    true => Ok(Answer::Received(Rc::clone(self), place, buffers.take_received(most))),
                     false => Ok(Answer::Nothing),
                 }
             }
@@ -231,7 +232,7 @@ impl Stream {
                 buffers.input.push(&failed.buffer.0);
                 match failed.error.kind() {
                     ErrorKind::Cancelled if is_recalled && is_there => {
-                        Ok(Answer::Received(Rc::clone(self), buffers.take_received(most)))
+                        Ok(Answer::Received(Rc::clone(self), place, buffers.take_received(most)))
                     }
                     ErrorKind::Cancelled => {
                         let name = Work::Receive { most: most as u64 }.name();

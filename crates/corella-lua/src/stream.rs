@@ -372,10 +372,10 @@ impl Stream {
         }
     }
 
-    /// What had been received for a task that is no more is for the next to ask.
-    pub(crate) fn give_back(self: &Rc<Self>, bytes: &[u8]) {
+    /// What had been received at `place` for a task that is no more is for the next to ask.
+    pub(crate) fn give_back(self: &Rc<Self>, place: u64, bytes: &[u8]) {
         let mut state = self.state.borrow_mut();
-        let is_there = state.buffers.take_back(bytes);
+        let is_there = state.buffers.take_back(place, bytes);
         match state.at_engine {
             Some(AtEngine { id, purpose: Purpose::Task | Purpose::Fill }) if is_there && !state.buffers.can_seek => {
                 // Who waits for more has it already.

@@ -238,3 +238,35 @@ fn a_datagram_that_a_killed_task_had_received_is_for_the_next_to_ask() {
         "#,
     );
 }
+
+#[test]
+fn what_several_killed_tasks_had_received_keeps_its_order_whoever_is_killed_first() {
+    passes_with_turns(
+        r#"
+        local function both(read, send, is_backwards)
+            local tasks = { reads(read), reads(read), reads(read) }
+            send("1\n") send("2\n") send("3\n")
+            turn()
+            if is_backwards then tasks = { tasks[3], tasks[1], tasks[2] } end
+            for _, task in ipairs(tasks) do task:kill() end
+            local got = ""
+            for _ = 1, 3 do got = got .. read() end
+            return got
+        end
+        local one, other = Socket.pair()
+        local from, to = Socket.pair("datagram")
+        local channel = Scheduler.channel()
+        for _, is_backwards in pairs { false, true } do
+            local function send(text) other:send(text, { async = true }) end
+            local got = both(function() return one:readline() end, send, is_backwards)
+            assert(got == "1\n2\n3\n", got)
+            local function send(text) to:send(text, { async = true }) end
+            local got = both(function() return from:recv(10) end, send, is_backwards)
+            assert(got == "1\n2\n3\n", got)
+            local function send(text) channel:send(text, { async = true }) end
+            local got = both(function() return channel:receive() end, send, is_backwards)
+            assert(got == "1\n2\n3\n", got)
+        end
+        "#,
+    );
+}
