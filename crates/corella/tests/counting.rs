@@ -319,6 +319,30 @@ fn memory_comes_back_after_a_million_timers_that_were_cancelled(backend: Backend
     assert!(grown < 1 << 20, "{grown} bytes are left of a million timers");
 }
 
+fn memory_does_not_grow_with_lists_of_parts_that_are_too_many_to_keep(backend: BackendKind) {
+    const AT_ONCE: usize = 64;
+    let mut scheduler = scheduler(backend);
+    let io = scheduler.io();
+    let [(here, there), (vectored, feeder)] = [connection(&io), connection(&io)];
+    let mut round = || {
+        // Those that wait in the lane each hold a list; as many others need lists of their own, and give them back first.
+        let waiting: Vec<_> = (0..AT_ONCE).map(|_| here.recv(vec![0; 1]).submit().unwrap()).collect();
+        let lists: Vec<_> = (0..AT_ONCE).map(|_| vectored.recv_exact(vec![vec![0; 1]; 2]).submit().unwrap()).collect();
+        feeder.send(vec![7; 2 * AT_ONCE]).wait().unwrap();
+        lists.into_iter().for_each(|receive| drop(receive.wait().unwrap()));
+        for _ in 0..AT_ONCE {
+            there.send("x").wait().unwrap();
+            scheduler.poll().unwrap();
+        }
+        waiting.into_iter().for_each(|receive| drop(receive.wait().unwrap()));
+    };
+    (0..20).for_each(|_| round());
+    let before = LIVE_BYTES.get();
+    (0..50).for_each(|_| round());
+    let grown = LIVE_BYTES.get() - before;
+    assert!(grown < 16 << 10, "{grown} bytes in fifty rounds");
+}
+
 fn memory_does_not_grow_with_requests_given_up_in_the_queue(backend: BackendKind) {
     let scheduler = Scheduler::builder().backend(backend).queue_depth(2).build().unwrap();
     let io = scheduler.io();
@@ -542,7 +566,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     type Test = fn(BackendKind);
-    let counted: [(&str, Test); 10] = [
+    let counted: [(&str, Test); 11] = [
         ("awaited_requests_allocate_nothing", awaited_requests_allocate_nothing),
         ("requests_with_callbacks_allocate_nothing", requests_with_callbacks_allocate_nothing),
         ("vectored_joined_and_pooled_requests_allocate_nothing", vectored_joined_and_pooled_requests_allocate_nothing),
@@ -551,6 +575,10 @@ fn main() {
         (
             "memory_does_not_grow_with_requests_given_up_in_the_queue",
             memory_does_not_grow_with_requests_given_up_in_the_queue,
+        ),
+        (
+            "memory_does_not_grow_with_lists_of_parts_that_are_too_many_to_keep",
+            memory_does_not_grow_with_lists_of_parts_that_are_too_many_to_keep,
         ),
         (
             "memory_comes_back_after_a_million_timers_that_were_cancelled",

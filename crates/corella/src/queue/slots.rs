@@ -282,6 +282,7 @@ impl Slot {
         (*cause, *begun, *stopped_somewhere, *joined) = (None, false, false, 0);
         (*unordered, *bare, *abandoned, *untaken) = (false, false, false, false);
         (*chain, *is_plain_success) = (None, false);
+        debug_assert!(op.parts().is_none_or(|parts| parts.rest.capacity() == 0));
         // Nothing is left in these two; to find that out costs more than to say so.
         std::mem::forget(std::mem::replace(op, Op::Sleep));
         std::mem::forget(std::mem::replace(ending, Ending::Kept));

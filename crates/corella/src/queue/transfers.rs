@@ -243,8 +243,11 @@ impl RequestQueue {
             parts.tell_valgrind(slot.moved, count);
         }
         if let Some(parts) = slot.op.parts_mut() {
-            // Nothing is to be dropped with its slot.
             keep_list(parts, &mut self.spare_lists);
+            if parts.rest.capacity() > 0 {
+                // There are enough of them. Nothing is to be dropped with its slot.
+                parts.rest = Vec::new();
+            }
         }
         slot.moved = moved;
         slot.state = State::Settled;

@@ -183,10 +183,10 @@ impl Scheduler {
                 state.begins();
                 core.refill_budget();
                 let _inside = Inside::enter(&core.inside);
+                let _sleeps = turn::SetSleeps(core);
                 if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Ok(output);
                 }
-                core.set_sleeps(|| core.now());
             }
             core.turn(None, || false)?;
         }

@@ -96,6 +96,15 @@ impl Drop for Inside<'_> {
     }
 }
 
+/// At the end of a poll, also of one that panics: the sleeps that it began count from now at the latest.
+pub(super) struct SetSleeps<'a>(pub(super) &'a Core);
+
+impl Drop for SetSleeps<'_> {
+    fn drop(&mut self) {
+        self.0.set_sleeps(|| self.0.now());
+    }
+}
+
 /// A duration as the clock counts; what does not fit is as good as for ever.
 #[inline]
 fn nanoseconds(duration: Duration) -> u64 {
@@ -133,11 +142,12 @@ impl Core {
             self.has_unset_sleeps.set(true);
             return self.queue.borrow_mut().sleep(Until::After(nanoseconds(duration)), waker);
         }
-        let due = self.after(duration);
+        let now = self.now();
+        self.set_sleeps(|| now);
         let mut queue = self.queue.borrow_mut();
         // No turn has looked at the clock for it, and its age begins now.
-        queue.set_now(due.saturating_sub(nanoseconds(duration)));
-        queue.sleep(Until::Due(due), waker)
+        queue.set_now(now);
+        queue.sleep(Until::Due(now.saturating_add(nanoseconds(duration))), waker)
     }
 
     /// Lets a sleep go whose future is dropped.
@@ -311,6 +321,7 @@ impl Core {
             let Some(job) = self.arrived.borrow_mut().jobs.pop_front() else { break };
             self.refill_budget();
             self.call(|| job(&self.io));
+            self.set_sleeps(|| self.now());
             if self.must_stop() {
                 break;
             }
@@ -327,6 +338,7 @@ impl Core {
                 Some(Ready::Callback(request, run)) => {
                     self.refill_budget();
                     run(self, request);
+                    self.set_sleeps(|| self.now());
                 }
                 None => break,
             }
@@ -421,7 +433,11 @@ impl Core {
             match queue.ending(id) {
                 Some(Ending::Task(_)) => {
                     if let Ok(Ending::Task(task)) = queue.set_ending(id, Ending::Kept) {
-                        task.wake_here(&self.ready);
+                        // Behind the wakers of what settled before it.
+                        match wakers.is_empty() {
+                            true => task.wake_here(&self.ready),
+                            false => wakers.push(Waker::from(task)),
+                        }
                     }
                 }
                 Some(Ending::Wake(_)) => {
@@ -520,6 +536,7 @@ impl Core {
         };
         self.refill_budget();
         run(self, request);
+        self.set_sleeps(|| self.now());
     }
 
     pub(crate) fn cancel(&self, request: RequestId) {

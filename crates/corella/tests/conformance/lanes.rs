@@ -3,9 +3,13 @@
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs;
+use std::future::Future;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use corella::{CancelToken, ErrorKind, Mode, Moved, OpenOptions, Scheduler, Shutdown};
@@ -23,6 +27,7 @@ promises![
     a_read_beside_an_extending_write_sees_the_file_before_or_after_it_by_submission_order,
     appends_of_clones_never_interleave,
     outcomes_of_a_lane_settle_in_order_whatever_their_endings,
+    awaits_of_a_lane_come_in_order_whatever_wakers_they_have,
     clones_share_their_lanes,
     a_pending_receive_holds_back_no_send,
     a_held_handle_holds_back_no_other,
@@ -199,6 +204,60 @@ fn outcomes_of_a_lane_settle_in_order_whatever_their_endings(setup: &Setup) {
     for kind in ["then", "await"] {
         let numbers: Vec<u8> = order.borrow().iter().filter(|(of, _)| *of == kind).map(|(_, number)| *number).collect();
         assert!(numbers.len() == 15 && numbers.is_sorted(), "{kind}: {numbers:?}");
+    }
+}
+
+struct PassedOn(Waker);
+
+impl Wake for PassedOn {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+    }
+}
+
+/// Polls with a waker of its own, as what joins several futures does.
+struct WithOwnWaker<F>(F);
+
+impl<F: Future + Unpin> Future for WithOwnWaker<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let waker = Waker::from(Arc::new(PassedOn(context.waker().clone())));
+        Pin::new(&mut self.0).poll(&mut Context::from_waker(&waker))
+    }
+}
+
+fn awaits_of_a_lane_come_in_order_whatever_wakers_they_have(setup: &Setup) {
+    const FIRST_BYTES: usize = 4 << 20;
+    for sends in [false, true] {
+        let mut scheduler = setup.scheduler();
+        let io = scheduler.io();
+        let (socket, peer) = io.socket_pair().unwrap();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        for number in 0..4 {
+            let (socket, order) = (socket.clone(), Rc::clone(&order));
+            let task = async move {
+                match (sends, number == 1) {
+                    (true, _) => {
+                        let bytes = vec![number; if number == 0 { FIRST_BYTES } else { 1 }];
+                        let send = socket.send(bytes);
+                        if number == 2 { WithOwnWaker(send).await.unwrap().0 } else { send.await.unwrap().0 }
+                    }
+                    (false, true) => WithOwnWaker(socket.recv(vec![0; 1])).await.unwrap().0,
+                    (false, false) => socket.recv(vec![0; 1]).await.unwrap().0,
+                };
+                order.borrow_mut().push(number);
+            };
+            io.spawn(task).unwrap();
+        }
+        while scheduler.poll().unwrap() {}
+        if sends {
+            scheduler.block_on(peer.recv_exact(vec![0; FIRST_BYTES + 3])).unwrap().unwrap();
+        } else {
+            peer.send(vec![0, 1, 2, 3]).wait().unwrap();
+        }
+        scheduler.run().unwrap();
+        assert_eq!(*order.borrow(), [0, 1, 2, 3], "sends: {sends}");
     }
 }
 

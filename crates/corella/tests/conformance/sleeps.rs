@@ -1,6 +1,6 @@
 //! An awaited sleep is a timer and nothing else, and yet everything that is promised of requests holds for it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use corella::actions::Plain;
-use corella::{ErrorKind, Io, Operation};
+use corella::{CancelToken, ErrorKind, Io, Operation};
 
 use crate::promises;
 use crate::setup::Setup;
@@ -21,6 +21,10 @@ promises![
     awaited_sleeps_end_as_cancelled_with_their_scheduler,
     sleeps_of_one_poll_end_by_their_durations_and_then_in_turn,
     a_sleep_counts_from_what_its_task_last_saw_of_the_clock,
+    sleeps_and_requests_that_end_in_one_turn_come_by_their_times,
+    a_sleep_counts_from_the_poll_that_begins_it_though_nothing_turns_after_it,
+    a_sleep_that_a_callback_begins_counts_from_that_callback,
+    a_sleep_for_ever_is_as_old_as_it_is,
     sleeps_dropped_as_they_end_wake_nobody_and_leave_nothing,
 ];
 
@@ -107,6 +111,66 @@ fn awaited_sleeps_end_as_cancelled_with_their_scheduler(setup: &Setup) {
     assert!(error.to_string().contains("the scheduler ends"), "{error}");
     assert_eq!(waits.wait().unwrap_err().kind(), ErrorKind::Cancelled);
     assert_eq!(submits.submit().unwrap_err().kind(), ErrorKind::SchedulerGone);
+}
+
+fn sleeps_and_requests_that_end_in_one_turn_come_by_their_times(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let token = CancelToken::new();
+    let order = Rc::new(RefCell::new(Vec::new()));
+    for milliseconds in [5, 6, 7, 8] {
+        let (io, order, token) = (io.clone(), Rc::clone(&order), token.clone());
+        let task = async move {
+            let sleep = io.sleep(Duration::from_millis(milliseconds));
+            // With a token it is a request like any other.
+            if milliseconds % 2 == 0 { sleep.cancel_with(&token).await } else { sleep.await }.unwrap();
+            order.borrow_mut().push(milliseconds);
+        };
+        scheduler.spawn(task).unwrap();
+    }
+    scheduler.poll().unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    scheduler.run().unwrap();
+    assert_eq!(*order.borrow(), [5, 6, 7, 8]);
+}
+
+fn a_sleep_counts_from_the_poll_that_begins_it_though_nothing_turns_after_it(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let mut sleep = scheduler.io().sleep(Duration::from_millis(20));
+    let begins = std::future::poll_fn(|context| {
+        assert!(Pin::new(&mut sleep).poll(context).is_pending());
+        Poll::Ready(())
+    });
+    scheduler.block_on(begins).unwrap();
+    std::thread::sleep(Duration::from_millis(40));
+    assert!((0..16).any(|_| scheduler.has_work()), "it is over");
+    scheduler.poll().unwrap();
+    assert!(poll(&mut sleep).is_ready());
+}
+
+fn a_sleep_that_a_callback_begins_counts_from_that_callback(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let io = scheduler.io();
+    let kept = Rc::new(RefCell::new(None));
+    let place = Rc::clone(&kept);
+    let inner = io.clone();
+    let begins = move |_| _ = place.replace(Some(awaited(&inner, Duration::from_millis(20))));
+    io.sleep(Duration::ZERO).then(begins).unwrap();
+    io.sleep(Duration::ZERO).then(|_| std::thread::sleep(Duration::from_millis(40))).unwrap();
+    // Without a wait, in which it might end.
+    while kept.borrow().is_none() {
+        scheduler.poll().unwrap();
+    }
+    scheduler.poll().unwrap();
+    assert!(poll(kept.borrow_mut().as_mut().unwrap()).is_ready(), "it is over");
+}
+
+fn a_sleep_for_ever_is_as_old_as_it_is(setup: &Setup) {
+    let scheduler = setup.scheduler();
+    std::thread::sleep(Duration::from_millis(100));
+    let _sleep = awaited(&scheduler.io(), Duration::MAX);
+    let age = scheduler.outstanding()[0].age;
+    assert!(age < Duration::from_millis(100), "{age:?}, which is the scheduler's");
 }
 
 /// Notes when it is woken.
