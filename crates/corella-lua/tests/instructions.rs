@@ -33,7 +33,9 @@ fn main() {
     }
     let trials = STORED.iter().map(|(what, backend, stored)| {
         let name = format!("{backend}::{}", what.replace(' ', "_"));
+        // What is stored is of the profile that the leg names.
         Trial::test(name, move || costs_what_is_stored(what, backend, *stored))
+            .with_ignored_flag(cfg!(debug_assertions))
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
