@@ -20,14 +20,14 @@ fn client_request(_request: &[u64; 6]) -> u64 {
     0
 }
 
-/// Whether this process runs under valgrind.
+const MAKE_MEM_DEFINED: u64 = (b'M' as u64) << 24 | (b'C' as u64) << 16 | 2;
+
+/// Whether this process runs under valgrind's checker of memory, which alone knows that request and answers it.
 pub(crate) fn is_present() -> bool {
-    const RUNNING_ON_VALGRIND: u64 = 0x1001;
-    client_request(&[RUNNING_ON_VALGRIND, 0, 0, 0, 0, 0]) > 0
+    client_request(&[MAKE_MEM_DEFINED, 0, 0, 0, 0, 0]) != 0
 }
 
 /// `length` bytes at `address` have been written.
 pub(crate) fn mark_written(address: usize, length: usize) {
-    const MAKE_MEM_DEFINED: u64 = (b'M' as u64) << 24 | (b'C' as u64) << 16 | 2;
     client_request(&[MAKE_MEM_DEFINED, address as u64, length as u64, 0, 0, 0]);
 }
