@@ -4,7 +4,7 @@ use std::ffi::{OsStr, c_int, c_void};
 use std::path::Path;
 use std::time::Duration;
 
-use corella::{HostedOptions, HostedTransfer, RequestId as EngineId, submit_hosted};
+use corella::{HostedOptions, HostedTransfer, RequestId as EngineId, submit_hosted, submit_hosted_plain};
 
 use crate::codes::{CORELLA_ERROR_BUSY, CORELLA_ERROR_WRONG_KIND, CORELLA_OK};
 use crate::faults::Fault;
@@ -47,7 +47,48 @@ pub(crate) fn submit(
     ending: Ending,
     callback: Option<(Function, *mut c_void)>,
 ) -> Result<c_int, Fault> {
+    if begin_plain(host, key, ending, callback)? {
+        return Ok(CORELLA_OK);
+    }
     begin(host, key, ending, callback, false)
+}
+
+/// The way of most requests: a transfer that nothing special concerns, in whose way there is nothing. Otherwise false, and
+/// nothing has begun.
+#[inline(always)]
+fn begin_plain(
+    host: &Host,
+    key: Key,
+    ending: Ending,
+    callback: Option<(Function, *mut c_void)>,
+) -> Result<bool, Fault> {
+    let mut requests = host.requests.borrow_mut();
+    // In a callback that a turn has led to, or soon after it.
+    let is_in_turn = requests.delivered.is_some();
+    let record = requests.ready(key)?;
+    if !record.is_plain {
+        return Ok(false);
+    }
+    let handles = host.handles.borrow();
+    let offset = record.offset.unsigned_abs();
+    let transfer = match (handles.get(record.handle)?, record.verb) {
+        (Object::Socket(socket), Verb::Receive) => HostedTransfer::Receive { socket, exact: false },
+        (Object::Socket(socket), Verb::Send) => HostedTransfer::Send { socket },
+        (Object::File(file), Verb::ReadAt) => HostedTransfer::Read { file, offset: Some(offset), exact: false },
+        _ => return Ok(false),
+    };
+    let run = (std::ptr::with_exposed_provenance_mut(record.data), record.length);
+    let Some(engine) = submit_hosted_plain(transfer, run, key.index, is_in_turn) else { return Ok(false) };
+    record.ending = ending;
+    if let Some((function, user_data)) = callback {
+        record.callback = Some(function);
+        record.user_data = user_data;
+    }
+    record.stage = Stage::Running;
+    record.engine = Some(engine);
+    requests.running += 1;
+    requests.running_enqueued += usize::from(ending == Ending::Enqueued);
+    Ok(true)
 }
 
 /// Begins a `corella_wait`. The request may have settled when this returns.
@@ -55,7 +96,7 @@ pub(crate) fn begin_wait(host: &Host, key: Key) -> Result<c_int, Fault> {
     begin(host, key, Ending::Asked, None, true)
 }
 
-#[inline(always)]
+#[inline(never)]
 fn begin(
     host: &Host,
     key: Key,
@@ -138,7 +179,6 @@ fn take_back(host: &Host, lent: Option<Key>) {
 }
 
 /// Hands a transfer of one run of bytes to the engine, which will tell its index and outcome after a turn.
-#[inline(always)]
 fn hand_over(host: &Host, index: u32, record: &Record, in_turn: bool) -> Result<EngineId, Fault> {
     let handles = host.handles.borrow();
     let run = LentRun { data: record.data, length: record.length };

@@ -24,6 +24,7 @@ fn option(name: &'static str, request: Request, change: impl FnOnce(&mut Record)
 pub extern "C" fn corella_set_deadline_ns(request: Request, nanoseconds: i64) -> c_int {
     option("corella_set_deadline_ns", request, |record| {
         record.deadline_ns = nanoseconds.max(-1);
+        record.is_plain = false;
         Ok(())
     })
 }
@@ -33,6 +34,7 @@ pub extern "C" fn corella_set_deadline_ns(request: Request, nanoseconds: i64) ->
 pub extern "C" fn corella_set_deadline_ms(request: Request, milliseconds: c_int) -> c_int {
     option("corella_set_deadline_ms", request, |record| {
         record.deadline_ns = i64::from(milliseconds.max(-1)) * if milliseconds < 0 { 1 } else { 1_000_000 };
+        record.is_plain = false;
         Ok(())
     })
 }
@@ -43,6 +45,7 @@ pub extern "C" fn corella_set_token(request: Request, token: Token) -> c_int {
     let token = threads::token(token);
     option("corella_set_token", request, |record| {
         record.token = Some(token?);
+        record.is_plain = false;
         Ok(())
     })
 }
@@ -66,6 +69,7 @@ pub extern "C" fn corella_set_unordered(request: Request, yes: c_int) -> c_int {
             return Err(CORELLA_ERROR_WRONG_STATE.into());
         }
         record.unordered = yes != 0;
+        record.is_plain = false;
         Ok(())
     })
 }
@@ -106,6 +110,7 @@ pub extern "C" fn corella_add_part(request: Request, data: *mut c_void, length: 
         if !record.verb.moves_bytes() || record.buffer.is_some() {
             return Err(CORELLA_ERROR_WRONG_STATE.into());
         }
+        record.is_plain = false;
         if record.parts.is_empty() {
             record.parts.push((record.data, record.length));
         }
@@ -130,6 +135,7 @@ pub extern "C" fn corella_set_buffer(request: Request, buffer: Buffer, start: us
         record.data = address;
         record.length = length;
         record.buffer = Some(place);
+        record.is_plain = false;
         Ok(CORELLA_OK)
     })
 }

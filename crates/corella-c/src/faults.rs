@@ -60,6 +60,7 @@ pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> CString {
 }
 
 /// Keeps the failure of the function `name` for `corella_last_error_text` and gives its code.
+#[cold]
 pub(crate) fn remember(name: &'static str, fault: impl Into<Fault>) -> c_int {
     let fault: Fault = fault.into();
     let text = fault.text.unwrap_or_else(|| {

@@ -9,14 +9,12 @@ use std::sync::Arc;
 use corella::{BufferPool, Error, HostedOutcome, HostedOutcomes, Io, Moved as EngineMoved, Scheduler as Engine};
 
 use crate::buffers::OwnBuffer;
-use crate::codes::{
-    CORELLA_ERROR_DEFECT, CORELLA_ERROR_SCHEDULER_GONE, CORELLA_ERROR_WRONG_PROCESS, CORELLA_OK, code_of,
-};
+use crate::codes::{CORELLA_ERROR_DEFECT, CORELLA_ERROR_SCHEDULER_GONE, CORELLA_ERROR_WRONG_PROCESS, CORELLA_OK};
 use crate::ids::{Key, Named};
 use crate::inbox::Inbox;
 use crate::outcome::{Moved, Object, Settled};
 use crate::registry::panic_text;
-use crate::request::{DIRECT, ENQUEUED, Ending, Function, Record, Remains, Requests, SCHEDULED, Stage, Verb};
+use crate::request::{ENQUEUED, Ending, Function, Record, Requests, SCHEDULED, Stage, Verb};
 use crate::table::Table;
 use crate::valgrind;
 
@@ -151,31 +149,36 @@ impl Host {
     pub(crate) fn fetch_outcomes(&self) {
         let mut fetched = self.fetched.take();
         self.outcomes.fetch(&mut fetched);
+        let mut requests = self.requests.borrow_mut();
         for outcome in fetched.drain(..) {
-            self.settle_plain(outcome);
+            let index = outcome.name;
+            if !self.settle_plain(outcome, &mut requests) {
+                self.give_up(index, requests);
+                requests = self.requests.borrow_mut();
+            }
         }
+        drop(requests);
         self.fetched.replace(fetched);
     }
 
-    /// The same as `settle` for a request that leaves nothing but numbers.
+    /// The same as `settle` for a request that leaves nothing but numbers. False if there is something to be given up.
     #[inline(always)]
-    fn settle_plain(&self, outcome: HostedOutcome) {
-        let mut requests = self.requests.borrow_mut();
-        let record = requests.at(outcome.name);
-        (record.count, record.moved) = match outcome.moved {
-            EngineMoved::Bytes(count) => (count as i64, Moved::Exactly),
-            EngineMoved::NotStarted => (0, Moved::NotStarted),
-            EngineMoved::Unknown => (0, Moved::Unknown),
-        };
-        record.code = CORELLA_OK;
-        if let Some(error) = outcome.error {
-            record.code = code_of(error.kind());
-            record.error = Some(error);
-        }
-        if self.under_valgrind && record.verb.fills() {
-            mark_written(record, record.count as usize, &[]);
-        }
-        self.is_settled(outcome.name, requests);
+    fn settle_plain(&self, outcome: HostedOutcome, requests: &mut Requests) -> bool {
+        let HostedOutcome { name, moved, error } = outcome;
+        requests.settle(name, |record| {
+            (record.count, record.moved) = match moved {
+                EngineMoved::Bytes(count) => (count as i64, Moved::Exactly),
+                EngineMoved::NotStarted => (0, Moved::NotStarted),
+                EngineMoved::Unknown => (0, Moved::Unknown),
+            };
+            record.code = CORELLA_OK;
+            if let Some(error) = error {
+                record.fail(error);
+            }
+            if self.under_valgrind && record.verb.fills() {
+                mark_written(record, record.count as usize, &[]);
+            }
+        })
     }
 
     /// Writes the outcome of a running request into its record and puts it where its ending wants it. Called by the
@@ -184,37 +187,17 @@ impl Host {
         // Those that the engine has told of so far came before this one.
         self.fetch_outcomes();
         let mut requests = self.requests.borrow_mut();
-        let record = requests.at(index);
-        if self.under_valgrind && record.verb.fills() {
-            mark_written(record, settled.count as usize, &settled.parts);
-        }
-        record.code = settled.code;
-        record.count = settled.count;
-        record.moved = settled.moved;
-        record.value = settled.value;
-        record.error = settled.error;
-        record.parts = settled.parts;
-        self.is_settled(index, requests);
-    }
-
-    /// An outcome is in its record: puts it where its ending wants it.
-    #[inline(always)]
-    fn is_settled(&self, index: u32, mut requests: RefMut<'_, Requests>) {
-        let record = requests.at(index);
-        debug_assert_eq!(record.stage, Stage::Running);
-        record.stage = Stage::Settled;
-        record.engine = None;
-        let (ending, direct) = (record.ending, record.direct);
-        let is_simple = !record.detached && record.buffer.is_none();
-        requests.running -= 1;
-        match ending {
-            Ending::Asked => {}
-            Ending::Callback => requests.enlist(index, if direct { DIRECT } else { SCHEDULED }),
-            Ending::Enqueued => {
-                requests.running_enqueued -= 1;
-                requests.enlist(index, ENQUEUED);
+        let is_simple = requests.settle(index, |record| {
+            if self.under_valgrind && record.verb.fills() {
+                mark_written(record, settled.count as usize, &settled.parts);
             }
-        }
+            record.code = settled.code;
+            record.count = settled.count;
+            record.moved = settled.moved;
+            record.value = settled.value;
+            record.error = settled.error;
+            record.parts = settled.parts;
+        });
         if !is_simple {
             self.give_up(index, requests);
         }
@@ -282,17 +265,17 @@ impl Host {
     }
 
     /// Frees the request that was lent to the last callback.
-    pub(crate) fn free_delivered(&self) {
-        let remains: Option<Remains> = {
-            let mut requests = self.requests.borrow_mut();
-            let Some(key) = requests.delivered.take() else { return };
-            // Unless the callback has freed it itself.
-            match requests.settled(key).is_ok() {
-                true => requests.free(key.index),
-                false => None,
+    #[inline(always)]
+    pub(crate) fn free_delivered(&self) -> RefMut<'_, Requests> {
+        let mut requests = self.requests.borrow_mut();
+        match requests.free_delivered() {
+            None => requests,
+            Some(remains) => {
+                drop(requests);
+                drop(remains);
+                self.requests.borrow_mut()
             }
-        };
-        drop(remains);
+        }
     }
 }
 

@@ -41,9 +41,12 @@ impl Slot {
 static SLOTS: [Slot; SCHEDULERS_MAX] = [const { Slot::new() }; SCHEDULERS_MAX];
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
+/// The number of no scheduler, and more than an id has room for.
+const NONE: u32 = u32::MAX;
+
 thread_local! {
     /// The host that was used last, by its scheduler's number.
-    static LAST: Cell<(u32, *const Host)> = const { Cell::new((0, std::ptr::null())) };
+    static LAST: Cell<(u32, *const Host)> = const { Cell::new((NONE, std::ptr::null())) };
     /// All hosts of this thread. A thread that ends without freeing one leaks it: the OS may still write to its buffers.
     static OWN: RefCell<Vec<*mut Host>> = const { RefCell::new(Vec::new()) };
     static THREAD: Cell<u64> = const { Cell::new(0) };
@@ -91,7 +94,7 @@ pub(crate) fn enter(host: Box<Host>) -> &'static Host {
 
 /// Takes a host out of this thread's list. It is the caller's to drop, once, or to leak.
 pub(crate) fn leave(number: u32) -> Option<*mut Host> {
-    LAST.set((0, std::ptr::null()));
+    LAST.set((NONE, std::ptr::null()));
     OWN.with(|own| {
         let mut own = own.borrow_mut();
         // SAFETY: as in `host`.
@@ -106,7 +109,7 @@ pub(crate) fn host(number: u32) -> Result<&'static Host, c_int> {
     let (last, pointer) = LAST.get();
     // SAFETY: `LAST` and `OWN` list hosts of this thread that `leave` has not taken out, and only a host that was taken out
     // is freed. The reference is used within one exported function, and none of them frees a host that it still uses.
-    let host = if last == number && number != 0 { unsafe { &*pointer } } else { search(number)? };
+    let host = if last == number { unsafe { &*pointer } } else { search(number)? };
     match host.is_usable() {
         true => Ok(host),
         false => Err(host.why_unusable()),

@@ -6,7 +6,7 @@ use corella::{CancelToken, Error, RequestId as EngineId};
 
 use crate::children::Program;
 use crate::codes::{
-    CORELLA_ERROR_NOT_SETTLED, CORELLA_ERROR_REJECTED, CORELLA_ERROR_STALE_ID, CORELLA_ERROR_WRONG_STATE,
+    CORELLA_ERROR_NOT_SETTLED, CORELLA_ERROR_REJECTED, CORELLA_ERROR_STALE_ID, CORELLA_ERROR_WRONG_STATE, code_of,
 };
 use crate::ids::{INDEX_MAX, Key, Request};
 use crate::outcome::{Moved, Value};
@@ -82,17 +82,20 @@ pub(crate) enum Verb {
 
 impl Verb {
     /// Whether it moves bytes of a buffer that the host names.
+    #[inline]
     pub(crate) fn moves_bytes(self) -> bool {
         self.is_plain_transfer() || matches!(self, Verb::ReceiveDatagram | Verb::SendDatagram)
     }
 
     /// Whether nothing but numbers comes of it.
+    #[inline]
     pub(crate) fn is_plain_transfer(self) -> bool {
         use Verb::*;
         matches!(self, Read | ReadAt | ReadExact | ReadExactAt | Write | WriteAt | Receive | ReceiveExact | Send)
     }
 
     /// Whether it fills them.
+    #[inline]
     pub(crate) fn fills(self) -> bool {
         self.moves_bytes() && !matches!(self, Verb::Write | Verb::WriteAt | Verb::Send | Verb::SendDatagram)
     }
@@ -139,6 +142,8 @@ pub(crate) struct Record {
     pub(crate) ending: Ending,
     pub(crate) direct: bool,
     pub(crate) unordered: bool,
+    /// It transfers one run of the caller's bytes, and has no option that the engine has to know of.
+    pub(crate) is_plain: bool,
     /// Freed while it runs: nobody's.
     pub(crate) detached: bool,
     pub(crate) verb: Verb,
@@ -182,6 +187,7 @@ impl Record {
             ending: Ending::Asked,
             direct: false,
             unordered: false,
+            is_plain: false,
             detached: false,
             verb: Verb::Nothing,
             list: NO_LIST,
@@ -208,6 +214,53 @@ impl Record {
             error: None,
             text: None,
         }
+    }
+}
+
+impl Record {
+    /// Makes a free one ready for its options.
+    #[inline(always)]
+    fn begin(&mut self, verb: Verb) {
+        self.verb = verb;
+        self.stage = Stage::Ready;
+        self.direct = false;
+        self.unordered = false;
+        self.is_plain = false;
+        self.detached = false;
+        self.list = NO_LIST;
+        self.data = 0;
+        self.length = 0;
+        self.offset = 0;
+        self.buffer = None;
+        self.deadline_ns = -1;
+        self.callback = None;
+        self.user_data = std::ptr::null_mut();
+        self.tag = 0;
+        self.code = 0;
+        self.count = 0;
+        self.moved = Moved::NotStarted;
+    }
+
+    /// Puts in the bytes that it moves.
+    #[inline(always)]
+    pub(crate) fn lend(&mut self, data: *mut c_void, length: usize, offset: i64) {
+        self.is_plain = self.verb.is_plain_transfer();
+        self.data = data.expose_provenance();
+        self.length = length;
+        self.offset = offset;
+    }
+
+    #[cold]
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.code = code_of(error.kind());
+        self.error = Some(error);
+    }
+
+    #[inline(always)]
+    fn become_free(&mut self, next: u32) {
+        self.stage = Stage::Free;
+        self.generation = next_generation(self.generation);
+        self.next = next;
     }
 }
 
@@ -264,41 +317,26 @@ impl Requests {
     }
 
     /// A new record, ready for its options. `CORELLA_ERROR_REJECTED` when there are as many as ids can tell apart.
-    #[inline(always)]
     pub(crate) fn insert(&mut self, verb: Verb) -> Result<(Key, &mut Record), c_int> {
-        let index = match self.first_free {
-            NONE => {
-                let index = self.records.len() as u32;
-                if index > INDEX_MAX {
-                    return Err(CORELLA_ERROR_REJECTED);
-                }
-                self.records.push(Record::new(self.first_generation));
-                index
+        if self.first_free == NONE {
+            let index = self.records.len() as u32;
+            if index > INDEX_MAX {
+                return Err(CORELLA_ERROR_REJECTED);
             }
-            index => index,
-        };
-        let record = &mut self.records[index as usize];
-        if self.first_free == index {
-            self.first_free = record.next;
+            self.records.push(Record::new(self.first_generation));
+            self.first_free = index;
         }
-        record.verb = verb;
-        record.stage = Stage::Ready;
-        record.direct = false;
-        record.unordered = false;
-        record.detached = false;
-        record.list = NO_LIST;
-        record.data = 0;
-        record.length = 0;
-        record.offset = 0;
-        record.buffer = None;
-        record.deadline_ns = -1;
-        record.callback = None;
-        record.user_data = std::ptr::null_mut();
-        record.tag = 0;
-        record.code = 0;
-        record.count = 0;
-        record.moved = Moved::NotStarted;
-        Ok((Key { scheduler: self.scheduler, index, generation: record.generation }, record))
+        self.insert_again(verb).ok_or(CORELLA_ERROR_REJECTED)
+    }
+
+    /// The same if there is a record that is free. Nothing here can panic.
+    #[inline(always)]
+    pub(crate) fn insert_again(&mut self, verb: Verb) -> Option<(Key, &mut Record)> {
+        let index = self.first_free;
+        let record = self.records.get_mut(index as usize)?;
+        self.first_free = record.next;
+        record.begin(verb);
+        Some((Key { scheduler: self.scheduler, index, generation: record.generation }, record))
     }
 
     #[inline]
@@ -348,16 +386,42 @@ impl Requests {
     }
 
     /// Puts a settled request at the end of a list.
+    #[inline]
     pub(crate) fn enlist(&mut self, index: u32, list: u8) {
-        let last = std::mem::replace(&mut self.lists[list as usize].last, index);
-        match last {
-            NONE => self.lists[list as usize].first = index,
-            last => self.records[last as usize].next = index,
-        }
+        let ends = &mut self.lists[list as usize];
+        let last = std::mem::replace(&mut ends.last, index);
         let record = &mut self.records[index as usize];
         record.list = list;
         record.previous = last;
         record.next = NONE;
+        match last {
+            NONE => ends.first = index,
+            last => self.records[last as usize].next = index,
+        }
+    }
+
+    /// Has an outcome put into its record, which is then put where its ending wants it. False if there is something to be
+    /// given up.
+    #[inline(always)]
+    pub(crate) fn settle(&mut self, index: u32, put: impl FnOnce(&mut Record)) -> bool {
+        let record = &mut self.records[index as usize];
+        debug_assert_eq!(record.stage, Stage::Running);
+        put(record);
+        record.stage = Stage::Settled;
+        record.engine = None;
+        self.running -= 1;
+        let is_simple = !record.detached && record.buffer.is_none();
+        let list = match record.ending {
+            Ending::Asked => return is_simple,
+            Ending::Callback if record.direct => DIRECT,
+            Ending::Callback => SCHEDULED,
+            Ending::Enqueued => {
+                self.running_enqueued -= 1;
+                ENQUEUED
+            }
+        };
+        self.enlist(index, list);
+        is_simple
     }
 
     fn unlist(&mut self, index: u32) {
@@ -402,16 +466,33 @@ impl Requests {
         Some(Key { scheduler: self.scheduler, index, generation })
     }
 
+    /// Frees the record that was lent to the last callback, unless that has freed it itself.
+    #[inline(always)]
+    pub(crate) fn free_delivered(&mut self) -> Option<Remains> {
+        let key = self.delivered.take()?;
+        let record = &mut self.records[key.index as usize];
+        if record.generation != key.generation || record.stage != Stage::Settled {
+            return None;
+        }
+        if !record.is_plain || record.error.is_some() {
+            return self.free(key.index);
+        }
+        // It is on no list, and has nothing but numbers.
+        debug_assert!(record.list == NO_LIST && record.parts.is_empty());
+        debug_assert!(record.token.is_none() && record.extra.is_none() && matches!(record.value, Value::Nothing));
+        record.become_free(std::mem::replace(&mut self.first_free, key.index));
+        None
+    }
+
     /// Frees a record that does not run.
+    #[inline]
     pub(crate) fn free(&mut self, index: u32) -> Option<Remains> {
         if self.records[index as usize].list != NO_LIST {
             self.unlist(index);
         }
         let first_free = std::mem::replace(&mut self.first_free, index);
         let record = &mut self.records[index as usize];
-        record.stage = Stage::Free;
-        record.generation = next_generation(record.generation);
-        record.next = first_free;
+        record.become_free(first_free);
         record.parts.clear();
         if record.error.is_some() {
             record.error = None;

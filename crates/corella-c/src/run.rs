@@ -15,7 +15,7 @@ use crate::faults::{Fault, put};
 use crate::host::Host;
 use crate::ids::{Key, Request, RequestId, Scheduler, SchedulerId};
 use crate::registry::{host_of, on_host};
-use crate::request::{DIRECT, ENQUEUED, Function, SCHEDULED, Stage};
+use crate::request::{DIRECT, ENQUEUED, Function, Requests, SCHEDULED, Stage};
 
 /// What a loop is after.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,14 +93,15 @@ fn drive(mut drive: Drive) -> c_int {
 fn fetch(drive: &mut Drive) -> c_int {
     let was_begun = drive.function.is_some();
     let code = on_host("corella_run", drive.scheduler, |host, _| {
-        host.free_delivered();
+        let mut requests = host.free_delivered();
         // The way of most calls: nothing but the next callback.
         if matches!(drive.goal, Goal::Idle | Goal::Turn)
             && !host.stopping.get()
-            && let Next::Call = next_callback(host, drive)
+            && let Next::Call = next_callback(host, &mut requests, drive)
         {
             return Ok(CALL);
         }
+        drop(requests);
         fetch_from(host, drive)
     });
     match code {
@@ -132,7 +133,7 @@ fn fetch_from(host: &Host, drive: &mut Drive) -> Result<c_int, Fault> {
                 {
                     return Ok(code);
                 }
-                match next_callback(host, drive) {
+                match next_callback(host, &mut host.requests.borrow_mut(), drive) {
                     Next::Call => return Ok(CALL),
                     Next::Nothing => {}
                     Next::OverBudget => is_over_budget = true,
@@ -232,8 +233,7 @@ enum Next {
 
 /// Takes the next callback off its list: direct ones first, the others within their budget.
 #[inline(always)]
-fn next_callback(host: &Host, drive: &mut Drive) -> Next {
-    let mut requests = host.requests.borrow_mut();
+fn next_callback(host: &Host, requests: &mut Requests, drive: &mut Drive) -> Next {
     let key = match requests.pop(DIRECT) {
         Some(key) => key,
         None if !requests.has(SCHEDULED) => return Next::Nothing,

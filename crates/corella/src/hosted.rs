@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use crate::buffer::{Buffer, BufferMut, Parts};
+use crate::backend::Token;
+use crate::buffer::{Buffer, BufferMut, Part, Parts};
 use crate::error::{Error, ErrorKind};
 use crate::file::File;
 use crate::net::Socket;
@@ -53,6 +54,55 @@ pub enum HostedTransfer<'a> {
     },
 }
 
+/// Hands a transfer of one run of bytes, without options, to the queue, if nothing is in its way. Otherwise `None`, nothing
+/// is done, and [`submit_hosted`] takes it or says why not.
+#[doc(hidden)]
+#[inline(always)]
+pub fn submit_hosted_plain(
+    transfer: HostedTransfer<'_>,
+    (pointer, length): (*mut u8, usize),
+    name: u32,
+    in_turn: bool,
+) -> Option<RequestId> {
+    let part = Part { pointer, length };
+    // Of each kind there is code of its own, and what it is told and answers with fits into registers.
+    let token = match transfer {
+        _ if length == 0 => None,
+        HostedTransfer::Receive { socket, exact: false } => receive(&socket.handle, part, name, in_turn),
+        HostedTransfer::Send { socket } => send(&socket.handle, part, name, in_turn),
+        HostedTransfer::Read { file, offset: Some(offset), exact: false } => {
+            read(&file.handle, offset, part, name, in_turn)
+        }
+        _ => None,
+    };
+    token.map(RequestId::from_token)
+}
+
+#[inline(never)]
+fn receive(handle: &HandleRef, part: Part, name: u32, in_turn: bool) -> Option<Token> {
+    submit_plain(handle, Transfer::Receive(Extent::Some), part, name, in_turn)
+}
+
+#[inline(never)]
+fn send(handle: &HandleRef, part: Part, name: u32, in_turn: bool) -> Option<Token> {
+    submit_plain(handle, Transfer::Send, part, name, in_turn)
+}
+
+#[inline(never)]
+fn read(handle: &HandleRef, offset: u64, part: Part, name: u32, in_turn: bool) -> Option<Token> {
+    submit_plain(handle, Transfer::Read(Extent::Some, offset), part, name, in_turn)
+}
+
+#[inline(always)]
+fn submit_plain(handle: &HandleRef, plain: Transfer, part: Part, name: u32, in_turn: bool) -> Option<Token> {
+    let core = handle.io.try_core().ok()?;
+    let mut queue = core.queue.borrow_mut();
+    if !in_turn {
+        queue.set_now(core.now());
+    }
+    queue.submit_hosted_transfer(handle.key, plain, part, name).map(RequestId::token)
+}
+
 /// Hands a transfer to the queue. A `Copy` buffer has nothing to drop, so it needs no way back: its addresses suffice.
 #[doc(hidden)]
 #[inline]
@@ -74,23 +124,6 @@ pub fn submit_hosted<B: Buffer + BufferMut + Copy>(
         Ok(core) => core,
         Err(kind) => return Err(Error::new(kind, op(transfer, parts).to_string(), handle.closed_name())),
     };
-    let plain = match transfer {
-        HostedTransfer::Receive { exact, .. } => Some(Transfer::Receive(extent(exact))),
-        HostedTransfer::Send { .. } => Some(Transfer::Send),
-        HostedTransfer::Read { offset: Some(offset), exact, .. } => Some(Transfer::Read(extent(exact), offset)),
-        _ => None,
-    };
-    let is_plain = options.deadline.is_none() && options.token.is_none() && !options.unordered;
-    if let (true, Some(plain), Some(part)) = (is_plain, plain, parts.only()) {
-        let mut queue = core.queue.borrow_mut();
-        if !options.in_turn {
-            queue.set_now(core.now());
-        }
-        let mut ending = Ending::Hosted(options.name);
-        if let Some(id) = queue.submit_transfer(handle.key, plain, part, &mut Payload::empty(), &mut ending) {
-            return Ok(id);
-        }
-    }
     let request = Request {
         op: op(transfer, parts),
         handle: Some(handle.key),

@@ -85,7 +85,7 @@ pub use error::{Error, ErrorKind, Failed, Moved};
 pub use file::{File, Mode};
 pub use fs::{Directory, Entry, FileKind, Metadata};
 #[doc(hidden)]
-pub use hosted::{HostedOptions, HostedTransfer, submit_hosted};
+pub use hosted::{HostedOptions, HostedTransfer, submit_hosted, submit_hosted_plain};
 pub use net::{Detached, Incoming, Listener, RecvStream, Socket};
 pub use op::{OpenOptions, Shutdown};
 #[doc(hidden)]

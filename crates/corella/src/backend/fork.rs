@@ -19,6 +19,7 @@ extern "C" fn in_child() {
 }
 
 /// A number that differs between a process and its forked children.
+#[inline(always)]
 pub fn generation() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }

@@ -303,6 +303,14 @@ impl Slot {
         move_over(&mut self.ending, ending, Ending::Kept);
     }
 
+    /// Puts in a host's name for its request, which carries nothing.
+    #[inline(always)]
+    pub(crate) fn carry_name(&mut self, name: u32) {
+        debug_assert!(!self.payload.is_some() && !self.ending.is_of_the_program());
+        // There is nothing to drop there; to find that out costs a call.
+        std::mem::forget(std::mem::replace(&mut self.ending, Ending::Hosted(name)));
+    }
+
     /// Takes out how its request ended.
     #[inline(always)]
     pub(crate) fn told(&mut self) -> Told {

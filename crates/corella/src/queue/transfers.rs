@@ -103,14 +103,25 @@ impl RequestQueue {
         payload: &mut Payload,
         ending: &mut Ending,
     ) -> Option<RequestId> {
+        let carry = |slot: &mut Slot| slot.carry(payload, ending);
         // What is known of each kind beforehand is known where each is taken in.
         match transfer {
-            Transfer::Receive(extent) => self.submit_as(Transfer::Receive(extent), key, part, payload, ending),
-            Transfer::Send => self.submit_as(Transfer::Send, key, part, payload, ending),
-            Transfer::Read(extent, offset) => {
-                self.submit_as(Transfer::Read(extent, offset), key, part, payload, ending)
-            }
+            Transfer::Receive(extent) => self.submit_as(Transfer::Receive(extent), key, part, carry),
+            Transfer::Send => self.submit_as(Transfer::Send, key, part, carry),
+            Transfer::Read(extent, offset) => self.submit_as(Transfer::Read(extent, offset), key, part, carry),
         }
+    }
+
+    /// The same for a host, of whose request there is nothing to carry but its name.
+    #[inline(always)]
+    pub(crate) fn submit_hosted_transfer(
+        &mut self,
+        key: HandleKey,
+        transfer: Transfer,
+        part: Part,
+        name: u32,
+    ) -> Option<RequestId> {
+        self.submit_as(transfer, key, part, |slot| slot.carry_name(name))
     }
 
     #[inline(always)]
@@ -119,8 +130,7 @@ impl RequestQueue {
         transfer: Transfer,
         key: HandleKey,
         part: Part,
-        payload: &mut Payload,
-        ending: &mut Ending,
+        carry: impl FnOnce(&mut Slot),
     ) -> Option<RequestId> {
         let handle = self.handles.get_mut(key)?;
         let lane = transfer.lane();
@@ -139,7 +149,7 @@ impl RequestQueue {
         slot.begin(transfer.op(Parts::of(part)));
         slot.handle = Some(key);
         slot.submitted_at = self.now;
-        slot.carry(payload, ending);
+        carry(slot);
         lanes::link_transfer(id.index, lane, transfer.only_reads(), slot, handle);
         let (origin, offset) = transfer.place(handle);
         slot.state = State::AtOs;

@@ -36,7 +36,7 @@ impl HostedOutcomes {
         self.list.borrow().is_empty()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&self, outcome: HostedOutcome) {
         self.list.borrow_mut().push(outcome);
     }
