@@ -232,7 +232,7 @@ fn awaits_of_a_lane_come_in_order_whatever_wakers_they_have(setup: &Setup) {
     for sends in [false, true] {
         let mut scheduler = setup.scheduler();
         let io = scheduler.io();
-        let (socket, peer) = io.socket_pair().unwrap();
+        let (socket, mut peer) = setup.connection(&io);
         let order = Rc::new(RefCell::new(Vec::new()));
         for number in 0..4 {
             let (socket, order) = (socket.clone(), Rc::clone(&order));
@@ -251,12 +251,12 @@ fn awaits_of_a_lane_come_in_order_whatever_wakers_they_have(setup: &Setup) {
             io.spawn(task).unwrap();
         }
         while scheduler.poll().unwrap() {}
-        if sends {
-            scheduler.block_on(peer.recv_exact(vec![0; FIRST_BYTES + 3])).unwrap().unwrap();
-        } else {
-            peer.send(vec![0, 1, 2, 3]).wait().unwrap();
-        }
+        let reader = match sends {
+            true => Some(std::thread::spawn(move || peer.read_exact(&mut vec![0; FIRST_BYTES + 3]))),
+            false => peer.write_all(&[0, 1, 2, 3]).map(|()| None).unwrap(),
+        };
         scheduler.run().unwrap();
+        reader.into_iter().for_each(|reader| reader.join().unwrap().unwrap());
         assert_eq!(*order.borrow(), [0, 1, 2, 3], "sends: {sends}");
     }
 }
