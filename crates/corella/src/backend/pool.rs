@@ -222,6 +222,21 @@ impl Shared {
         }
     }
 
+    /// Waits until this thread of the crew is called, or has been idle for long, which is then told.
+    fn wait_for_call<'a>(&self, crew: Crew, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, bool) {
+        let place = crew as usize;
+        state.crews[place].idle += 1;
+        let (mut state, timeout) = match self.available[place].wait_timeout(state, IDLE_TIME) {
+            Ok(next) => next,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        // Whoever wakes answers the call; whom it was for then counts as one that was not called.
+        let this = &mut state.crews[place];
+        let count = if this.called > 0 { &mut this.called } else { &mut this.idle };
+        *count -= 1;
+        (state, timeout.timed_out())
+    }
+
     /// No thread could be started: the others of the crew will do. If there are none, the jobs fail with the reason;
     /// only a close has to be carried out all the same, here.
     fn without_thread(&self, crew: Crew, why: &Fault) {
@@ -409,17 +424,9 @@ fn work(shared: &Arc<Shared>, crew: Crew) {
     while !state.stopping && state.crews[place].threads <= state.crews[place].limit(shared.threads_max) {
         let this = &mut state.crews[place];
         let Some(mut job) = this.jobs.pop_front() else {
-            this.idle += 1;
-            let (next, timeout) = match shared.available[place].wait_timeout(state, IDLE_TIME) {
-                Ok(next) => next,
-                Err(poisoned) => poisoned.into_inner(),
-            };
-            state = next;
-            // Whoever wakes answers the call; whom it was for then counts as one that was not called.
-            let this = &mut state.crews[place];
-            let count = if this.called > 0 { &mut this.called } else { &mut this.idle };
-            *count -= 1;
-            if timeout.timed_out() && state.crews[place].jobs.is_empty() {
+            let timed_out;
+            (state, timed_out) = shared.wait_for_call(crew, state);
+            if timed_out && state.crews[place].jobs.is_empty() {
                 break;
             }
             continue;
