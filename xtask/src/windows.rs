@@ -6,10 +6,11 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::repository_root;
@@ -25,6 +26,9 @@ const MINGW_GCC: &str = "x86_64-w64-mingw32-gcc";
 const WINE_PLACES: &[&str] = &["/usr/lib/wine/wine64", "wine64", "wine"];
 /// How long a server may take to end its programs before it is killed.
 const SERVER_END_TIME: Duration = Duration::from_secs(10);
+/// How often a program is asked whether it has ended, and its server whether it is there.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LACKING_DLL: &str = "bcryptprimitives.dll";
 /// Says that this process has mounts of its own.
 const OWN_MOUNTS: &str = "CORELLA_OWN_MOUNTS";
@@ -42,8 +46,7 @@ pub fn cargo(arguments: &[String]) -> ExitCode {
         // Of this workspace's crates, in whatever is built of them.
         command.env("CARGO_BUILD_WARNINGS", "deny").env("CARGO_UNSTABLE_WARNINGS", "true");
         let runner = format!("{} wine", own_path()?.display());
-        command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", runner).envs(prefix.environment());
-        run(&mut command)
+        prefix.run(command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", runner))
     }))
 }
 
@@ -91,9 +94,7 @@ pub fn wine(program: &[String]) -> ExitCode {
     if is_within {
         return concluded(run(Command::new(loader()).args(program)));
     }
-    concluded(
-        Prefix::prepared().and_then(|prefix| run(Command::new(loader()).args(program).envs(prefix.environment()))),
-    )
+    concluded(Prefix::prepared().and_then(|prefix| prefix.run(Command::new(loader()).args(program))))
 }
 
 /// Goes on as a process with mounts of its own, where one may have those (as root), so that a drive can be made that is soon
@@ -136,7 +137,11 @@ fn for_target(arguments: &[String], target: &str, directory: &str) -> Result<Com
 
 fn run(command: &mut Command) -> Result<u8, String> {
     let status = command.status().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    Ok(status.code().map_or(u8::MAX, |code| u8::try_from(code).unwrap_or(u8::MAX)))
+    Ok(code_of(status))
+}
+
+fn code_of(status: ExitStatus) -> u8 {
+    status.code().map_or(u8::MAX, |code| u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 fn concluded(result: Result<u8, String>) -> ExitCode {
@@ -228,7 +233,30 @@ impl Prefix {
         if run(&mut compile)? != 0 {
             return Err(format!("{} could not be built", source.display()));
         }
-        Ok(run(Command::new(loader()).arg(&program).envs(self.environment()))? == 0)
+        Ok(self.run(Command::new(loader()).arg(&program))? == 0)
+    }
+
+    /// Runs a command that runs programs here. Without the server, which can fail, they would wait for ever.
+    fn run(&self, command: &mut Command) -> Result<u8, String> {
+        let name = command.get_program().display().to_string();
+        let failed = |error: io::Error| format!("{name}: {error}");
+        let mut child = command.envs(self.environment()).spawn().map_err(failed)?;
+        let mut looked = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                return Ok(code_of(status));
+            }
+            if looked.elapsed() > LOOK_INTERVAL {
+                looked = Instant::now();
+                if self.servers().is_empty() {
+                    self.kill_programs();
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err("Wine's server has ended by itself, and with it what ran there".into());
+                }
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// Runs one of Wine's own programs, whose output is nobody's.
@@ -260,9 +288,24 @@ impl Prefix {
                 for server in self.servers() {
                     let _ = rustix::process::kill_process(server, rustix::process::Signal::KILL);
                 }
-                return;
+                break;
             }
             std::thread::sleep(Duration::from_millis(20));
+        }
+        self.kill_programs();
+    }
+
+    /// Ends the programs that a server has left: each holds the pipe by which it would see that the server is gone.
+    fn kill_programs(&self) {
+        let variable = [b"WINEPREFIX=", self.0.as_os_str().as_bytes()].concat();
+        let is_ours = |place: &Path| {
+            let program = fs::read_link(place.join("exe")).unwrap_or_default();
+            let is_wine = program.file_name().is_some_and(|name| name.as_bytes().starts_with(b"wine"));
+            let environment = fs::read(place.join("environ")).unwrap_or_default();
+            is_wine && environment.split(|byte| *byte == 0).any(|one| one == variable)
+        };
+        for program in processes(is_ours) {
+            let _ = rustix::process::kill_process(program, rustix::process::Signal::KILL);
         }
     }
 
@@ -275,12 +318,17 @@ impl Prefix {
             let name = fs::read_to_string(place.join("comm")).unwrap_or_default();
             is_there && name.starts_with("wineserver")
         };
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let numbers = entries.filter(|entry| is_server(&entry.path()));
-        numbers
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(rustix::process::Pid::from_raw))
-            .collect()
+        processes(is_server)
     }
+}
+
+/// The processes of which that is so, by their folders in `/proc`.
+fn processes(which: impl Fn(&Path) -> bool) -> Vec<rustix::process::Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter(|entry| which(&entry.path()));
+    numbers
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(rustix::process::Pid::from_raw))
+        .collect()
 }
 
 impl Drop for Prefix {

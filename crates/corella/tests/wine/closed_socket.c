@@ -1,5 +1,8 @@
 /* Shows that Wine 8.0 goes on with a send on a socket that is closed meanwhile, for as long as its peer does not read, and
-   ends no receive on that socket either; Windows ends both. Ends with 0 if it is so. */
+   ends no receive on that socket either; Windows ends both. Ends with 0 if it is so.
+
+   Both are brought to their ends before this one ends: Wine's server, which has to end them otherwise, then reads and writes
+   memory that it has freed, and dies of it now and then (seen under valgrind). */
 #include <winsock2.h>
 #include <stdlib.h>
 
@@ -34,5 +37,11 @@ int main(void)
     Sleep(100);
     if (closesocket(ours))
         return 2;
-    return GetQueuedCompletionStatusEx(port, &packet, 1, &count, soon_ms, FALSE) ? 1 : 0;
+    if (GetQueuedCompletionStatusEx(port, &packet, 1, &count, soon_ms, FALSE))
+        return 1;
+    closesocket(listener);
+    for (int ended = 0; ended < 2; ended++)
+        if (!GetQueuedCompletionStatusEx(port, &packet, 1, &count, soon_ms, FALSE))
+            return 2;
+    return 0;
 }
