@@ -97,6 +97,33 @@ impl Socket {
         self.handle.transfer(Transfer::Send, Writing(buffer))
     }
 
+    /// Sends at once what there is room for, and waits for nothing: gives how many bytes went out. It is no request, takes no
+    /// buffer away and allocates nothing.
+    ///
+    /// Zero if nothing could be sent now: there is no room, sends before it have not gone out, the handle is being closed, or
+    /// the system has no such call (Windows). What has not gone out is for [`send`](Self::send). Many small sends of one turn are
+    /// cheaper as requests, which are handed over in one call.
+    ///
+    /// Fails with [`Error`]; then the connection takes no more sends.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut scheduler = corella::Scheduler::new()?;
+    /// # let (socket, peer) = scheduler.io().socket_pair()?;
+    /// let bytes = b"a short message";
+    /// let sent = socket.try_send(bytes)?;
+    /// if sent < bytes.len() {
+    ///     scheduler.block_on(socket.send(&bytes[sent..]))??;
+    /// }
+    /// # assert_eq!(scheduler.block_on(peer.recv(vec![0; 64]))??.0, bytes.len());
+    /// # Ok(()) }
+    /// ```
+    pub fn try_send(&self, bytes: &[u8]) -> Result<usize, Error> {
+        let core = self.handle.io.core("send")?;
+        let sent = core.queue.borrow_mut().send_at_once(self.handle.key, bytes)?;
+        Ok(sent as usize)
+    }
+
     /// Settles when a receive would find something: bytes, the peer's end, or an error. Nothing is taken by it.
     ///
     /// Gives `()`; fails with [`Error`].

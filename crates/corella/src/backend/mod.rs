@@ -622,6 +622,20 @@ impl Backend {
         }
     }
 
+    /// Sends what there is room for on a connection, without waiting; nothing if there is none, or no such call.
+    #[inline]
+    pub(crate) fn send_at_once(&self, descriptor: RawDescriptor, bytes: &[u8]) -> Option<Outcome> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Backend::Uring(_) => perform::send_at_once(descriptor, bytes),
+            #[cfg(unix)]
+            Backend::Portable(_) => perform::send_at_once(descriptor, bytes),
+            Backend::Simulated(simulated) => simulated.send_at_once(descriptor, bytes),
+            // A port's sockets are for overlapped calls; another would wait.
+            _ => None,
+        }
+    }
+
     /// What a descriptor refers to.
     pub(crate) fn nature(&self, descriptor: &Descriptor) -> io::Result<Nature> {
         match (self, descriptor) {

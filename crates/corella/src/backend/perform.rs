@@ -289,6 +289,19 @@ fn message(submission: &Submission<'_>, flags: libc::c_int) -> Outcome {
     counted(result)
 }
 
+/// Sends on a socket what there is room for, without waiting; nothing if there is none.
+pub(super) fn send_at_once(raw: RawDescriptor, bytes: &[u8]) -> Option<Outcome> {
+    loop {
+        let flags = libc::MSG_DONTWAIT | SEND_FLAGS;
+        // SAFETY: the bytes are lent to this call, and the OS reads so many of them and keeps none.
+        match counted(unsafe { libc::send(raw, bytes.as_ptr().cast(), clamp(bytes.len()), flags) }) {
+            Err(Fault::Interrupted) => continue,
+            Err(Fault::Os(libc::EAGAIN)) => return None,
+            outcome => return Some(outcome),
+        }
+    }
+}
+
 /// No place: all there is on a stream.
 #[cfg(target_os = "linux")]
 const HERE: libc::off_t = -1;

@@ -1,15 +1,16 @@
-//! Reads that are carried out at once: an awaited read of a file, with nothing to batch it with, is first tried by a call that
-//! gives what is in the page cache and does not block.
+//! What is carried out at once. An awaited read of a file, with nothing to batch it with, is first tried by a call that gives what
+//! is in the page cache and does not block. A send that the program tries takes what there is room for.
 //!
-//! Such a read needs no slot: it begins and ends within one call of its task, so that nobody can ask for it, cancel it or wait
+//! Either needs no slot: it begins and ends within one call of the program's, so that nobody can ask for it, cancel it or wait
 //! for it meanwhile. Its lane has its say as for any other.
 
 use super::RequestQueue;
-use super::handles::{HandleKey, Inline, Life};
-use super::lanes::{self, RECEIVE};
+use super::handles::{Broken, HandleKey, Inline, Life};
+use super::lanes::{self, RECEIVE, SEND};
 use super::slots::NONE;
-use crate::backend::WaitsBy;
+use crate::backend::{Fault, Value, WaitsBy};
 use crate::buffer::Part;
+use crate::error::Error;
 use crate::marks::{self, Mark};
 use crate::op::Class;
 
@@ -19,6 +20,25 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 const READS_AFTER_A_VAIN_ONE: u8 = 31;
 
 impl RequestQueue {
+    /// Sends at once what there is room for on a connection: so many bytes, none if there is no room or something of the lane
+    /// is in its way. A failure breaks the lane, as that of a request would.
+    pub(crate) fn send_at_once(&mut self, key: HandleKey, bytes: &[u8]) -> Result<u64, Error> {
+        let Some(handle) = self.handles.get_mut(key) else { return Ok(0) };
+        let is_free = handle.life == Life::Open && handle.broken.is_none() && handle.lanes[SEND].tail == NONE;
+        if !is_free || handle.class != Class::Socket {
+            return Ok(0);
+        }
+        match self.backend.send_at_once(handle.raw(), bytes) {
+            None => Ok(0),
+            Some(Ok(Value::Count(count))) => Ok(count),
+            Some(Err(Fault::Os(code))) => {
+                handle.broken = Some(Broken::ForGood);
+                Err(Error::from_os(code, format!("send {} bytes", bytes.len()), handle.name(&self.backend)))
+            }
+            Some(outcome) => unreachable!("a send came to {outcome:?}"),
+        }
+    }
+
     /// Whether an awaited read is better tried at once. With others that are about to run it would be one of a batch.
     #[inline]
     pub(crate) fn tries_reads(&mut self, others_are_ready: bool) -> bool {

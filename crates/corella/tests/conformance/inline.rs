@@ -1,7 +1,8 @@
-//! Reads that are tried at once: an awaited read of what is in the page cache takes no way through the ring or a thread.
-//! Nothing else about it may differ.
+//! What is carried out at once: an awaited read of what is in the page cache takes no way through the ring or a thread, and a
+//! send that is tried takes none either. Nothing else about them may differ.
 
 use std::cell::Cell;
+use std::io::Read;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,10 @@ promises![
     what_is_not_in_the_cache_is_read_all_the_same,
     #[cfg(target_os = "linux")]
     a_kernel_without_such_a_call_is_read_from_all_the_same,
+    sends_that_are_tried_and_sends_that_are_submitted_arrive_in_the_order_of_the_calls,
+    a_send_that_is_tried_passes_none_that_waits,
+    a_send_that_is_tried_fails_as_one_that_is_submitted,
+    a_send_that_is_tried_on_a_closed_socket_sends_nothing,
 ];
 
 const BLOCK: usize = 4096;
@@ -145,4 +150,91 @@ fn a_kernel_without_such_a_call_is_read_from_all_the_same(setup: &Setup) {
     let file = scheduler.io().open(setup.file("data", &content), Mode::Read).wait().unwrap();
     refuse_call(libc::SYS_preadv2, libc::ENOSYS);
     scheduler.block_on(read_all(&file, &content, 20)).unwrap();
+}
+
+fn sends_that_are_tried_and_sends_that_are_submitted_arrive_in_the_order_of_the_calls(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    socket.set_send_buffer(4096).unwrap();
+    let reader = std::thread::spawn(move || {
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 777]);
+        loop {
+            match peer.read(&mut buffer).unwrap() {
+                0 => return bytes,
+                count => bytes.extend_from_slice(&buffer[..count]),
+            }
+            std::thread::yield_now();
+        }
+    });
+    let mut expected = Vec::new();
+    for number in 0..500u32 {
+        let message = number.to_le_bytes().repeat(1 + (number as usize * 7) % 90);
+        expected.extend_from_slice(&message);
+        let sent = if number % 3 == 0 { 0 } else { socket.try_send(&message).unwrap() };
+        if sent < message.len() {
+            socket.send(message[sent..].to_vec()).then(|outcome| assert!(outcome.is_ok())).unwrap();
+        }
+        scheduler.poll().unwrap();
+    }
+    drop(socket);
+    scheduler.run().unwrap();
+    assert!(reader.join().unwrap() == expected);
+}
+
+fn a_send_that_is_tried_passes_none_that_waits(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    let large = vec![b'l'; 32 << 20];
+    socket.send(large.clone()).then(|outcome| assert!(outcome.is_ok())).unwrap();
+    assert_eq!(socket.try_send(b"late").unwrap(), 0);
+    scheduler.poll().unwrap();
+    assert_eq!(socket.try_send(b"late").unwrap(), 0);
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    drop(socket);
+    scheduler.run().unwrap();
+    assert!(reader.join().unwrap() == large);
+}
+
+fn a_send_that_is_tried_fails_as_one_that_is_submitted(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let failure = |is_tried: bool, scheduler: &mut corella::Scheduler| {
+        let (socket, peer) = setup.connection(&scheduler.io());
+        drop(peer);
+        let first = loop {
+            let tried = if is_tried { socket.try_send(b"x") } else { Ok(0) };
+            match tried {
+                Ok(0) => match scheduler.block_on(socket.send("x")).unwrap() {
+                    Ok(_) => {}
+                    Err(failed) => break failed.error,
+                },
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let next = scheduler.block_on(socket.send("x")).unwrap().unwrap_err().error;
+        let place = |error: &corella::Error| (error.kind(), error.os_code(), error.operation().to_string());
+        (place(&first), place(&next))
+    };
+    let (tried, submitted) = (failure(true, &mut scheduler), failure(false, &mut scheduler));
+    // Whether the reset or the end of it is met first is the system's.
+    assert_eq!((&tried.0.2, tried.1.0), (&submitted.0.2, submitted.1.0));
+    assert_eq!(tried.1.0, ErrorKind::LaneBroken);
+}
+
+fn a_send_that_is_tried_on_a_closed_socket_sends_nothing(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let (socket, mut peer) = setup.connection(&scheduler.io());
+    let other = socket.clone();
+    let closed = socket.close().submit().unwrap();
+    assert_eq!(other.try_send(b"late").unwrap(), 0);
+    scheduler.block_on(closed).unwrap().unwrap();
+    assert_eq!(other.try_send(b"late").unwrap(), 0);
+    let mut bytes = Vec::new();
+    peer.read_to_end(&mut bytes).unwrap();
+    assert!(bytes.is_empty());
 }

@@ -327,6 +327,11 @@ impl Simulated {
         }
     }
 
+    /// Sends at once what there is room for, by chance.
+    pub(super) fn send_at_once(&self, raw: RawDescriptor, bytes: &[u8]) -> Option<super::Outcome> {
+        self.world.borrow_mut().send_at_once(raw, bytes)
+    }
+
     pub(super) fn cancel(&mut self, token: Token, _op: &Op, _raw: RawDescriptor, _completions: &mut Completions) {
         self.world.borrow_mut().ask_cancel(token.0);
     }

@@ -496,6 +496,26 @@ impl World {
         Some(bytes)
     }
 
+    /// Sends at once what there is room for, mostly. Faults, and whoever decides on each operation, are to meet them all.
+    pub(super) fn send_at_once(&mut self, raw: RawDescriptor, bytes: &[u8]) -> Option<Outcome> {
+        let Faults { short_transfers, delays, resets, .. } = self.faults;
+        let is_flawless = short_transfers + delays + resets == 0.0;
+        if self.has_crashed || self.wants_names() || !is_flawless || self.random.chance(0.25) {
+            return None;
+        }
+        self.operations += 1;
+        bytes.hash(&mut self.history);
+        let (now, delay) = (self.now.get(), self.within(NETWORK_TIME));
+        let sent = self.socket(raw).and_then(|id| self.network.send(id, bytes, now, delay));
+        self.follow_asks();
+        self.record(4, raw as u64, bytes.len() as u64);
+        match sent {
+            Ok(Progress::Done(count)) => Some(Ok(Value::Count(count as u64))),
+            Ok(Progress::Waits) => None,
+            Err(code) => Some(Err(Fault::from(code))),
+        }
+    }
+
     /// What a queue owes the OS: one request at a time in each direction of a stream, and none on what is closed.
     fn check_order(&self, descriptor: RawDescriptor, op: &Op, class: Class) {
         if descriptor < 0 {
