@@ -5,9 +5,15 @@
 //! functions and two such lists, which was a third of an echo's instructions.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
 
-use mlua::{Function, IntoLuaMulti, LightUserData, Lua, MultiValue, Thread, ffi};
+use mlua::{AnyUserData, Function, IntoLuaMulti, LightUserData, Lua, MultiValue, Thread, ffi};
+
+use crate::runtime::Runtime;
+use crate::shortest::{Answer, Progress};
+use crate::socket::Socket;
 
 /// What a task is resumed with.
 pub(crate) enum Given<'a> {
@@ -24,13 +30,86 @@ pub(crate) enum Stop {
     With(MultiValue),
 }
 
-/// Upvalues of a waiting function: what mlua's function has, that function, what goes the long way, what locates an error, and
-/// the marker.
-const INNER: c_int = ffi::lua_upvalueindex(2);
-const LATER: c_int = ffi::lua_upvalueindex(3);
+/// Upvalues of a method of [`sooner`]'s: the marker, which is the runtime's address; what goes the long way; what gives the
+/// failure that the runtime keeps; what has an error say where it is raised; and the metatable of sockets.
+const MARKER: c_int = ffi::lua_upvalueindex(1);
+const LATER: c_int = ffi::lua_upvalueindex(2);
+const KEPT: c_int = ffi::lua_upvalueindex(3);
 const LOCATED: c_int = ffi::lua_upvalueindex(4);
-const MARKER: c_int = ffi::lua_upvalueindex(5);
+const SOCKETS: c_int = ffi::lua_upvalueindex(5);
 const UPVALUES: c_int = 5;
+
+/// What is tried first when a method is called that waits.
+pub(crate) trait Shortest {
+    /// So many arguments of its own, the object with them. With more it is not tried.
+    const ARGUMENTS: c_int;
+
+    fn now(call: &Call<'_>) -> Progress;
+}
+
+/// A call of a method that Lua has made.
+pub(crate) struct Call<'a> {
+    state: *mut ffi::lua_State,
+    pub(crate) runtime: &'a Rc<Runtime>,
+}
+
+impl Call<'_> {
+    /// The first argument, if it is a socket.
+    #[inline]
+    pub(crate) fn socket(&self) -> Option<&Socket> {
+        // SAFETY: the call's arguments are on the stack for as long as this is borrowed, and there is room for what is pushed.
+        // Only `tagged` gives objects of this metatable a value, the address of the socket in them, which does not move: mlua
+        // keeps it in a box of its own, and nobody borrows it to change it. What has been finalized has another metatable.
+        unsafe {
+            if ffi::lua_type(self.state, 1) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(self.state, 1) == 0 {
+                return None;
+            }
+            let is_socket = ffi::lua_rawequal(self.state, -1, SOCKETS) != 0;
+            ffi::lua_settop(self.state, -2);
+            if !is_socket {
+                return None;
+            }
+            ffi::lua_getiuservalue(self.state, 1, 1);
+            let place: *const Socket = ffi::lua_touserdata(self.state, -1).cast();
+            ffi::lua_settop(self.state, -2);
+            place.as_ref()
+        }
+    }
+
+    /// The argument in that place, if it is an integer.
+    #[inline]
+    pub(crate) fn integer(&self, place: c_int) -> Option<i64> {
+        // SAFETY: Lua has called with this state. There may be no such argument.
+        unsafe { (ffi::lua_isinteger(self.state, place) != 0).then(|| ffi::lua_tointeger(self.state, place)) }
+    }
+
+    /// The argument in that place, if it is a number.
+    pub(crate) fn number(&self, place: c_int) -> Option<f64> {
+        // SAFETY: as in `integer`.
+        unsafe { (ffi::lua_type(self.state, place) == ffi::LUA_TNUMBER).then(|| ffi::lua_tonumber(self.state, place)) }
+    }
+
+    /// The argument in that place, if it is a string.
+    #[inline]
+    pub(crate) fn bytes(&self, place: c_int) -> Option<&[u8]> {
+        // SAFETY: as in `integer`. A string stays where it is for as long as it is on the stack, where the call has it.
+        unsafe {
+            if ffi::lua_type(self.state, place) != ffi::LUA_TSTRING {
+                return None;
+            }
+            let mut length = 0;
+            let start: *const u8 = ffi::lua_tolstring(self.state, place, &mut length).cast();
+            Some(std::slice::from_raw_parts(start, length))
+        }
+    }
+}
+
+/// Has the socket's methods find it again. To be called of every one that a script gets.
+pub(crate) fn tagged(object: AnyUserData) -> mlua::Result<AnyUserData> {
+    let place = std::ptr::from_ref(&*object.borrow::<Socket>()?);
+    object.set_user_value(LightUserData(place.cast_mut().cast()))?;
+    Ok(object)
+}
 
 /// Gives a coroutine that has not begun arguments, which it has from then on by itself.
 pub(crate) fn give(lua: &Lua, thread: &Thread, arguments: impl IntoLuaMulti) -> mlua::Result<()> {
@@ -105,64 +184,91 @@ pub(crate) fn resume(lua: &Lua, thread: &Thread, marker: LightUserData, given: G
     }
 }
 
-/// Makes a method of `now`, which tries a call the shortest way. With true it gives the rest of its results. With `false` it
-/// suspends who calls it until the host resumes the task, and with `false` and a failure it raises that. In all other cases,
-/// and where there are more than `own` arguments or nothing can wait, it calls `later` with the same arguments.
-pub(crate) fn sooner(
+/// Makes a method that tries `S` first. If that gives what was asked for, so does the method. If it has to wait, it suspends who
+/// calls it until the host resumes the task; if it has failed, it raises that. In all other cases, and where there are more
+/// arguments or nothing can wait, it calls `later` with the same arguments.
+pub(crate) fn sooner<S: Shortest>(
     lua: &Lua,
-    (now, later, own): (Function, Function, u32),
     marker: LightUserData,
-    located: &Function,
+    (later, kept, located): (Function, Function, Function),
+    socket: AnyUserData,
 ) -> mlua::Result<Function> {
-    let wait = match own {
-        1 => wait::<1>,
-        _ => wait::<2>,
-    };
     // SAFETY: what is on the stack is as `exec_raw` has put it there, and what is pushed has room; errors are caught by mlua,
-    // and nothing of Rust's is between. The pointer is a function's, for `wait` to call.
+    // and nothing of Rust's is between.
     unsafe {
-        lua.exec_raw((now, later, located, marker), |state| {
-            let inner = ffi::lua_tocfunction(state, 1);
-            // mlua's function is one of C's with one upvalue, and looks at nothing else.
-            let is_known = !ffi::lua_getupvalue(state, 1, 1).is_null() && ffi::lua_getupvalue(state, 1, 2).is_null();
-            let (Some(inner), true) = (inner, is_known) else {
-                ffi::lua_pushstring(state, c"a function of mlua's is not what it was".as_ptr());
-                ffi::lua_error(state)
-            };
-            ffi::lua_insert(state, 1);
-            ffi::lua_pushlightuserdata(state, inner as *mut c_void);
-            ffi::lua_replace(state, 2);
-            ffi::lua_pushcclosure(state, wait, UPVALUES);
+        lua.exec_raw((marker, later, kept, located, socket), |state| {
+            ffi::lua_getmetatable(state, -1);
+            ffi::lua_replace(state, -2);
+            ffi::lua_pushcclosure(state, method::<S>, UPVALUES);
         })
     }
 }
 
-/// What [`sooner`] makes of functions with so many arguments of their own.
-unsafe extern "C-unwind" fn wait<const OWN: c_int>(state: *mut ffi::lua_State) -> c_int {
-    // SAFETY: Lua calls this with the upvalues that `sooner` gave it and room for twenty values. The inner function is called
-    // as Lua would call it: with its arguments, and with its own upvalue in the place where it looks for it. A jump out of
-    // here, for an error or to whoever resumed the coroutine, passes over nothing that has to be dropped.
+/// What a method is to do next.
+#[repr(C)]
+enum Next {
+    /// Give so many results, which are on the stack.
+    Give(c_int),
+    Wait,
+    /// Raise the failure that the runtime keeps.
+    Fail,
+    GoTheLongWay,
+}
+
+/// What [`sooner`] makes a function of.
+unsafe extern "C-unwind" fn method<S: Shortest>(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: Lua calls this with the upvalues that `sooner` gave it and room for twenty values. A jump out of here, for an
+    // error or to whoever resumed the coroutine, passes over nothing that has to be dropped.
     unsafe {
-        if ffi::lua_gettop(state) > OWN || ffi::lua_isyieldable(state) == 0 {
+        if ffi::lua_gettop(state) > S::ARGUMENTS || ffi::lua_isyieldable(state) == 0 {
             return go_the_long_way(state);
         }
-        let inner: ffi::lua_CFunction = std::mem::transmute(ffi::lua_touserdata(state, INNER));
-        let results = inner(state);
-        if ffi::lua_toboolean(state, -results) != 0 {
-            return results - 1;
+        match try_now::<S>(state) {
+            Next::Give(count) => count,
+            Next::Wait => {
+                ffi::lua_settop(state, 0);
+                ffi::lua_pushvalue(state, MARKER);
+                ffi::lua_yieldk(state, 1, 0, Some(go_on))
+            }
+            Next::Fail => {
+                ffi::lua_pushvalue(state, KEPT);
+                ffi::lua_call(state, 0, 1);
+                raise(state)
+            }
+            Next::GoTheLongWay => go_the_long_way(state),
         }
-        if ffi::lua_type(state, -results) == ffi::LUA_TNIL {
-            ffi::lua_settop(state, -results - 1);
-            return go_the_long_way(state);
-        }
-        if ffi::lua_type(state, 1 - results) != ffi::LUA_TNIL {
-            ffi::lua_settop(state, 1 - results);
-            raise(state)
-        }
-        ffi::lua_settop(state, 0);
-        ffi::lua_pushvalue(state, MARKER);
-        ffi::lua_yieldk(state, 1, 0, Some(go_on))
     }
+}
+
+/// Tries `S`. A panic in it, which could not pass through Lua, ends the process.
+///
+/// # Safety
+/// `state` runs a function that `sooner` made, with its arguments on the stack.
+unsafe extern "C" fn try_now<S: Shortest>(state: *mut ffi::lua_State) -> Next {
+    // SAFETY: the marker is the address of the runtime, which lives as long as Lua has it among its data, longer than any
+    // function. The count of its owners is as before.
+    let runtime = unsafe { ManuallyDrop::new(Rc::from_raw(ffi::lua_touserdata(state, MARKER).cast::<Runtime>())) };
+    let answer = match S::now(&Call { state, runtime: &runtime }) {
+        Progress::Answered(answer) => answer,
+        Progress::Waits => return Next::Wait,
+        Progress::Failed(failure) => {
+            runtime.failure.set(Some(failure));
+            return Next::Fail;
+        }
+        Progress::NotHere => return Next::GoTheLongWay,
+    };
+    // SAFETY: there is room for one more. To make a string may run finalizers of the script's, but raises no error: mlua's
+    // allocator aborts if there is no memory, and finalizers are protected.
+    unsafe {
+        match answer {
+            Answer::Nothing => return Next::Give(0),
+            Answer::Count(count) => ffi::lua_pushinteger(state, count as ffi::lua_Integer),
+            Answer::Bytes(bytes) | Answer::Received(_, _, bytes) => {
+                ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
+            }
+        }
+    }
+    Next::Give(1)
 }
 
 /// The task has been resumed: with true and what it waited for, or false and why that failed.

@@ -98,6 +98,12 @@ impl OperationError {
         OperationError { operation: operation.into(), target: target.into(), ..error.into() }
     }
 
+    /// What failed after `before` bytes of the whole, `operation`, had gone.
+    pub(crate) fn of_the_rest<B>(failed: Failed<B>, operation: String, before: usize) -> OperationError {
+        let moved = failed.moved.bytes() + before as u64;
+        OperationError { moved, operation, ..failed.error.into() }
+    }
+
     /// Whether it is a task that was killed.
     pub(crate) fn is_of_task(&self) -> bool {
         self.kind == ErrorKind::Killed

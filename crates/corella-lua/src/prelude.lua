@@ -200,15 +200,6 @@ function FileHandle.open(first, second, ...)
   return open(first, second, ...)
 end
 
--- The shortest way of calls that wait: what only the task knows takes a request of the engine's and none of the host's.
-local function sooner(now, submit, own)
-  return raw.sooner(now, verb(submit, 3), own)
-end
-
-Socket.recv = sooner(raw.receive_now, raw.verbs.Socket.recv, 2)
-Socket.send = sooner(raw.send_now, raw.verbs.Socket.send, 2)
-Scheduler.sleep = sooner(raw.sleep_now, raw.verbs.Scheduler.sleep, 1)
-
 local listen, bind = Socket.listen, verb(raw.listen, 3)
 function Socket.listen(first, ...)
   local is_address = raw.is_address(first)
@@ -260,6 +251,16 @@ raw.define_close(function(handle)
     handle:close({ async = true })
   end
 end)
+
+-- The shortest way of calls that wait: what only the task knows takes a request of the engine's and none of the host's.
+-- Objects know from their first on how they are closed, so this comes after.
+local function sooner(name, submit)
+  return raw.sooner(name, verb(submit, 3))
+end
+
+Socket.recv = sooner("recv", raw.verbs.Socket.recv)
+Socket.send = sooner("send", raw.verbs.Socket.send)
+Scheduler.sleep = sooner("sleep", raw.verbs.Scheduler.sleep)
 
 function print(...)
   local count = select("#", ...)

@@ -72,6 +72,8 @@ pub(crate) struct Runtime {
     pub(crate) body: RefCell<Option<Body>>,
     /// What the task that is running has just asked for, and is about to wait for.
     pub(crate) begun: Cell<Option<Awaited>>,
+    /// Why what it has just asked for has failed, until that is raised.
+    pub(crate) failure: Cell<Option<Failure>>,
     /// What it may still do at once.
     pub(crate) budget: Cell<Budget>,
     /// The task that is running.
@@ -141,6 +143,7 @@ impl Runtime {
                 tasks: RefCell::new(Tasks::default()),
                 body: RefCell::new(None),
                 begun: Cell::new(None),
+                failure: Cell::new(None),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),
                 barriers: Cell::new(0),

@@ -1,16 +1,17 @@
 //! The shortest way of a call that waits: one request of the engine's, and the task is resumed with what came of it. There
 //! is no `Request`, as nobody but the task can ask for it.
 //!
-//! It is tried first, for calls without options and callback. A call here says true and what it gives; `false` if the task has
-//! to wait, and `false` and a failure; or nothing: then the call goes the long way, which also finds what is wrong with it.
-//! `coroutines.rs` makes methods of that.
+//! It is tried first, for calls without options and callback. What cannot be done so goes the long way, which also finds what
+//! is wrong with the call. `coroutines.rs` makes methods of that.
 
+use std::ffi::c_int;
 use std::rc::Rc;
 
 use corella::actions::Reading;
-use corella::{Action, Begun, Error, ErrorKind, Failed, RequestId, Spare, SpareCapacity};
-use mlua::{BString, Either, Function, LightUserData, Lua, Table, UserDataRef};
+use corella::{Action, Error, ErrorKind, Failed, RequestId, Spare, SpareCapacity};
+use mlua::{Function, LightUserData, Lua, Table};
 
+use crate::coroutines::{Call, Shortest};
 use crate::failure::{Failure, OperationError};
 use crate::reading::FILL_MAX;
 use crate::request::{Class, Request};
@@ -19,7 +20,7 @@ use crate::socket::Socket;
 use crate::stream::{AtEngine, Purpose, Stream, Transport};
 use crate::tasks::TaskKey;
 use crate::work::Work;
-use crate::{arguments, coroutines};
+use crate::{arguments, coroutines, socket};
 
 /// Calls of a task that may finish at once, and the bytes that they may move, until others have their turn.
 const OPERATIONS_AT_ONCE: u32 = 128;
@@ -65,31 +66,12 @@ pub(crate) enum Answer {
 }
 
 /// How far a call got at once.
-enum Progress {
+pub(crate) enum Progress {
     Answered(Answer),
     Waits,
     Failed(Failure),
     /// It has to go the long way.
     NotHere,
-}
-
-/// What a call gives beside true.
-type Value = Either<Option<i64>, Either<BString, mlua::Value>>;
-
-impl Progress {
-    fn into_values(self, lua: &Lua) -> mlua::Result<(Option<bool>, Value)> {
-        let nothing = Either::Left(None);
-        Ok(match self {
-            Progress::Answered(Answer::Nothing) => (Some(true), nothing),
-            Progress::Answered(Answer::Bytes(bytes) | Answer::Received(_, _, bytes)) => {
-                (Some(true), Either::Right(Either::Left(bytes.into())))
-            }
-            Progress::Answered(Answer::Count(count)) => (Some(true), Either::Left(Some(count as i64))),
-            Progress::Waits => (Some(false), nothing),
-            Progress::Failed(failure) => (Some(false), Either::Right(Either::Right(failure.into_value(lua)?))),
-            Progress::NotHere => (None, nothing),
-        })
-    }
 }
 
 /// What a task may still do before it has to give way.
@@ -142,8 +124,9 @@ impl Runtime {
     }
 
     /// Has the task that is running sleep.
-    fn sleep_now(self: &Rc<Self>, length: &mlua::Value) -> Progress {
-        let (Some(task), Ok(length)) = (self.task_that_can_wait(), arguments::seconds(length)) else {
+    fn sleep_now(self: &Rc<Self>, length: f64) -> Progress {
+        let (Some(task), Ok(length)) = (self.task_that_can_wait(), arguments::seconds(&mlua::Value::Number(length)))
+        else {
             return Progress::NotHere;
         };
         let operation = self.io().sleep(length);
@@ -153,29 +136,35 @@ impl Runtime {
 }
 
 impl Socket {
-    /// Sends. If no other task is ready there is nothing to hand over together with it, and it is tried at once: most
-    /// sends find room, and then there is nothing to wait for. Of many that are ready the sends go out in one call.
-    fn send_now(&self, bytes: Vec<u8>) -> Progress {
-        let runtime = self.runtime();
+    /// Sends. Most sends find room at once, and then there is nothing to wait for.
+    fn send_now(&self, runtime: &Rc<Runtime>, bytes: &[u8]) -> Progress {
         let Some(task) = runtime.task_that_can_wait() else { return Progress::NotHere };
-        let is_alone = runtime.ready_count() == 0;
-        let left = runtime.budget.get().spend(bytes.len()).filter(|_| is_alone);
-        let Some(operation) = self.with_connection(|connection| connection.send(bytes).direct()) else {
-            return Progress::NotHere;
-        };
-        let keeps = self.clone();
-        let answers = runtime.answers(task, move |outcome: Result<_, Failed<Vec<u8>>>| {
-            drop(keeps);
-            let (count, _): (usize, Vec<u8>) = outcome?;
-            Ok(Answer::Count(count))
+        let left = runtime.budget.get().spend(bytes.len());
+        let begun = self.with_connection(|connection| {
+            let sent = match left {
+                Some(_) => connection.try_send(bytes)?,
+                None => 0,
+            };
+            let rest = (sent < bytes.len() || bytes.is_empty()).then(|| connection.send(bytes[sent..].to_vec()));
+            Ok((sent, rest))
         });
-        let Some(left) = left else { return runtime.awaits(operation.then(answers).map_err(Failure::from)) };
-        runtime.budget.set(left);
-        match operation.finish_or_then(answers) {
-            Ok(Begun::Finished(Ok((count, _)))) => Progress::Answered(Answer::Count(count)),
-            Ok(Begun::Finished(Err(failed))) => Progress::Failed(failed.into()),
-            Ok(Begun::Submitted(id)) => runtime.awaits(Ok(id)),
-            Err(failed) => Progress::Failed(failed.into()),
+        if let Some(left) = left {
+            runtime.budget.set(left);
+        }
+        match begun {
+            None => Progress::NotHere,
+            Some(Err(error)) => Progress::Failed(Error::into(error)),
+            Some(Ok((sent, None))) => Progress::Answered(Answer::Count(sent)),
+            Some(Ok((sent, Some(rest)))) => {
+                let (keeps, whole) = (self.clone(), bytes.len());
+                let answers = runtime.answers(task, move |outcome: Result<_, Failed<Vec<u8>>>| {
+                    drop(keeps);
+                    let told = |failed| OperationError::of_the_rest(failed, format!("send {whole} bytes"), sent);
+                    let (count, _): (usize, Vec<u8>) = outcome.map_err(told)?;
+                    Ok(Answer::Count(sent + count))
+                });
+                runtime.awaits(rest.direct().then(answers).map_err(Failure::from))
+            }
         }
     }
 }
@@ -251,30 +240,61 @@ impl Stream {
     }
 }
 
-/// Anything that was given where a socket is wanted.
-type Given = Either<UserDataRef<Socket>, mlua::Value>;
+struct Receive;
 
-/// Adds the shortest ways to `raw`, what makes methods of them, and what they are told of where nothing can wait.
+impl Shortest for Receive {
+    const ARGUMENTS: c_int = 2;
+
+    fn now(call: &Call<'_>) -> Progress {
+        match (call.socket().and_then(Socket::stream), call.integer(2)) {
+            (Some(stream), Some(most @ 1..)) => stream.receive_now(most as usize),
+            _ => Progress::NotHere,
+        }
+    }
+}
+
+struct Send;
+
+impl Shortest for Send {
+    const ARGUMENTS: c_int = 2;
+
+    fn now(call: &Call<'_>) -> Progress {
+        match (call.socket(), call.bytes(2)) {
+            (Some(socket), Some(bytes)) => socket.send_now(call.runtime, bytes),
+            _ => Progress::NotHere,
+        }
+    }
+}
+
+struct Sleep;
+
+impl Shortest for Sleep {
+    const ARGUMENTS: c_int = 1;
+
+    fn now(call: &Call<'_>) -> Progress {
+        call.number(1).map_or(Progress::NotHere, |length| call.runtime.sleep_now(length))
+    }
+}
+
+/// Adds to `raw` what makes methods of the shortest ways, and what they are told of where nothing can wait.
 pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table, marker: LightUserData) -> mlua::Result<()> {
     let located: Function = raw.get("located")?;
-    let sooner = move |lua: &Lua, parts: (Function, Function, u32)| coroutines::sooner(lua, parts, marker, &located);
-    raw.set("sooner", lua.create_function(sooner)?)?;
-    let receive = |lua: &Lua, (socket, length): (Given, mlua::Value)| match (socket, length) {
-        (Either::Left(socket), mlua::Value::Integer(most @ 1..)) => match socket.stream() {
-            Some(stream) => stream.receive_now(most as usize).into_values(lua),
-            None => Progress::NotHere.into_values(lua),
-        },
-        _ => Progress::NotHere.into_values(lua),
-    };
-    raw.set("receive_now", lua.create_function(receive)?)?;
-    let send = |lua: &Lua, (socket, text): (Given, Either<BString, mlua::Value>)| match (socket, text) {
-        (Either::Left(socket), Either::Left(bytes)) => socket.send_now(bytes.into()).into_values(lua),
-        _ => Progress::NotHere.into_values(lua),
-    };
-    raw.set("send_now", lua.create_function(send)?)?;
     let shared = Rc::clone(runtime);
-    let sleep = move |lua: &Lua, length: mlua::Value| shared.sleep_now(&length).into_values(lua);
-    raw.set("sleep_now", lua.create_function(sleep)?)?;
+    let kept = lua.create_function(move |lua, ()| match shared.failure.take() {
+        Some(failure) => failure.into_value(lua),
+        None => Ok(mlua::Value::Nil),
+    })?;
+    let shared = Rc::clone(runtime);
+    let sooner = move |lua: &Lua, (name, later): (String, Function)| {
+        let functions = (later, kept.clone(), located.clone());
+        let socket = socket::unconnected(lua, &shared)?;
+        match name.as_str() {
+            "recv" => coroutines::sooner::<Receive>(lua, marker, functions, socket),
+            "send" => coroutines::sooner::<Send>(lua, marker, functions, socket),
+            _ => coroutines::sooner::<Sleep>(lua, marker, functions, socket),
+        }
+    };
+    raw.set("sooner", lua.create_function(sooner)?)?;
     let shared = Rc::clone(runtime);
     let set_barriers = move |_: &Lua, count: u32| {
         shared.barriers.set(count);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corella::actions::Plain;
 use corella::{Address, DatagramSocket, ErrorKind, Failed, Listener, Operation, Shutdown, Socket as Connection};
-use mlua::{AnyUserData, IntoLua, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{AnyUserData, Lua, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value};
 
 use crate::address::{Place, address_values};
 use crate::arguments::Arguments;
@@ -18,7 +18,7 @@ use crate::runtime::Runtime;
 use crate::stream::{Rights, Stream, Transport};
 use crate::verb::{Problem, direct, verb};
 use crate::work::Work;
-use crate::{accept, datagram, file_handle};
+use crate::{accept, coroutines, datagram, file_handle};
 
 /// How far a socket is.
 enum State {
@@ -73,7 +73,12 @@ impl UserData for Socket {
 pub(crate) fn connection_value(lua: &Lua, runtime: &Rc<Runtime>, connection: Connection) -> mlua::Result<Value> {
     let socket = Socket::new(runtime);
     socket.connected(connection);
-    socket.into_lua(lua)
+    Ok(Value::UserData(socket.into_object(lua)?))
+}
+
+/// A socket that is not connected yet.
+pub(crate) fn unconnected(lua: &Lua, runtime: &Rc<Runtime>) -> mlua::Result<AnyUserData> {
+    Socket::new(runtime).into_object(lua)
 }
 
 fn socket_of(arguments: &mut Arguments) -> Result<Socket, String> {
@@ -83,12 +88,13 @@ fn socket_of(arguments: &mut Arguments) -> Result<Socket, String> {
 }
 
 impl Socket {
-    pub(crate) fn runtime(&self) -> &Rc<Runtime> {
-        &self.runtime
-    }
-
     fn new(runtime: &Rc<Runtime>) -> Socket {
         Socket { runtime: Rc::clone(runtime), state: Rc::new(RefCell::new(State::New)) }
+    }
+
+    /// As a script holds it.
+    fn into_object(self, lua: &Lua) -> mlua::Result<AnyUserData> {
+        coroutines::tagged(lua.create_userdata(self)?)
     }
 
     fn describe(&self) -> String {
@@ -478,7 +484,7 @@ fn install_connecting(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::
     verb(lua, verbs, "connect", move |lua, arguments| {
         let object = match arguments.object_of::<Socket>() {
             Some(object) => object,
-            None => lua.create_userdata(Socket::new(&shared)).map_err(|error| error.to_string())?,
+            None => unconnected(lua, &shared).map_err(|error| error.to_string())?,
         };
         let socket = object.borrow::<Socket>().map_err(|error| error.to_string())?.clone();
         let place = Place::take(arguments)?;
@@ -584,10 +590,10 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua
         if is_datagram {
             socket.state.replace(State::NewDatagram);
         }
-        Ok(lua.create_userdata(socket)?)
+        Ok(socket.into_object(lua)?)
     })?;
     let shared = Rc::clone(runtime);
-    direct(lua, methods, "pair", move |_, arguments| {
+    direct(lua, methods, "pair", move |lua, arguments| {
         let (one, other) = (Socket::new(&shared), Socket::new(&shared));
         if kind(arguments)? {
             let (first, second) = shared.io().datagram_pair()?;
@@ -598,7 +604,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua
             one.connected(first);
             other.connected(second);
         }
-        Ok((one, other))
+        Ok((one.into_object(lua)?, other.into_object(lua)?))
     })?;
     direct(lua, methods, "listen", |_, arguments| {
         let object = arguments.object::<Socket>("Socket")?;
