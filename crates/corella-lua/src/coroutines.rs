@@ -105,10 +105,16 @@ impl Call<'_> {
 }
 
 /// Has the socket's methods find it again. To be called of every one that a script gets.
-pub(crate) fn tagged(object: AnyUserData) -> mlua::Result<AnyUserData> {
+pub(crate) fn tagged(lua: &Lua, object: AnyUserData) -> mlua::Result<AnyUserData> {
     let place = std::ptr::from_ref(&*object.borrow::<Socket>()?);
-    object.set_user_value(LightUserData(place.cast_mut().cast()))?;
-    Ok(object)
+    let place = LightUserData(place.cast_mut().cast());
+    // SAFETY: what is on the stack is as `exec_raw` has put it there, and all of mlua's objects have room for one such value,
+    // which mlua itself uses only where it is asked to.
+    unsafe {
+        lua.exec_raw((object, place), |state| {
+            ffi::lua_setiuservalue(state, -2, 1);
+        })
+    }
 }
 
 /// Gives a coroutine that has not begun arguments, which it has from then on by itself.

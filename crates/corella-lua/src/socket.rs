@@ -94,7 +94,7 @@ impl Socket {
 
     /// As a script holds it.
     fn into_object(self, lua: &Lua) -> mlua::Result<AnyUserData> {
-        coroutines::tagged(lua.create_userdata(self)?)
+        coroutines::tagged(lua, lua.create_userdata(self)?)
     }
 
     fn describe(&self) -> String {
