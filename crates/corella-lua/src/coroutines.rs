@@ -5,7 +5,7 @@
 //! functions and two such lists, which was a third of an echo's instructions.
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
@@ -30,14 +30,29 @@ pub(crate) enum Stop {
     With(MultiValue),
 }
 
-/// Upvalues of a method of [`sooner`]'s: the marker, which is the runtime's address; what goes the long way; what gives the
-/// failure that the runtime keeps; what has an error say where it is raised; and the metatable of sockets.
-const MARKER: c_int = ffi::lua_upvalueindex(1);
-const LATER: c_int = ffi::lua_upvalueindex(2);
-const KEPT: c_int = ffi::lua_upvalueindex(3);
-const LOCATED: c_int = ffi::lua_upvalueindex(4);
-const SOCKETS: c_int = ffi::lua_upvalueindex(5);
-const UPVALUES: c_int = 5;
+/// Upvalues of a method of [`sooner`]'s: what goes the long way; what gives the failure that the runtime keeps; and what has an
+/// error say where it is raised.
+const LATER: c_int = ffi::lua_upvalueindex(1);
+const KEPT: c_int = ffi::lua_upvalueindex(2);
+const LOCATED: c_int = ffi::lua_upvalueindex(3);
+const UPVALUES: c_int = 3;
+
+/// Has the functions of C's find the runtime: its address is in the room that each coroutine has for the program, and that new
+/// ones have from the main one. The runtime lives as long as Lua has it among its data, longer than any function.
+pub(crate) fn prepare(lua: &Lua, runtime: &Rc<Runtime>) {
+    // SAFETY: the room is for one pointer. mlua has no use for it, and everything else of this Lua is the host's.
+    unsafe { *ffi::lua_getextraspace(lua.state()).cast() = Rc::as_ptr(runtime) };
+}
+
+/// The runtime that `prepare` was given.
+///
+/// # Safety
+/// `state` is of a Lua that was prepared, and runs a function.
+#[inline]
+unsafe fn runtime_of(state: *mut ffi::lua_State) -> ManuallyDrop<Rc<Runtime>> {
+    // SAFETY: see `prepare`. The count of its owners stays as it is.
+    unsafe { ManuallyDrop::new(Rc::from_raw(*ffi::lua_getextraspace(state).cast::<*const Runtime>())) }
+}
 
 /// What is tried first when a method is called that waits.
 pub(crate) trait Shortest {
@@ -54,26 +69,19 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The first argument, if it is a socket.
+    /// The first argument, if it is a socket. What this leaves on the stack is above the arguments.
     #[inline]
-    pub(crate) fn socket(&self) -> Option<&Socket> {
-        // SAFETY: the call's arguments are on the stack for as long as this is borrowed, and there is room for what is pushed.
-        // Only `tagged` gives objects of this metatable a value, the address of the socket in them, which does not move: mlua
-        // keeps it in a box of its own, and nobody borrows it to change it. What has been finalized has another metatable.
-        unsafe {
-            if ffi::lua_type(self.state, 1) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(self.state, 1) == 0 {
-                return None;
-            }
-            let is_socket = ffi::lua_rawequal(self.state, -1, SOCKETS) != 0;
-            ffi::lua_settop(self.state, -2);
-            if !is_socket {
+    pub(crate) fn socket(&self) -> Option<Socket> {
+        // SAFETY: Lua has called with this state, and there is room for one more. What is no object is not asked for its value;
+        // that of others than sockets is no number.
+        let number = unsafe {
+            if ffi::lua_type(self.state, 1) != ffi::LUA_TUSERDATA {
                 return None;
             }
             ffi::lua_getiuservalue(self.state, 1, 1);
-            let place: *const Socket = ffi::lua_touserdata(self.state, -1).cast();
-            ffi::lua_settop(self.state, -2);
-            place.as_ref()
-        }
+            ffi::lua_tointeger(self.state, -1)
+        };
+        self.runtime.sockets.find(number).map(Socket)
     }
 
     /// The argument in that place, if it is an integer.
@@ -104,14 +112,12 @@ impl Call<'_> {
     }
 }
 
-/// Has the socket's methods find it again. To be called of every one that a script gets.
-pub(crate) fn tagged(lua: &Lua, object: AnyUserData) -> mlua::Result<AnyUserData> {
-    let place = std::ptr::from_ref(&*object.borrow::<Socket>()?);
-    let place = LightUserData(place.cast_mut().cast());
+/// Has the socket's methods find it again, by this number.
+pub(crate) fn numbered(lua: &Lua, object: AnyUserData, number: i64) -> mlua::Result<AnyUserData> {
     // SAFETY: what is on the stack is as `exec_raw` has put it there, and all of mlua's objects have room for one such value,
     // which mlua itself uses only where it is asked to.
     unsafe {
-        lua.exec_raw((object, place), |state| {
+        lua.exec_raw((object, number), |state| {
             ffi::lua_setiuservalue(state, -2, 1);
         })
     }
@@ -195,19 +201,11 @@ pub(crate) fn resume(lua: &Lua, thread: &Thread, marker: LightUserData, given: G
 /// arguments or nothing can wait, it calls `later` with the same arguments.
 pub(crate) fn sooner<S: Shortest>(
     lua: &Lua,
-    marker: LightUserData,
     (later, kept, located): (Function, Function, Function),
-    socket: AnyUserData,
 ) -> mlua::Result<Function> {
-    // SAFETY: what is on the stack is as `exec_raw` has put it there, and what is pushed has room; errors are caught by mlua,
-    // and nothing of Rust's is between.
-    unsafe {
-        lua.exec_raw((marker, later, kept, located, socket), |state| {
-            ffi::lua_getmetatable(state, -1);
-            ffi::lua_replace(state, -2);
-            ffi::lua_pushcclosure(state, method::<S>, UPVALUES);
-        })
-    }
+    // SAFETY: what is on the stack is as `exec_raw` has put it there; errors are caught by mlua, and nothing of Rust's is
+    // between.
+    unsafe { lua.exec_raw((later, kept, located), |state| ffi::lua_pushcclosure(state, method::<S>, UPVALUES)) }
 }
 
 /// What a method is to do next.
@@ -226,14 +224,15 @@ unsafe extern "C-unwind" fn method<S: Shortest>(state: *mut ffi::lua_State) -> c
     // SAFETY: Lua calls this with the upvalues that `sooner` gave it and room for twenty values. A jump out of here, for an
     // error or to whoever resumed the coroutine, passes over nothing that has to be dropped.
     unsafe {
-        if ffi::lua_gettop(state) > S::ARGUMENTS || ffi::lua_isyieldable(state) == 0 {
+        let count = ffi::lua_gettop(state);
+        if count > S::ARGUMENTS || ffi::lua_isyieldable(state) == 0 {
             return go_the_long_way(state);
         }
         match try_now::<S>(state) {
             Next::Give(count) => count,
             Next::Wait => {
                 ffi::lua_settop(state, 0);
-                ffi::lua_pushvalue(state, MARKER);
+                ffi::lua_pushlightuserdata(state, marker(state));
                 ffi::lua_yieldk(state, 1, 0, Some(go_on))
             }
             Next::Fail => {
@@ -241,9 +240,22 @@ unsafe extern "C-unwind" fn method<S: Shortest>(state: *mut ffi::lua_State) -> c
                 ffi::lua_call(state, 0, 1);
                 raise(state)
             }
-            Next::GoTheLongWay => go_the_long_way(state),
+            Next::GoTheLongWay => {
+                ffi::lua_settop(state, count);
+                go_the_long_way(state)
+            }
         }
     }
+}
+
+/// What a task yields that waits: an address that no script can name.
+///
+/// # Safety
+/// As of [`runtime_of`].
+#[inline]
+unsafe fn marker(state: *mut ffi::lua_State) -> *mut c_void {
+    // SAFETY: see `prepare`.
+    unsafe { *ffi::lua_getextraspace(state).cast::<*mut c_void>() }
 }
 
 /// Tries `S`. A panic in it, which could not pass through Lua, ends the process.
@@ -251,9 +263,8 @@ unsafe extern "C-unwind" fn method<S: Shortest>(state: *mut ffi::lua_State) -> c
 /// # Safety
 /// `state` runs a function that `sooner` made, with its arguments on the stack.
 unsafe extern "C" fn try_now<S: Shortest>(state: *mut ffi::lua_State) -> Next {
-    // SAFETY: the marker is the address of the runtime, which lives as long as Lua has it among its data, longer than any
-    // function. The count of its owners is as before.
-    let runtime = unsafe { ManuallyDrop::new(Rc::from_raw(ffi::lua_touserdata(state, MARKER).cast::<Runtime>())) };
+    // SAFETY: the function was made for a Lua that is prepared.
+    let runtime = unsafe { runtime_of(state) };
     let answer = match S::now(&Call { state, runtime: &runtime }) {
         Progress::Answered(answer) => answer,
         Progress::Waits => return Next::Wait,
@@ -269,7 +280,7 @@ unsafe extern "C" fn try_now<S: Shortest>(state: *mut ffi::lua_State) -> Next {
         match answer {
             Answer::Nothing => return Next::Give(0),
             Answer::Count(count) => ffi::lua_pushinteger(state, count as ffi::lua_Integer),
-            Answer::Bytes(bytes) | Answer::Received(_, _, bytes) => {
+            Answer::Bytes(bytes) => {
                 ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
             }
         }
@@ -279,8 +290,8 @@ unsafe extern "C" fn try_now<S: Shortest>(state: *mut ffi::lua_State) -> Next {
 
 /// The task has been resumed: with true and what it waited for, or false and why that failed.
 unsafe extern "C-unwind" fn go_on(state: *mut ffi::lua_State, _: c_int, _: ffi::lua_KContext) -> c_int {
-    // SAFETY: as in `wait`, which left nothing on the stack: there is what the host gave, or a script that resumes a task's
-    // own coroutine, which may be nothing. That fails with nil.
+    // SAFETY: `method` left nothing on the stack: there is what the host gave, or a script that resumes a task's own coroutine,
+    // which may be nothing. That fails with nil.
     unsafe {
         let count = ffi::lua_gettop(state);
         if ffi::lua_toboolean(state, 1) == 0 {

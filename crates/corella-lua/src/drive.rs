@@ -9,6 +9,7 @@ use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use crate::coroutines::{self, Given, Stop};
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::receives::{Arrival, Receive};
 use crate::request::{Callback, Listener, Outcome};
 use crate::runtime::Ready;
 use crate::shortest::{Answer, Awaited, Budget};
@@ -42,7 +43,7 @@ impl Host {
             if main.ending(&self.runtime).has_failed() == Some(true) {
                 return;
             }
-            if self.runtime.ready_count() == 0 && self.is_over(main) {
+            if !self.runtime.is_ready() && self.is_over(main) {
                 return;
             }
             if let Err(error) = self.turn_once(lua) {
@@ -53,6 +54,13 @@ impl Host {
 
     /// Resumes what is ready, up to a bound.
     pub(crate) fn run_some(&self, lua: &Lua) {
+        self.run_some_ready(lua);
+        if !self.runtime.is_exiting() {
+            self.run_arrivals(lua);
+        }
+    }
+
+    fn run_some_ready(&self, lua: &Lua) {
         for _ in 0..self.runtime.ready_count().min(RESUMED_PER_TURN) {
             let Some(ready) = self.runtime.next_ready() else { break };
             if let Err(error) = self.run_ready(lua, ready) {
@@ -66,12 +74,44 @@ impl Host {
 
     /// Has the scheduler turn once, and sleep if there is nothing to do.
     pub(crate) fn turn_once(&mut self, lua: &Lua) -> Result<(), Error> {
-        self.before_turn(lua, self.runtime.ready_count() == 0);
-        self.runtime.turn(match self.runtime.ready_count() {
-            0 if self.runtime.has_unseen_failure() => COLLECT_EVERY,
-            0 => SLEEP_MAX,
-            _ => Duration::ZERO,
-        })
+        let is_ready = self.runtime.is_ready();
+        self.before_turn(lua, !is_ready);
+        self.runtime.turn(match is_ready {
+            false if self.runtime.has_unseen_failure() => COLLECT_EVERY,
+            false => SLEEP_MAX,
+            true => Duration::ZERO,
+        })?;
+        self.runtime.is_in_turn.set(true);
+        self.run_arrivals(lua);
+        self.runtime.is_in_turn.set(false);
+        Ok(())
+    }
+
+    /// Resumes the tasks whose receives have ended.
+    fn run_arrivals(&self, lua: &Lua) {
+        for _ in 0..self.runtime.arrivals() {
+            let Some(Arrival { receive, bytes, error }) = self.runtime.receives.next() else { break };
+            let Receive { stream, task, most } = receive;
+            let received = stream.received(task, most, bytes, error);
+            drop(stream);
+            let resumed = match received {
+                Some(Ok(bytes)) => {
+                    let resumed = self.go_on(lua, task, Given::Bytes(&bytes));
+                    self.runtime.keep_receive_buffer(bytes);
+                    resumed
+                }
+                Some(Err(failure)) => {
+                    failure.into_value(lua).and_then(|failure| self.resume(lua, task, (false, failure)))
+                }
+                None => Ok(()),
+            };
+            if let Err(error) = resumed {
+                self.runtime.report_script_error(&error.to_string());
+            }
+            if self.runtime.is_exiting() {
+                return;
+            }
+        }
     }
 
     /// Nothing is ready. Whether nothing ever will be.
@@ -120,12 +160,6 @@ impl Host {
     fn run_ready(&self, lua: &Lua, ready: Ready) -> mlua::Result<()> {
         match ready {
             Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
-            Ready::Answer(key, Ok(Answer::Received(stream, _, bytes))) => {
-                drop(stream);
-                self.go_on(lua, key, Given::Bytes(&bytes))?;
-                self.runtime.keep_receive_buffer(bytes);
-                Ok(())
-            }
             Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.go_on(lua, key, Given::Bytes(&bytes)),
             Ready::Answer(key, Ok(Answer::Count(count))) => self.go_on(lua, key, Given::Count(count)),
             Ready::Answer(key, Ok(Answer::Nothing)) => self.go_on(lua, key, Given::Nothing),

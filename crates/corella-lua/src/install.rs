@@ -44,7 +44,7 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: LightUserData) -
     status::install_take(lua, &raw)?;
     file_handle::install_shortest(lua, &raw)?;
     install_located(lua, runtime, &raw)?;
-    shortest::install(lua, runtime, &raw, marker)?;
+    shortest::install(lua, runtime, &raw)?;
     address::install_raw(lua, &raw)?;
     socket::install_raw(lua, &raw)?;
     raw.set("cannot_wait", lua.create_function(|_, name: String| Ok(verb::cannot_wait(&name)))?)?;

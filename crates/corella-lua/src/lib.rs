@@ -83,6 +83,8 @@ mod prompt;
 mod race;
 mod reading;
 mod received;
+mod receives;
+mod registry;
 mod request;
 mod runtime;
 mod scheduler;

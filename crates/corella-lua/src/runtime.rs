@@ -13,8 +13,11 @@ use mlua::{Function, Lua, Thread};
 
 use crate::failure::Failure;
 use crate::interruption::Interruption;
+use crate::receives::Receives;
+use crate::registry::Registry;
 use crate::request::{Callback, Class, Outcome, Place, Request, Stop};
 use crate::shortest::{Answer, Awaited, Budget};
+use crate::socket;
 use crate::stream::Stream;
 use crate::tasks::{Body, TaskKey, Tasks};
 
@@ -67,6 +70,14 @@ pub(crate) struct Runtime {
     ready: RefCell<VecDeque<Ready>>,
     /// So many have been taken from it.
     run: Cell<u64>,
+    /// What tasks wait for that the engine alone has.
+    pub(crate) receives: Receives,
+    /// When so many have been taken from what is ready, those whose receives have ended have their turn.
+    arrivals_after: Cell<u64>,
+    /// What is running goes on from what a turn has just brought.
+    pub(crate) is_in_turn: Cell<bool>,
+    /// Sockets by the numbers in the script's objects.
+    pub(crate) sockets: Registry<socket::Inner>,
     pub(crate) tasks: RefCell<Tasks>,
     /// Gone once the program is over.
     pub(crate) body: RefCell<Option<Body>>,
@@ -137,9 +148,13 @@ impl Runtime {
             });
             Runtime {
                 io: scheduler.io(),
+                receives: Receives::new(scheduler.hosted_outcomes()),
                 scheduler: RefCell::new(Some(scheduler)),
                 ready: RefCell::new(VecDeque::new()),
                 run: Cell::new(0),
+                arrivals_after: Cell::new(0),
+                is_in_turn: Cell::new(false),
+                sockets: Registry::default(),
                 tasks: RefCell::new(Tasks::default()),
                 body: RefCell::new(None),
                 begun: Cell::new(None),
@@ -182,20 +197,6 @@ impl Runtime {
 
     pub(crate) fn make_ready(&self, ready: Ready) {
         self.ready.borrow_mut().push_back(ready);
-    }
-
-    /// How many have been made ready so far.
-    pub(crate) fn readied(&self) -> u64 {
-        self.run.get() + self.ready_count() as u64
-    }
-
-    /// What a task that is ready was to be resumed with; it gets nothing instead.
-    pub(crate) fn take_answer(&self, number: u64) -> Option<Answer> {
-        let place = usize::try_from(number.checked_sub(self.run.get())?).ok()?;
-        match self.ready.borrow_mut().get_mut(place)? {
-            Ready::Answer(_, Ok(answer)) => Some(std::mem::replace(answer, Answer::Nothing)),
-            _ => None,
-        }
     }
 
     pub(crate) fn next_ready(&self) -> Option<Ready> {
@@ -245,6 +246,16 @@ impl Runtime {
 
     pub(crate) fn ready_count(&self) -> usize {
         self.ready.borrow().len()
+    }
+
+    /// How many receives have ended whose tasks are to go on now: all that was ready before has had its turn.
+    pub(crate) fn arrivals(&self) -> usize {
+        if self.run.get() < self.arrivals_after.get() { 0 } else { self.receives.ended() }
+    }
+
+    /// Whether there is something to run.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready_count() > 0 || self.receives.ended() > 0
     }
 
     pub(crate) fn count(&self, class: Class, change: isize) {
@@ -305,9 +316,27 @@ impl Runtime {
 
     /// One turn of the scheduler that waits at most `limit`.
     pub(crate) fn turn(&self, limit: Duration) -> Result<(), Error> {
-        match &mut *self.scheduler.borrow_mut() {
+        let turned = match &mut *self.scheduler.borrow_mut() {
             Some(scheduler) => scheduler.turn(limit).map(drop),
             None => Ok(()),
+        };
+        if self.receives.fetch() {
+            self.arrivals_after.set(self.run.get() + self.ready_count() as u64);
+        }
+        turned
+    }
+
+    /// Takes what has been received when no task is left that could have it.
+    fn take_arrivals(&self) {
+        self.receives.fetch();
+        while let Some(arrival) = self.receives.next() {
+            // There is nobody to be resumed.
+            let _ = arrival.receive.stream.received(
+                arrival.receive.task,
+                arrival.receive.most,
+                arrival.bytes,
+                arrival.error,
+            );
         }
     }
 
@@ -318,7 +347,7 @@ impl Runtime {
 
     /// Whether there is something to run, or a turn would find something.
     pub(crate) fn has_work(&self) -> bool {
-        self.ready_count() > 0 || self.scheduler.borrow().as_ref().is_some_and(Scheduler::has_work)
+        self.is_ready() || self.scheduler.borrow().as_ref().is_some_and(Scheduler::has_work)
     }
 
     pub(crate) fn outstanding(&self) -> Vec<Outstanding> {
@@ -418,6 +447,7 @@ impl Runtime {
                 return Ok(());
             }
             self.turn(left)?;
+            self.take_arrivals();
         }
         Ok(())
     }
@@ -434,6 +464,7 @@ impl Runtime {
         }
         let scheduler = self.scheduler.take();
         drop(scheduler);
+        self.take_arrivals();
     }
 
     // Reports.

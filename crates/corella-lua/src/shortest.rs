@@ -7,20 +7,20 @@
 use std::ffi::c_int;
 use std::rc::Rc;
 
-use corella::actions::Reading;
-use corella::{Action, Error, ErrorKind, Failed, RequestId, Spare, SpareCapacity};
-use mlua::{Function, LightUserData, Lua, Table};
+use corella::{Error, ErrorKind, Failed, RequestId};
+use mlua::{Function, Lua, Table};
 
 use crate::coroutines::{Call, Shortest};
 use crate::failure::{Failure, OperationError};
 use crate::reading::FILL_MAX;
+use crate::receives::Receive;
 use crate::request::{Class, Request};
 use crate::runtime::{Ready, Runtime};
 use crate::socket::Socket;
 use crate::stream::{AtEngine, Purpose, Stream, Transport};
 use crate::tasks::TaskKey;
 use crate::work::Work;
-use crate::{arguments, coroutines, socket};
+use crate::{arguments, coroutines};
 
 /// Calls of a task that may finish at once, and the bytes that they may move, until others have their turn.
 const OPERATIONS_AT_ONCE: u32 = 128;
@@ -35,8 +35,8 @@ pub(crate) enum Awaited {
     Request(Rc<Request>),
     /// A request of the engine's that only this task knows.
     Engine(RequestId),
-    /// Its turn, with what has been received for it: so many were made ready before.
-    Turn(u64),
+    /// Its turn.
+    Turn,
 }
 
 impl Awaited {
@@ -47,11 +47,7 @@ impl Awaited {
             Awaited::Given(request) => request.abandon(),
             Awaited::Request(request) => request.cancel(),
             Awaited::Engine(id) => runtime.io().cancel(*id),
-            Awaited::Turn(number) => {
-                if let Some(Answer::Received(stream, place, bytes)) = runtime.take_answer(*number) {
-                    stream.give_back(place, &bytes);
-                }
-            }
+            Awaited::Turn => {}
         }
     }
 }
@@ -60,8 +56,6 @@ impl Awaited {
 pub(crate) enum Answer {
     Nothing,
     Bytes(Vec<u8>),
-    /// From a connection, at this place, which gets them back if the task is killed before its turn.
-    Received(Rc<Stream>, u64, Vec<u8>),
     Count(usize),
 }
 
@@ -106,7 +100,7 @@ impl Runtime {
     fn answer(&self, task: TaskKey, answer: Result<Answer, Box<Failure>>) {
         self.count(Class::Counted, -1);
         if let Some(told) = self.tasks.borrow_mut().get_mut(task) {
-            told.awaits = Some(Awaited::Turn(self.readied()));
+            told.awaits = Some(Awaited::Turn);
             self.make_ready(Ready::Answer(task, answer));
         }
     }
@@ -169,84 +163,87 @@ impl Socket {
     }
 }
 
-type Filled = Result<<Reading<Spare<Vec<u8>>> as Action>::Output, <Reading<Spare<Vec<u8>>> as Action>::Error>;
-
 impl Stream {
     /// Receives what there is on a connection, if nobody else has asked for anything.
     fn receive_now(self: &Rc<Self>, most: usize) -> Progress {
+        let runtime = &self.runtime;
         let mut state = self.state.borrow_mut();
-        let Some(task) = self.runtime.task_that_can_wait() else { return Progress::NotHere };
-        if state.at_engine.is_some() || !state.buffers.is_plain_and_quiet() || self.runtime.is_cut_short() {
+        let Some(task) = runtime.task_that_can_wait() else { return Progress::NotHere };
+        if state.at_engine.is_some() || !state.buffers.is_plain_and_quiet() || runtime.is_cut_short() {
             return Progress::NotHere;
         }
         if !state.buffers.input.is_empty() {
             return Progress::Answered(Answer::Bytes(state.buffers.take_received(most)));
         }
         let Transport::Socket(connection) = &state.transport else { return Progress::NotHere };
-        let buffer = if most <= FILL_MAX { self.runtime.receive_buffer(most) } else { None };
+        let buffer = if most <= FILL_MAX { runtime.receive_buffer(most) } else { None };
         let Some(buffer) = buffer else { return Progress::NotHere };
-        let stream = Rc::clone(self);
-        let received = move |outcome| stream.received(task, most, outcome);
-        match connection.recv(buffer.spare()).direct().then(received) {
+        let receive = Receive { stream: Rc::clone(self), task, most };
+        match runtime.receives.begin(connection, receive, buffer, runtime.is_in_turn.get()) {
             Ok(id) => {
                 state.at_engine = Some(AtEngine { id, purpose: Purpose::Task });
-                self.runtime.awaits(Ok(id))
+                runtime.awaits(Ok(id))
             }
-            Err(failed) => Progress::Failed(failed.into()),
+            Err(buffer) => {
+                runtime.keep_receive_buffer(buffer);
+                Progress::NotHere
+            }
         }
     }
 
-    fn received(self: &Rc<Self>, task: TaskKey, most: usize, outcome: Filled) {
+    /// The receive of a task has ended. Gives what the task is to be resumed with; nothing if it was killed.
+    pub(crate) fn received(
+        self: &Rc<Self>,
+        task: TaskKey,
+        most: usize,
+        bytes: Vec<u8>,
+        error: Option<Error>,
+    ) -> Option<Result<Vec<u8>, Failure>> {
+        self.runtime.count(Class::Counted, -1);
+        let is_there = self.runtime.tasks.borrow().has(task);
         let mut state = self.state.borrow_mut();
         state.at_engine = None;
         let buffers = &mut state.buffers;
         let is_recalled = std::mem::take(&mut buffers.is_recalled);
-        let is_there = self.runtime.tasks.borrow().has(task);
-        let place = buffers.position;
-        let answer = match outcome {
-            Ok((count, Spare(bytes))) if is_there && buffers.input.is_empty() => {
-                buffers.eof = count == 0;
-                buffers.position += count as u64;
-                Ok(Answer::Received(Rc::clone(self), place, bytes))
+        let answer = match error {
+            None if is_there && buffers.input.is_empty() => {
+                buffers.eof = bytes.is_empty();
+                buffers.position += bytes.len() as u64;
+                Ok(bytes)
             }
             // What came first is first, and if the task was killed what has come is for the next to ask.
-            Ok((_, Spare(bytes))) => {
+            error => {
                 buffers.input.push(&bytes);
-                match is_there {
-                    true => Ok(Answer::Received(Rc::clone(self), place, buffers.take_received(most))),
-                    false => Ok(Answer::Nothing),
-                }
-            }
-            Err(failed) => {
-                buffers.input.push(&failed.buffer.0);
-                match failed.error.kind() {
-                    ErrorKind::Cancelled if is_recalled && is_there => {
-                        Ok(Answer::Received(Rc::clone(self), place, buffers.take_received(most)))
+                match error {
+                    None if is_there => Ok(buffers.take_received(most)),
+                    None => Ok(Vec::new()),
+                    Some(error) if error.kind() == ErrorKind::Cancelled && is_recalled && is_there => {
+                        Ok(buffers.take_received(most))
                     }
-                    ErrorKind::Cancelled => {
+                    Some(error) if error.kind() == ErrorKind::Cancelled => {
                         let name = Work::Receive { most: most as u64 }.name();
-                        Err(Box::new(OperationError::stopped(ErrorKind::Cancelled, name, &*buffers.name).into()))
+                        Err(OperationError::stopped(ErrorKind::Cancelled, name, &*buffers.name).into())
                     }
-                    _ => Err(Box::new(failed.error.into())),
+                    Some(error) => Err(error.into()),
                 }
             }
         };
         let is_asked_for_more = !buffers.queue.is_empty();
         drop(state);
-        self.runtime.answer(task, answer);
         if is_asked_for_more {
             self.advance();
         }
+        is_there.then_some(answer)
     }
 }
 
-struct Receive;
+struct Recv;
 
-impl Shortest for Receive {
+impl Shortest for Recv {
     const ARGUMENTS: c_int = 2;
 
     fn now(call: &Call<'_>) -> Progress {
-        match (call.socket().and_then(Socket::stream), call.integer(2)) {
+        match (call.socket().and_then(|socket| socket.stream()), call.integer(2)) {
             (Some(stream), Some(most @ 1..)) => stream.receive_now(most as usize),
             _ => Progress::NotHere,
         }
@@ -277,21 +274,20 @@ impl Shortest for Sleep {
 }
 
 /// Adds to `raw` what makes methods of the shortest ways, and what they are told of where nothing can wait.
-pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table, marker: LightUserData) -> mlua::Result<()> {
+pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, raw: &Table) -> mlua::Result<()> {
     let located: Function = raw.get("located")?;
     let shared = Rc::clone(runtime);
     let kept = lua.create_function(move |lua, ()| match shared.failure.take() {
         Some(failure) => failure.into_value(lua),
         None => Ok(mlua::Value::Nil),
     })?;
-    let shared = Rc::clone(runtime);
+    coroutines::prepare(lua, runtime);
     let sooner = move |lua: &Lua, (name, later): (String, Function)| {
         let functions = (later, kept.clone(), located.clone());
-        let socket = socket::unconnected(lua, &shared)?;
         match name.as_str() {
-            "recv" => coroutines::sooner::<Receive>(lua, marker, functions, socket),
-            "send" => coroutines::sooner::<Send>(lua, marker, functions, socket),
-            _ => coroutines::sooner::<Sleep>(lua, marker, functions, socket),
+            "recv" => coroutines::sooner::<Recv>(lua, functions),
+            "send" => coroutines::sooner::<Send>(lua, functions),
+            _ => coroutines::sooner::<Sleep>(lua, functions),
         }
     };
     raw.set("sooner", lua.create_function(sooner)?)?;

@@ -1,6 +1,7 @@
 //! Socket: connections and listeners, over TCP or of the Unix domain, and datagram sockets, as scripts hold them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,9 +53,27 @@ fn name_of(connection: &Connection) -> String {
 
 /// What a script holds of a socket. Letting go of it closes it in the background; sends go out first.
 #[derive(Clone)]
-pub(crate) struct Socket {
+pub(crate) struct Socket(pub(crate) Rc<Inner>);
+
+pub(crate) struct Inner {
     runtime: Rc<Runtime>,
-    state: Rc<RefCell<State>>,
+    state: RefCell<State>,
+    /// Its number in the script's object.
+    number: Cell<i64>,
+}
+
+impl Deref for Socket {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.runtime.sockets.remove(self.number.get());
+    }
 }
 
 impl UserData for Socket {
@@ -89,12 +108,14 @@ fn socket_of(arguments: &mut Arguments) -> Result<Socket, String> {
 
 impl Socket {
     fn new(runtime: &Rc<Runtime>) -> Socket {
-        Socket { runtime: Rc::clone(runtime), state: Rc::new(RefCell::new(State::New)) }
+        Socket(Rc::new(Inner { runtime: Rc::clone(runtime), state: RefCell::new(State::New), number: Cell::new(0) }))
     }
 
     /// As a script holds it.
     fn into_object(self, lua: &Lua) -> mlua::Result<AnyUserData> {
-        coroutines::tagged(lua, lua.create_userdata(self)?)
+        let number = self.runtime.sockets.add(&self.0);
+        self.number.set(number);
+        coroutines::numbered(lua, lua.create_userdata(self)?, number)
     }
 
     fn describe(&self) -> String {

@@ -201,7 +201,10 @@ fn a_connection_that_was_accepted_for_a_killed_task_is_for_the_next_accept() {
         -- And so does a callback, that there is from then on or has been there.
         connect("fourth", reads(accept))
         local got = {}
-        local function take(status) got[#got + 1] = status:result():recv(100) end
+        local function take(status)
+            local text = status:result():recv(100)
+            got[#got + 1] = text
+        end
         listener:accept(take)
         Scheduler.sleep(0.01)
         assert(got[1] == "fourth", got[1])
