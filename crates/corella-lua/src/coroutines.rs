@@ -9,17 +9,18 @@ use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
-use mlua::{AnyUserData, Function, IntoLuaMulti, LightUserData, Lua, MultiValue, Thread, ffi};
+use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, MultiValue, Thread, ffi};
 
 use crate::runtime::Runtime;
 use crate::shortest::{Answer, Progress};
 use crate::socket::Socket;
 
 /// What a task is resumed with.
-pub(crate) enum Given<'a> {
+pub(crate) enum Given {
     Nothing,
     Count(usize),
-    Bytes(&'a [u8]),
+    /// In a buffer of the runtime's, which gets it back.
+    Bytes(Vec<u8>),
 }
 
 /// How far a task has come.
@@ -141,7 +142,7 @@ pub(crate) fn give(lua: &Lua, thread: &Thread, arguments: impl IntoLuaMulti) -> 
 }
 
 /// Resumes a task that waits in a method that [`sooner`] made, or in the Lua side's own: with true and what is given.
-pub(crate) fn resume(lua: &Lua, thread: &Thread, marker: LightUserData, given: Given<'_>) -> mlua::Result<Stop> {
+pub(crate) fn resume(lua: &Lua, thread: &Thread, runtime: &Rc<Runtime>, given: Given) -> mlua::Result<Stop> {
     let (main, state) = (lua.state(), thread.state());
     // SAFETY: `thread` keeps its coroutine alive, and `lua` the state that both are of. This is called from the host's loop,
     // outside Lua: nothing runs, and on the main state is room. A string is made there: that may run finalizers of the
@@ -150,30 +151,27 @@ pub(crate) fn resume(lua: &Lua, thread: &Thread, marker: LightUserData, given: G
     // Pushing on a suspended one is what the manual asks for, and there is room, as it was a function of C's that yielded.
     // `lua_resume` catches all errors of the script's.
     let (status, count) = unsafe {
-        if let Given::Bytes(bytes) = given {
-            ffi::lua_pushlstring(main, bytes.as_ptr().cast(), bytes.len());
-        }
-        if ffi::lua_status(state) != ffi::LUA_YIELD {
-            if let Given::Bytes(_) = given {
-                ffi::lua_settop(main, -2);
+        let values = match given {
+            Given::Nothing => 0,
+            Given::Count(count) => {
+                ffi::lua_pushinteger(main, count as ffi::lua_Integer);
+                1
             }
+            Given::Bytes(bytes) => {
+                ffi::lua_pushlstring(main, bytes.as_ptr().cast(), bytes.len());
+                runtime.keep_receive_buffer(bytes);
+                1
+            }
+        };
+        if ffi::lua_status(state) != ffi::LUA_YIELD {
+            ffi::lua_settop(main, -1 - values);
             return Err(mlua::Error::CoroutineUnresumable);
         }
         ffi::lua_pushboolean(state, 1);
-        let arguments = match given {
-            Given::Nothing => 1,
-            Given::Count(count) => {
-                ffi::lua_pushinteger(state, count as ffi::lua_Integer);
-                2
-            }
-            Given::Bytes(_) => {
-                ffi::lua_xmove(main, state, 1);
-                2
-            }
-        };
+        ffi::lua_xmove(main, state, values);
         let mut count = 0;
-        let status = ffi::lua_resume(state, std::ptr::null_mut(), arguments, &mut count);
-        if status == ffi::LUA_YIELD && count == 1 && ffi::lua_touserdata(state, -1) == marker.0 {
+        let status = ffi::lua_resume(state, std::ptr::null_mut(), 1 + values, &mut count);
+        if status == ffi::LUA_YIELD && count == 1 && ffi::lua_touserdata(state, -1) == Rc::as_ptr(runtime) as *mut _ {
             ffi::lua_settop(state, -2);
             return Ok(Stop::AtMarker);
         }

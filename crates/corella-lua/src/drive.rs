@@ -95,11 +95,7 @@ impl Host {
             let received = stream.received(task, most, bytes, error);
             drop(stream);
             let resumed = match received {
-                Some(Ok(bytes)) => {
-                    let resumed = self.go_on(lua, task, Given::Bytes(&bytes));
-                    self.runtime.keep_receive_buffer(bytes);
-                    resumed
-                }
+                Some(Ok(bytes)) => self.go_on(lua, task, Given::Bytes(bytes)),
                 Some(Err(failure)) => {
                     failure.into_value(lua).and_then(|failure| self.resume(lua, task, (false, failure)))
                 }
@@ -160,7 +156,7 @@ impl Host {
     fn run_ready(&self, lua: &Lua, ready: Ready) -> mlua::Result<()> {
         match ready {
             Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
-            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.go_on(lua, key, Given::Bytes(&bytes)),
+            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.go_on(lua, key, Given::Bytes(bytes)),
             Ready::Answer(key, Ok(Answer::Count(count))) => self.go_on(lua, key, Given::Count(count)),
             Ready::Answer(key, Ok(Answer::Nothing)) => self.go_on(lua, key, Given::Nothing),
             Ready::Answer(key, Err(failure)) => self.resume(lua, key, (false, failure.into_value(lua)?)),
@@ -197,8 +193,8 @@ impl Host {
     }
 
     /// The same with what it waited for, the short way.
-    fn go_on(&self, lua: &Lua, key: TaskKey, given: Given<'_>) -> mlua::Result<()> {
-        self.run_task(lua, key, |thread| coroutines::resume(lua, thread, self.marker, given))
+    fn go_on(&self, lua: &Lua, key: TaskKey, given: Given) -> mlua::Result<()> {
+        self.run_task(lua, key, |thread| coroutines::resume(lua, thread, &self.runtime, given))
     }
 
     fn run_task(
@@ -219,6 +215,20 @@ impl Host {
         self.runtime.budget.set(Budget::FULL);
         let stop = resume(&thread);
         self.runtime.current.set(None);
+        if self.runtime.waits.take() && stop.is_ok() {
+            if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
+                task.thread = Some(thread);
+                return Ok(());
+            }
+            // It was killed while it ran.
+            self.runtime.make_ready(Ready::Close(thread));
+            return Ok(());
+        }
+        self.stopped(lua, key, thread, stop)
+    }
+
+    /// A task has waited for what it has not told of yet, given way or ended.
+    fn stopped(&self, lua: &Lua, key: TaskKey, thread: Thread, stop: mlua::Result<Stop>) -> mlua::Result<()> {
         let begun = self.runtime.begun.take();
         let pause = match stop {
             Ok(_) if let Some(awaited) = begun => Pause::Waits(awaited),

@@ -7,7 +7,6 @@
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use corella::{Error, HostedOutcome, HostedOutcomes, HostedTransfer, RequestId, Socket, submit_hosted_plain};
@@ -35,15 +34,14 @@ pub(crate) struct Receives {
     /// By their numbers, with the buffers that are lent.
     waiting: RefCell<Slab<(Receive, Vec<u8>)>>,
     outcomes: Rc<HostedOutcomes>,
-    /// In the order of their ends.
-    ended: RefCell<VecDeque<HostedOutcome>>,
-    /// Kept for the next look.
-    list: Cell<Vec<HostedOutcome>>,
+    /// In the order of their ends, and how many of them have been taken.
+    ended: RefCell<Vec<HostedOutcome>>,
+    taken: Cell<usize>,
 }
 
 impl Receives {
     pub(crate) fn new(outcomes: Rc<HostedOutcomes>) -> Receives {
-        Receives { waiting: RefCell::default(), outcomes, ended: RefCell::default(), list: Cell::default() }
+        Receives { waiting: RefCell::default(), outcomes, ended: RefCell::default(), taken: Cell::new(0) }
     }
 
     /// Begins a receive into the whole room of `buffer`. Nothing has begun if the engine has something in its way; then the
@@ -75,22 +73,33 @@ impl Receives {
         if self.outcomes.is_empty() {
             return false;
         }
-        let mut list = self.list.take();
-        self.outcomes.fetch(&mut list);
-        self.ended.borrow_mut().extend(list.drain(..));
-        self.list.set(list);
+        let mut ended = self.ended.borrow_mut();
+        let taken = self.taken.replace(0);
+        if taken == ended.len() {
+            ended.clear();
+            self.outcomes.fetch(&mut ended);
+        } else {
+            let mut more = Vec::new();
+            self.outcomes.fetch(&mut more);
+            ended.drain(..taken);
+            ended.append(&mut more);
+        }
         true
     }
 
     /// How many have ended that were not taken.
     pub(crate) fn ended(&self) -> usize {
-        self.ended.borrow().len()
+        self.ended.borrow().len() - self.taken.get()
     }
 
     /// The next that has ended.
     #[inline]
     pub(crate) fn next(&self) -> Option<Arrival> {
-        let HostedOutcome { name, moved, error } = self.ended.borrow_mut().pop_front()?;
+        let taken = self.taken.get();
+        let mut ended = self.ended.borrow_mut();
+        let HostedOutcome { name, moved, error } = ended.get_mut(taken)?;
+        let (name, moved, error) = (*name, *moved, error.take());
+        self.taken.set(taken + 1);
         let (receive, mut bytes) = self.waiting.borrow_mut().try_remove(name as usize)?;
         debug_assert!(moved.bytes() <= bytes.capacity() as u64);
         // SAFETY: `begin` lent the whole room of this buffer, which nobody has had since. Its receive has ended with this, so that

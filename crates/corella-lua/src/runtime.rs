@@ -83,6 +83,8 @@ pub(crate) struct Runtime {
     pub(crate) body: RefCell<Option<Body>>,
     /// What the task that is running has just asked for, and is about to wait for.
     pub(crate) begun: Cell<Option<Awaited>>,
+    /// The same, and it is told already.
+    pub(crate) waits: Cell<bool>,
     /// Why what it has just asked for has failed, until that is raised.
     pub(crate) failure: Cell<Option<Failure>>,
     /// What it may still do at once.
@@ -96,7 +98,8 @@ pub(crate) struct Runtime {
     pub(crate) callbacks: Rc<Cell<usize>>,
     /// How many tasks and callbacks there may be at once, see [`room`](Runtime::room).
     pub(crate) references_max: Cell<usize>,
-    /// Buffers that receives may take.
+    /// Buffers that receives may take; the last one first, which is in the processor's cache.
+    last_received: Cell<Vec<u8>>,
     received: RefCell<Vec<Vec<u8>>>,
     /// Requests that have not settled, by class.
     counted: Cell<usize>,
@@ -158,12 +161,14 @@ impl Runtime {
                 tasks: RefCell::new(Tasks::default()),
                 body: RefCell::new(None),
                 begun: Cell::new(None),
+                waits: Cell::new(false),
                 failure: Cell::new(None),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),
                 barriers: Cell::new(0),
                 callbacks: Rc::default(),
                 references_max: Cell::new(REFERENCES_MAX),
+                last_received: Cell::default(),
                 received: RefCell::new(Vec::new()),
                 counted: Cell::new(0),
                 passive: Cell::new(0),
@@ -228,6 +233,10 @@ impl Runtime {
 
     /// An empty buffer of just this size; nothing if there is no memory for it.
     pub(crate) fn receive_buffer(&self, size: usize) -> Option<Vec<u8>> {
+        let last = self.last_received.take();
+        if last.capacity() == size {
+            return Some(last);
+        }
         let kept = self.received.borrow_mut().pop().filter(|kept| kept.capacity() == size);
         kept.or_else(|| {
             let mut buffer = Vec::new();
@@ -237,10 +246,17 @@ impl Runtime {
 
     /// Takes back a buffer whose bytes are a script's by now. Large ones cost more to get and to free than a receive.
     pub(crate) fn keep_receive_buffer(&self, mut buffer: Vec<u8>) {
+        if !RECEIVE_BUFFER_KEPT.contains(&buffer.capacity()) {
+            return;
+        }
+        buffer.clear();
+        let last = self.last_received.replace(buffer);
+        if last.capacity() == 0 {
+            return;
+        }
         let mut kept = self.received.borrow_mut();
-        if RECEIVE_BUFFER_KEPT.contains(&buffer.capacity()) && kept.len() < RECEIVE_BUFFERS_KEPT {
-            buffer.clear();
-            kept.push(buffer);
+        if kept.len() < RECEIVE_BUFFERS_KEPT {
+            kept.push(last);
         }
     }
 
