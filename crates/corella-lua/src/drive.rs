@@ -215,14 +215,13 @@ impl Host {
         self.runtime.budget.set(Budget::FULL);
         let stop = resume(&thread);
         self.runtime.current.set(None);
-        if self.runtime.waits.take() && stop.is_ok() {
-            if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
+        match (self.runtime.waits.take(), self.runtime.tasks.borrow_mut().get_mut(key)) {
+            (Some(id), Some(task)) if stop.is_ok() => {
+                task.awaits = Some(Awaited::Engine(id));
                 task.thread = Some(thread);
                 return Ok(());
             }
-            // It was killed while it ran.
-            self.runtime.make_ready(Ready::Close(thread));
-            return Ok(());
+            (waits, _) => self.runtime.begun.set(self.runtime.begun.take().or(waits.map(Awaited::Engine))),
         }
         self.stopped(lua, key, thread, stop)
     }

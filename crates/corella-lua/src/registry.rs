@@ -10,8 +10,8 @@ const PLACE_BITS: u32 = 24;
 
 /// Objects by their numbers; no two ever have the same.
 pub(crate) struct Registry<T> {
-    places: RefCell<Slab<(i64, Weak<T>)>>,
-    made: Cell<i64>,
+    places: RefCell<Slab<(u64, Weak<T>)>>,
+    made: Cell<u64>,
 }
 
 impl<T> Default for Registry<T> {
@@ -22,7 +22,7 @@ impl<T> Default for Registry<T> {
 
 impl<T> Registry<T> {
     /// Takes an object in, and gives its number. Zero is none: there are sixteen million already.
-    pub(crate) fn add(&self, object: &Rc<T>) -> i64 {
+    pub(crate) fn add(&self, object: &Rc<T>) -> u64 {
         let mut places = self.places.borrow_mut();
         let vacant = places.vacant_entry();
         if vacant.key() >> PLACE_BITS > 0 {
@@ -30,21 +30,21 @@ impl<T> Registry<T> {
         }
         let made = self.made.get() + 1;
         self.made.set(made);
-        let number = made << PLACE_BITS | vacant.key() as i64;
+        let number = made << PLACE_BITS | vacant.key() as u64;
         vacant.insert((number, Rc::downgrade(object)));
         number
     }
 
     /// The object with this number, if it is there.
     #[inline]
-    pub(crate) fn find(&self, number: i64) -> Option<Rc<T>> {
+    pub(crate) fn find(&self, number: u64) -> Option<Rc<T>> {
         let places = self.places.borrow();
         let (of, object) = places.get(place(number))?;
         if *of == number { object.upgrade() } else { None }
     }
 
     /// The object with this number is no more.
-    pub(crate) fn remove(&self, number: i64) {
+    pub(crate) fn remove(&self, number: u64) {
         let mut places = self.places.borrow_mut();
         if places.get(place(number)).is_some_and(|(of, _)| *of == number) {
             places.remove(place(number));
@@ -53,7 +53,7 @@ impl<T> Registry<T> {
 }
 
 #[inline]
-fn place(number: i64) -> usize {
+fn place(number: u64) -> usize {
     (number & ((1 << PLACE_BITS) - 1)) as usize
 }
 

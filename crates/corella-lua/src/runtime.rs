@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corella::actions::Plain;
-use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Remote, Scheduler};
+use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Remote, RequestId, Scheduler};
 use mlua::{Function, Lua, Thread};
 
 use crate::failure::Failure;
@@ -83,8 +83,8 @@ pub(crate) struct Runtime {
     pub(crate) body: RefCell<Option<Body>>,
     /// What the task that is running has just asked for, and is about to wait for.
     pub(crate) begun: Cell<Option<Awaited>>,
-    /// The same, and it is told already.
-    pub(crate) waits: Cell<bool>,
+    /// The same, if it is a request of the engine's that only the task knows.
+    pub(crate) waits: Cell<Option<RequestId>>,
     /// Why what it has just asked for has failed, until that is raised.
     pub(crate) failure: Cell<Option<Failure>>,
     /// What it may still do at once.
@@ -161,7 +161,7 @@ impl Runtime {
                 tasks: RefCell::new(Tasks::default()),
                 body: RefCell::new(None),
                 begun: Cell::new(None),
-                waits: Cell::new(false),
+                waits: Cell::new(None),
                 failure: Cell::new(None),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),

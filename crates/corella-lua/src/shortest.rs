@@ -110,16 +110,7 @@ impl Runtime {
         match submitted {
             Ok(id) => {
                 self.count(Class::Counted, 1);
-                let awaited = Awaited::Engine(id);
-                let mut tasks = self.tasks.borrow_mut();
-                match self.current.get().and_then(|task| tasks.get_mut(task)) {
-                    Some(task) => {
-                        task.awaits = Some(awaited);
-                        self.waits.set(true);
-                    }
-                    // It has been killed, and is told when it has stopped.
-                    None => self.begun.set(Some(awaited)),
-                }
+                self.waits.set(Some(id));
                 Progress::Waits
             }
             Err(failure) => Progress::Failed(failure),

@@ -59,7 +59,7 @@ pub(crate) struct Inner {
     runtime: Rc<Runtime>,
     state: RefCell<State>,
     /// Its number in the script's object.
-    number: Cell<i64>,
+    number: Cell<u64>,
 }
 
 impl Deref for Socket {
