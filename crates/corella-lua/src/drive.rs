@@ -9,7 +9,7 @@ use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use crate::coroutines::{self, Given, Stop};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::receives::{Arrival, Receive};
+use crate::lent::{Arrival, Transfer};
 use crate::request::{Callback, Listener, Outcome};
 use crate::runtime::Ready;
 use crate::shortest::{Answer, Awaited, Budget};
@@ -87,15 +87,25 @@ impl Host {
         Ok(())
     }
 
-    /// Resumes the tasks whose receives have ended.
+    /// Resumes the tasks whose transfers have ended.
     fn run_arrivals(&self, lua: &Lua) {
         for _ in 0..self.runtime.arrivals() {
-            let Some(Arrival { receive, bytes, error }) = self.runtime.receives.next() else { break };
-            let Receive { stream, task, most } = receive;
-            let received = stream.received(task, most, bytes, error);
-            drop(stream);
-            let resumed = match received {
-                Some(Ok(bytes)) => self.go_on(lua, task, Given::Bytes(bytes)),
+            let Some(Arrival { lent, buffer, moved, error }) = self.runtime.transfers.next() else { break };
+            let answer = match lent.what {
+                Transfer::Receive { most } => {
+                    let received = lent.stream.received(lent.task, most, buffer, error);
+                    received.map(|received| received.map(Given::Bytes))
+                }
+                Transfer::Send { whole, gone } => {
+                    self.runtime.keep_send_buffer(buffer);
+                    let sent = lent.stream.sent(lent.task, (whole, gone, moved), error);
+                    sent.map(|sent| sent.map(Given::Count))
+                }
+            };
+            let task = lent.task;
+            drop(lent);
+            let resumed = match answer {
+                Some(Ok(given)) => self.go_on(lua, task, given),
                 Some(Err(failure)) => {
                     failure.into_value(lua).and_then(|failure| self.resume(lua, task, (false, failure)))
                 }

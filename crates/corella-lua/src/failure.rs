@@ -98,10 +98,9 @@ impl OperationError {
         OperationError { operation: operation.into(), target: target.into(), ..error.into() }
     }
 
-    /// What failed after `before` bytes of the whole, `operation`, had gone.
-    pub(crate) fn of_the_rest<B>(failed: Failed<B>, operation: String, before: usize) -> OperationError {
-        let moved = failed.moved.bytes() + before as u64;
-        OperationError { moved, operation, ..failed.error.into() }
+    /// The failure of the rest of an operation, told of the whole, of which so many bytes had moved.
+    pub(crate) fn of_the_rest(error: Error, moved: u64, operation: String) -> OperationError {
+        OperationError { moved, operation, ..error.into() }
     }
 
     /// Whether it is a task that was killed.

@@ -13,7 +13,7 @@ use mlua::{Function, Lua, Thread};
 
 use crate::failure::Failure;
 use crate::interruption::Interruption;
-use crate::receives::Receives;
+use crate::lent::{Arrival, Transfer, Transfers};
 use crate::registry::Registry;
 use crate::request::{Callback, Class, Outcome, Place, Request, Stop};
 use crate::shortest::{Answer, Awaited, Budget};
@@ -71,8 +71,8 @@ pub(crate) struct Runtime {
     /// So many have been taken from it.
     run: Cell<u64>,
     /// What tasks wait for that the engine alone has.
-    pub(crate) receives: Receives,
-    /// When so many have been taken from what is ready, those whose receives have ended have their turn.
+    pub(crate) transfers: Transfers,
+    /// When so many have been taken from what is ready, those whose transfers have ended have their turn.
     arrivals_after: Cell<u64>,
     /// What is running goes on from what a turn has just brought.
     pub(crate) is_in_turn: Cell<bool>,
@@ -101,6 +101,8 @@ pub(crate) struct Runtime {
     /// Buffers that receives may take; the last one first, which is in the processor's cache.
     last_received: Cell<Vec<u8>>,
     received: RefCell<Vec<Vec<u8>>>,
+    /// Buffers that sends may take.
+    sent: RefCell<Vec<Vec<u8>>>,
     /// Requests that have not settled, by class.
     counted: Cell<usize>,
     passive: Cell<usize>,
@@ -151,7 +153,7 @@ impl Runtime {
             });
             Runtime {
                 io: scheduler.io(),
-                receives: Receives::new(scheduler.hosted_outcomes()),
+                transfers: Transfers::new(scheduler.hosted_outcomes()),
                 scheduler: RefCell::new(Some(scheduler)),
                 ready: RefCell::new(VecDeque::new()),
                 run: Cell::new(0),
@@ -170,6 +172,7 @@ impl Runtime {
                 references_max: Cell::new(REFERENCES_MAX),
                 last_received: Cell::default(),
                 received: RefCell::new(Vec::new()),
+                sent: RefCell::default(),
                 counted: Cell::new(0),
                 passive: Cell::new(0),
                 idle: RefCell::new(Vec::new()),
@@ -244,6 +247,22 @@ impl Runtime {
         })
     }
 
+    /// A buffer with these bytes, which are to be sent.
+    pub(crate) fn send_buffer(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut buffer = self.sent.borrow_mut().pop().unwrap_or_default();
+        buffer.extend_from_slice(bytes);
+        buffer
+    }
+
+    /// Takes back a buffer whose bytes have been sent.
+    pub(crate) fn keep_send_buffer(&self, mut buffer: Vec<u8>) {
+        let mut kept = self.sent.borrow_mut();
+        if buffer.capacity() <= *RECEIVE_BUFFER_KEPT.end() && kept.len() < RECEIVE_BUFFERS_KEPT {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
+
     /// Takes back a buffer whose bytes are a script's by now. Large ones cost more to get and to free than a receive.
     pub(crate) fn keep_receive_buffer(&self, mut buffer: Vec<u8>) {
         if !RECEIVE_BUFFER_KEPT.contains(&buffer.capacity()) {
@@ -264,14 +283,14 @@ impl Runtime {
         self.ready.borrow().len()
     }
 
-    /// How many receives have ended whose tasks are to go on now: all that was ready before has had its turn.
+    /// How many transfers have ended whose tasks are to go on now: all that was ready before has had its turn.
     pub(crate) fn arrivals(&self) -> usize {
-        if self.run.get() < self.arrivals_after.get() { 0 } else { self.receives.ended() }
+        if self.run.get() < self.arrivals_after.get() { 0 } else { self.transfers.ended() }
     }
 
     /// Whether there is something to run.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready_count() > 0 || self.receives.ended() > 0
+        self.ready_count() > 0 || self.transfers.ended() > 0
     }
 
     pub(crate) fn count(&self, class: Class, change: isize) {
@@ -336,7 +355,7 @@ impl Runtime {
             Some(scheduler) => scheduler.turn(limit).map(drop),
             None => Ok(()),
         };
-        if self.receives.fetch() {
+        if self.transfers.fetch() {
             self.arrivals_after.set(self.run.get() + self.ready_count() as u64);
         }
         turned
@@ -344,15 +363,13 @@ impl Runtime {
 
     /// Takes what has been received when no task is left that could have it.
     fn take_arrivals(&self) {
-        self.receives.fetch();
-        while let Some(arrival) = self.receives.next() {
+        self.transfers.fetch();
+        while let Some(Arrival { lent, buffer, moved, error }) = self.transfers.next() {
             // There is nobody to be resumed.
-            let _ = arrival.receive.stream.received(
-                arrival.receive.task,
-                arrival.receive.most,
-                arrival.bytes,
-                arrival.error,
-            );
+            match lent.what {
+                Transfer::Receive { most } => drop(lent.stream.received(lent.task, most, buffer, error)),
+                Transfer::Send { whole, gone } => drop(lent.stream.sent(lent.task, (whole, gone, moved), error)),
+            }
         }
     }
 

@@ -12,8 +12,8 @@ use mlua::{Function, Lua, Table};
 
 use crate::coroutines::{Call, Shortest};
 use crate::failure::{Failure, OperationError};
+use crate::lent::{Lent, Transfer};
 use crate::reading::FILL_MAX;
-use crate::receives::Receive;
 use crate::request::{Class, Request};
 use crate::runtime::{Ready, Runtime};
 use crate::socket::Socket;
@@ -130,34 +130,43 @@ impl Runtime {
 }
 
 impl Socket {
-    /// Sends. Most sends find room at once, and then there is nothing to wait for.
+    /// Sends. If nothing else is ready there is nothing to hand over together with it, and it is tried at once: most sends find
+    /// room, and then there is nothing to wait for. Of many that are ready the sends go out in one call, which costs less than
+    /// a call each by more than the waiting.
     fn send_now(&self, runtime: &Rc<Runtime>, bytes: &[u8]) -> Progress {
-        let Some(task) = runtime.task_that_can_wait() else { return Progress::NotHere };
-        let left = runtime.budget.get().spend(bytes.len());
-        let begun = self.with_connection(|connection| {
-            let sent = match left {
-                Some(_) => connection.try_send(bytes)?,
-                None => 0,
-            };
-            let rest = (sent < bytes.len() || bytes.is_empty()).then(|| connection.send(bytes[sent..].to_vec()));
-            Ok((sent, rest))
-        });
+        let (Some(task), Some(stream)) = (runtime.task_that_can_wait(), self.stream()) else {
+            return Progress::NotHere;
+        };
+        let state = stream.state.borrow();
+        let Transport::Socket(connection) = &state.transport else { return Progress::NotHere };
+        let mut gone = 0;
+        let left = if runtime.is_ready() { None } else { runtime.budget.get().spend(bytes.len()) };
         if let Some(left) = left {
             runtime.budget.set(left);
+            gone = match connection.try_send(bytes) {
+                Ok(count) if count == bytes.len() && count > 0 => return Progress::Answered(Answer::Count(count)),
+                Ok(count) => count,
+                Err(error) => return Progress::Failed(error.into()),
+            };
         }
-        match begun {
-            None => Progress::NotHere,
-            Some(Err(error)) => Progress::Failed(Error::into(error)),
-            Some(Ok((sent, None))) => Progress::Answered(Answer::Count(sent)),
-            Some(Ok((sent, Some(rest)))) => {
-                let (keeps, whole) = (self.clone(), bytes.len());
+        let (rest, whole) = (&bytes[gone..], bytes.len());
+        let lent = Lent { stream: Rc::clone(&stream), task, what: Transfer::Send { whole, gone } };
+        let buffer = runtime.send_buffer(rest);
+        match runtime.transfers.begin(connection, lent, buffer, runtime.is_in_turn.get()) {
+            Ok(id) => runtime.awaits(Ok(id)),
+            Err(buffer) => {
+                let keeps = self.clone();
                 let answers = runtime.answers(task, move |outcome: Result<_, Failed<Vec<u8>>>| {
                     drop(keeps);
-                    let told = |failed| OperationError::of_the_rest(failed, format!("send {whole} bytes"), sent);
-                    let (count, _): (usize, Vec<u8>) = outcome.map_err(told)?;
-                    Ok(Answer::Count(sent + count))
+                    match outcome {
+                        Ok((count, _)) => Ok(Answer::Count(gone + count)),
+                        Err(Failed { error, moved, .. }) => {
+                            let moved = gone as u64 + moved.bytes();
+                            Err(OperationError::of_the_rest(error, moved, format!("send {whole} bytes")).into())
+                        }
+                    }
                 });
-                runtime.awaits(rest.direct().then(answers).map_err(Failure::from))
+                runtime.awaits(connection.send(buffer).direct().then(answers).map_err(Failure::from))
             }
         }
     }
@@ -178,8 +187,8 @@ impl Stream {
         let Transport::Socket(connection) = &state.transport else { return Progress::NotHere };
         let buffer = if most <= FILL_MAX { runtime.receive_buffer(most) } else { None };
         let Some(buffer) = buffer else { return Progress::NotHere };
-        let receive = Receive { stream: Rc::clone(self), task, most };
-        match runtime.receives.begin(connection, receive, buffer, runtime.is_in_turn.get()) {
+        let lent = Lent { stream: Rc::clone(self), task, what: Transfer::Receive { most } };
+        match runtime.transfers.begin(connection, lent, buffer, runtime.is_in_turn.get()) {
             Ok(id) => {
                 state.at_engine = Some(AtEngine { id, purpose: Purpose::Task });
                 runtime.awaits(Ok(id))
@@ -189,6 +198,26 @@ impl Stream {
                 Progress::NotHere
             }
         }
+    }
+
+    /// The send of a task has ended. Gives what the task is to be resumed with; nothing if it was killed.
+    pub(crate) fn sent(
+        &self,
+        task: TaskKey,
+        (whole, gone, moved): (usize, usize, usize),
+        error: Option<Error>,
+    ) -> Option<Result<usize, Failure>> {
+        self.runtime.count(Class::Counted, -1);
+        if !self.runtime.tasks.borrow().has(task) {
+            return None;
+        }
+        Some(match error {
+            None => Ok(gone + moved),
+            Some(error) => {
+                let moved = (gone + moved) as u64;
+                Err(OperationError::of_the_rest(error, moved, format!("send {whole} bytes")).into())
+            }
+        })
     }
 
     /// The receive of a task has ended. Gives what the task is to be resumed with; nothing if it was killed.

@@ -326,14 +326,6 @@ impl Socket {
 
     // Transfers.
 
-    /// What `call` gives of the connection, while there is one.
-    pub(crate) fn with_connection<R>(&self, call: impl FnOnce(&Connection) -> R) -> Option<R> {
-        match &*self.state.borrow() {
-            State::Connected { connection, .. } => Some(call(connection)),
-            _ => None,
-        }
-    }
-
     pub(crate) fn stream(&self) -> Option<Rc<Stream>> {
         match &*self.state.borrow() {
             State::Connected { stream, .. } => Some(Rc::clone(stream)),
