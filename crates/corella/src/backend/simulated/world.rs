@@ -496,17 +496,23 @@ impl World {
         Some(bytes)
     }
 
-    /// Sends at once what there is room for, mostly. Faults, and whoever decides on each operation, are to meet them all.
+    /// Sends at once what there is room for, mostly. It may be short and may meet a reset, as a request may; delays, and whoever
+    /// decides on each operation, are to meet them all.
     pub(super) fn send_at_once(&mut self, raw: RawDescriptor, bytes: &[u8]) -> Option<Outcome> {
         let Faults { short_transfers, delays, resets, .. } = self.faults;
-        let is_flawless = short_transfers + delays + resets == 0.0;
-        if self.has_crashed || self.wants_names() || !is_flawless || self.random.chance(0.25) {
+        if self.has_crashed || self.wants_names() || delays > 0.0 || self.random.chance(0.25) {
             return None;
         }
         self.operations += 1;
         bytes.hash(&mut self.history);
-        let (now, delay) = (self.now.get(), self.within(NETWORK_TIME));
-        let sent = self.socket(raw).and_then(|id| self.network.send(id, bytes, now, delay));
+        let now = self.now.get();
+        if let (true, Ok(id)) = (self.random.chance(resets), self.socket(raw)) {
+            self.network.reset(id, now);
+        }
+        let is_short = !bytes.is_empty() && self.random.chance(short_transfers);
+        let tried = if is_short { 1 + self.random.below(bytes.len() as u64) as usize } else { bytes.len() };
+        let delay = self.within(NETWORK_TIME);
+        let sent = self.socket(raw).and_then(|id| self.network.send(id, &bytes[..tried], now, delay));
         self.follow_asks();
         self.record(4, raw as u64, bytes.len() as u64);
         match sent {
