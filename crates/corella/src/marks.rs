@@ -54,6 +54,12 @@ marks! {
     InlineRead,
     /// A read was tried at once, and there was not all of it.
     InlineInVain,
+    /// A send that was tried went out at once, or a part of it.
+    InlineSend,
+    /// A part of it only.
+    InlineSendInPart,
+    /// A send was not tried at once, as one of its lane was before it.
+    InlineSendHeldBack,
     /// Bytes came back to the front of their lane.
     BytesPushedBack,
     /// A connection came back to the front of its lane.

@@ -36,6 +36,8 @@ pub enum Defect {
     ReadGoesOnAtItsBeginning,
     /// A status dropped is cancelled instead of let go on.
     DetachIsCancel,
+    /// A send that is tried at once passes those of its lane that wait.
+    TriedSendPassesOthers,
 
     // These were thought up by somebody who had read the engine and not the checks.
     /// The end of a file counts as moved when the write that is to move it begins.

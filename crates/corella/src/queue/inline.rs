@@ -13,6 +13,7 @@ use crate::buffer::Part;
 use crate::error::Error;
 use crate::marks::{self, Mark};
 use crate::op::Class;
+use crate::planted::{self, Defect};
 
 /// Bytes of a read that is tried at once at most: beyond that the call is a small part of what it costs.
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -24,13 +25,23 @@ impl RequestQueue {
     /// is in its way. A failure breaks the lane, as that of a request would.
     pub(crate) fn send_at_once(&mut self, key: HandleKey, bytes: &[u8]) -> Result<u64, Error> {
         let Some(handle) = self.handles.get_mut(key) else { return Ok(0) };
-        let is_free = handle.life == Life::Open && handle.broken.is_none() && handle.lanes[SEND].tail == NONE;
-        if !is_free || handle.class != Class::Socket {
+        let takes_sends = handle.class == Class::Socket && handle.life == Life::Open && handle.broken.is_none();
+        if !takes_sends {
+            return Ok(0);
+        }
+        if handle.lanes[SEND].tail != NONE && !planted::is(Defect::TriedSendPassesOthers) {
+            marks::hit(Mark::InlineSendHeldBack);
             return Ok(0);
         }
         match self.backend.send_at_once(handle.raw(), bytes) {
             None => Ok(0),
-            Some(Ok(Value::Count(count))) => Ok(count),
+            Some(Ok(Value::Count(count))) => {
+                marks::hit(Mark::InlineSend);
+                if (count as usize) < bytes.len() {
+                    marks::hit(Mark::InlineSendInPart);
+                }
+                Ok(count)
+            }
             Some(Err(Fault::Os(code))) => {
                 handle.broken = Some(Broken::ForGood);
                 Err(Error::from_os(code, format!("send {} bytes", bytes.len()), handle.name(&self.backend)))

@@ -159,6 +159,7 @@ impl Program {
             (numbers[11], Taking::Task),
             (2, Taking::Future),
             (1, Taking::FinishOrCallback),
+            (if self.can_try(verb) { 4 } else { 0 }, Taking::TryOrCallback),
             (usize::from(verb.ends_by_itself()), Taking::Wait),
         ]);
         let mut stop = match source.chance(weights.stops) {

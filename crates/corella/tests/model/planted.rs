@@ -67,6 +67,7 @@ is_found! {
     a_request_given_up_that_releases_nobody_is_found: GivenUpReleasesNobody,
     a_read_that_goes_on_at_its_beginning_is_found: ReadGoesOnAtItsBeginning,
     a_detached_request_that_is_cancelled_is_found: DetachIsCancel,
+    a_tried_send_that_passes_others_is_found: TriedSendPassesOthers,
     an_end_known_too_early_is_found: EndKnownTooEarly,
     a_rider_that_begins_anew_is_found: RiderBeginsAnew,
     a_close_that_drops_writes_is_found: CloseDropsWrites,

@@ -163,6 +163,8 @@ pub enum Taking {
     Future,
     /// As a host does that turns the scheduler itself: here and now if that needs no waiting, or by callback.
     FinishOrCallback,
+    /// Sends on connections only: what there is room for goes out at once, and the rest by callback.
+    TryOrCallback,
     /// Blocking, on files only: nobody may ever send.
     Wait,
 }
@@ -260,6 +262,14 @@ impl Program {
     /// What the end is one of.
     pub fn link(&self, end: usize) -> Link {
         self.links[end / 2]
+    }
+
+    /// Whether what there is room for can go out at once: a send on a connection.
+    pub fn can_try(&self, verb: Verb) -> bool {
+        match verb {
+            Verb::Socket { end, op: SocketOp::Send { .. } } => matches!(self.link(end), Link::Tcp | Link::Pair),
+            _ => false,
+        }
     }
 
     pub fn is_shared(&self, file: usize) -> bool {

@@ -17,8 +17,8 @@ pub use drain::LAST;
 pub use ends::End;
 
 use crate::diary::{
-    Diary, Outcome, Record, of_accept, of_connect, of_datagram, of_list_datagram, of_list_read, of_plain, of_read,
-    of_seek, of_stat, of_write,
+    Diary, Outcome, Record, of_accept, of_connect, of_datagram, of_error, of_list_datagram, of_list_read, of_plain,
+    of_read, of_seek, of_stat, of_write,
 };
 use crate::held::{Convert, Held, HeldFuture, HeldOperation, HeldStatus};
 use crate::program::{FileOp, Place, Program, SocketOp, Step, Stop, Taking, Verb};
@@ -215,7 +215,6 @@ impl Run<'_> {
     }
 
     fn begin(&mut self, verb: Verb, taking: Taking, stop: Stop, parts: usize) {
-        let index = self.diary.records.borrow().len();
         let is_there = match verb {
             Verb::File { file, .. } | Verb::Close { place: Place::File(file), .. } => !self.files[file].is_empty(),
             Verb::Socket { end, .. } | Verb::Close { place: Place::End(end), .. } => !self.ends[end].is_empty(),
@@ -232,6 +231,14 @@ impl Run<'_> {
             | Verb::Socket { op: SocketOp::Send { length }, .. } => self.content(length),
             _ => Vec::new(),
         };
+        let (verb, taking, content) = match (taking, verb) {
+            (Taking::TryOrCallback, Verb::Socket { end, .. }) => match self.try_send(end, content) {
+                Some(rest) => (Verb::Socket { end, op: SocketOp::Send { length: rest.len() } }, Taking::Callback, rest),
+                None => return,
+            },
+            _ => (verb, taking, content),
+        };
+        let index = self.diary.records.borrow().len();
         let mut record = Record::new(verb, taking, content.clone());
         record.may_cancel = matches!(stop, Stop::Token(_));
         record.has_deadline = matches!(stop, Stop::Deadline(_));
@@ -267,6 +274,25 @@ impl Run<'_> {
                 Place::Listener(listener) => self.start(begin, self.listeners[listener][0].close(), of_plain),
             },
         }
+    }
+
+    /// Sends at once what there is room for, and gives what is left. What went out, or failed, is a send of its own: the rest
+    /// may come to an end without a gap behind it.
+    fn try_send(&self, end: usize, mut content: Vec<u8>) -> Option<Vec<u8>> {
+        let index = self.diary.records.borrow().len();
+        let clones = &self.ends[end];
+        let End::Socket(socket) = &clones[index % clones.len()] else { unreachable!("drawn for connections only") };
+        let (sent, outcome) = match socket.try_send(&content) {
+            Ok(0) => return Some(content),
+            Ok(sent) => (sent, Outcome::Number(sent as u64)),
+            Err(error) => (content.len(), of_error(error)),
+        };
+        let rest = content.split_off(sent);
+        let verb = Verb::Socket { end, op: SocketOp::Send { length: sent } };
+        self.diary.records.borrow_mut().push(Record::new(verb, Taking::TryOrCallback, content));
+        self.diary.submitted(index);
+        self.diary.delivered(index, outcome);
+        (!rest.is_empty()).then_some(rest)
     }
 
     fn begin_on_file(&mut self, begin: Begin, file: usize, op: FileOp, content: Vec<u8>) {
@@ -423,6 +449,7 @@ impl Run<'_> {
                     None => self.futures.push((index, Box::new(future))),
                 }
             }
+            Taking::TryOrCallback => unreachable!("what is left of it is a callback's"),
             Taking::Wait => {
                 let outcome = operation.wait();
                 diary.delivered(index, convert(outcome));
