@@ -104,6 +104,9 @@ impl Socket {
     /// the system has no such call (Windows). What has not gone out is for [`send`](Self::send). Many small sends of one turn are
     /// cheaper as requests, which are handed over in one call.
     ///
+    /// If a part has gone out, the next send goes on with it: should that one fail or be cancelled, the lane is broken, though it
+    /// had sent nothing itself.
+    ///
     /// Fails with [`Error`]; then the connection takes no more sends.
     ///
     /// ```
@@ -378,7 +381,7 @@ impl HandleRef {
         let core = self.io.core("hand over")?;
         let given = core.queue.borrow_mut().give_away(self.key, self.is_the_only());
         let (descriptor, handle) = given.map_err(|kind| Error::new(kind, "hand over", ""))?;
-        let is_broken = handle.broken.is_some();
+        let is_broken = handle.refuses_writes();
         let pushback = handle.pushback.map_or_else(Pushback::default, |pushback| *pushback);
         let (received, connections) = pushback.into_parts();
         let owned = |connection: Descriptor| Some(into_socket(connection.into_os().ok()?));

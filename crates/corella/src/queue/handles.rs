@@ -47,9 +47,13 @@ pub(crate) enum Life {
     Closing,
 }
 
-/// Why a lane takes no writes.
+/// Why a lane takes no writes, or soon may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
+    /// It takes them: a send that was tried has sent a part of what there was. The next goes on with it.
+    Partly,
+    /// It takes them: this one goes on with what was sent in part. If it fails the lane is broken, though it sent nothing.
+    PartlyUntil(RequestId),
     /// Until the program has been handed the failure of this request.
     UntilHanded(RequestId),
     ForGood,
@@ -206,6 +210,11 @@ pub(crate) enum Inline {
 }
 
 impl Handle {
+    /// Whether the lane takes no writes.
+    pub(crate) fn refuses_writes(&self) -> bool {
+        matches!(self.broken, Some(Broken::UntilHanded(_) | Broken::ForGood))
+    }
+
     pub(crate) fn new(descriptor: Descriptor, class: Class, target: Target) -> Handle {
         Handle {
             generation: 0,

@@ -22,11 +22,12 @@ const READS_AFTER_A_VAIN_ONE: u8 = 31;
 
 impl RequestQueue {
     /// Sends at once what there is room for on a connection: so many bytes, none if there is no room or something of the lane
-    /// is in its way. A failure breaks the lane, as that of a request would.
+    /// is in its way. A failure breaks the lane, as that of a request would. If a part goes out the next send goes on
+    /// with it, and if that sends nothing there is a gap, so that it breaks the lane too.
     pub(crate) fn send_at_once(&mut self, key: HandleKey, bytes: &[u8]) -> Result<u64, Error> {
         let Some(handle) = self.handles.get_mut(key) else { return Ok(0) };
-        let takes_sends = handle.class == Class::Socket && handle.life == Life::Open && handle.broken.is_none();
-        if !takes_sends {
+        let takes_sends = handle.class == Class::Socket && handle.life == Life::Open && !handle.refuses_writes();
+        if !takes_sends || bytes.is_empty() {
             return Ok(0);
         }
         if handle.lanes[SEND].tail != NONE && !planted::is(Defect::TriedSendPassesOthers) {
@@ -37,16 +38,19 @@ impl RequestQueue {
             None => Ok(0),
             Some(Ok(Value::Count(count))) => {
                 marks::hit(Mark::InlineSend);
-                if (count as usize) < bytes.len() {
+                let is_whole = count == bytes.len() as u64;
+                if !is_whole {
                     marks::hit(Mark::InlineSendInPart);
                 }
+                handle.broken = if is_whole { None } else { Some(Broken::Partly) };
                 Ok(count)
             }
             Some(Err(Fault::Os(code))) => {
                 handle.broken = Some(Broken::ForGood);
                 Err(Error::from_os(code, format!("send {} bytes", bytes.len()), handle.name(&self.backend)))
             }
-            Some(outcome) => unreachable!("a send came to {outcome:?}"),
+            // Nothing that a send comes to; a request meets it again.
+            Some(_) => Ok(0),
         }
     }
 

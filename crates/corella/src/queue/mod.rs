@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::handles::{HandleKey, Handles, Life};
+use self::handles::{Broken, HandleKey, Handles, Life};
 use self::outcome::{Event, State, Step, decide};
 use self::slots::{Cause, Chain, Ending, Payload, RequestId, Slots};
 use self::timers::{Nanoseconds, Timers};
@@ -266,7 +266,7 @@ impl RequestQueue {
                 Some(index) if self.handles[index].life == Life::Open => &self.handles[index],
                 _ => return refuse(ErrorKind::Closed, ""),
             };
-            if handle.broken.is_some() && request.op.is_stream_write() {
+            if handle.refuses_writes() && request.op.is_stream_write() {
                 return refuse(ErrorKind::LaneBroken, "");
             }
             match &request.op {
@@ -319,7 +319,11 @@ impl RequestQueue {
 
     pub(super) fn enter_lanes(&mut self, index: u32) {
         if let Some(key) = self.slots[index].handle {
-            lanes::link(index, &mut self.slots, &mut self.handles[key.index]);
+            let handle = &mut self.handles[key.index];
+            if handle.broken == Some(Broken::Partly) && self.slots[index].op.is_stream_write() {
+                handle.broken = Some(Broken::PartlyUntil(self.slots.id(index)));
+            }
+            lanes::link(index, &mut self.slots, handle);
         }
     }
 
@@ -365,7 +369,7 @@ impl RequestQueue {
         let slot = &self.slots[index];
         if let Some(key) = slot.handle {
             let handle = &self.handles[key.index];
-            if handle.broken.is_some() && slot.op.is_stream_write() {
+            if handle.refuses_writes() && slot.op.is_stream_write() {
                 let step = decide(slot.state, slot.sort(), Event::LaneBroken);
                 debug_assert_eq!(step, Step::Break);
                 marks::hit(Mark::FailedForAnother);

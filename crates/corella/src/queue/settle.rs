@@ -420,8 +420,12 @@ fn tell_handle(id: RequestId, slot: &mut Slot, handle: &mut Handle) -> bool {
         (Op::StatHandle, Ok(Value::Metadata(metadata))) if is_file => handle.known_end = metadata.size,
         _ => {}
     }
+    let goes_on = handle.broken == Some(Broken::PartlyUntil(id));
+    if goes_on {
+        handle.broken = None;
+    }
     let breaks = match &report.result {
-        Err(error) => slot.op.is_stream_write() && breaks_lane(error.kind(), slot),
+        Err(error) => slot.op.is_stream_write() && (goes_on || breaks_lane(error.kind(), slot)),
         Ok(_) => false,
     };
     if breaks {

@@ -49,7 +49,8 @@ impl Transfer {
 #[inline(always)]
 fn plain(slot: &Slot, handle: &Handle) -> Option<(Transfer, Part)> {
     let transfer = Transfer::of(&slot.op, handle.class)?;
-    let is_special = slot.begun || slot.bare || handle.pushback.is_some() || slot.links[lanes::SEND].next != NONE;
+    let is_special = slot.begun || slot.bare || slot.links[lanes::SEND].next != NONE;
+    let is_special = is_special || handle.pushback.is_some() || handle.broken.is_some();
     if is_special { None } else { Some((transfer, slot.op.parts()?.only()?)) }
 }
 

@@ -27,6 +27,7 @@ promises![
     a_send_that_is_tried_passes_none_that_waits,
     a_send_that_is_tried_fails_as_one_that_is_submitted,
     a_send_that_is_tried_on_a_closed_socket_sends_nothing,
+    what_was_sent_in_part_is_gone_on_with_or_breaks_its_lane,
 ];
 
 const BLOCK: usize = 4096;
@@ -237,4 +238,49 @@ fn a_send_that_is_tried_on_a_closed_socket_sends_nothing(setup: &Setup) {
     let mut bytes = Vec::new();
     peer.read_to_end(&mut bytes).unwrap();
     assert!(bytes.is_empty());
+}
+
+fn what_was_sent_in_part_is_gone_on_with_or_breaks_its_lane(setup: &Setup) {
+    let mut scheduler = setup.scheduler();
+    let message = vec![b'm'; 32 << 20];
+    for is_cancelled in [false, true] {
+        let (socket, mut peer) = setup.connection(&scheduler.io());
+        let sent = socket.try_send(&message).unwrap();
+        assert!(sent < message.len());
+        let outcome = Rc::new(Cell::new(None));
+        let told = Rc::clone(&outcome);
+        let rest = socket.send(message[sent..].to_vec());
+        let rest =
+            rest.then(move |outcome| told.set(Some(outcome.map(|(count, _)| count).map_err(|failed| failed.error))));
+        if is_cancelled {
+            scheduler.io().cancel(rest.unwrap());
+        }
+        // It may be known by now that the lane is broken.
+        let next = socket.send("next").submit();
+        drop(socket);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            peer.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        let next = next.and_then(|next| scheduler.block_on(next).unwrap());
+        scheduler.run().unwrap();
+        let (bytes, rest) = (reader.join().unwrap(), outcome.take().unwrap());
+        let (of_message, of_next) = bytes.split_at(bytes.iter().take_while(|byte| **byte == b'm').count());
+        match rest {
+            Ok(count) => {
+                assert_eq!((of_message.len(), count), (message.len(), message.len() - sent));
+                assert_eq!((next.unwrap().0, of_next), (4, &b"next"[..]));
+            }
+            // Where nothing could be tried, nothing had begun, and a cancel leaves no gap.
+            Err(error) if of_message.is_empty() => {
+                assert_eq!((is_cancelled, error.kind(), sent), (true, ErrorKind::Cancelled, 0));
+                assert_eq!((next.unwrap().0, of_next), (4, &b"next"[..]));
+            }
+            Err(error) => {
+                assert_eq!((is_cancelled, error.kind()), (true, ErrorKind::Cancelled));
+                assert_eq!((next.unwrap_err().error.kind(), of_next), (ErrorKind::LaneBroken, &b""[..]));
+            }
+        }
+    }
 }
