@@ -280,7 +280,7 @@ unsafe extern "C" fn try_now<S: Shortest>(state: *mut ffi::lua_State) -> Next {
         match answer {
             Answer::Nothing => return Next::Give(0),
             Answer::Count(count) => ffi::lua_pushinteger(state, count as ffi::lua_Integer),
-            Answer::Bytes(bytes) => {
+            Answer::Bytes(bytes) | Answer::Received(_, _, bytes) => {
                 ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
             }
         }

@@ -54,20 +54,13 @@ impl Host {
 
     /// Resumes what is ready, up to a bound.
     pub(crate) fn run_some(&self, lua: &Lua) {
-        self.run_some_ready(lua);
-        if !self.runtime.is_exiting() {
-            self.run_arrivals(lua);
-        }
-    }
-
-    fn run_some_ready(&self, lua: &Lua) {
         for _ in 0..self.runtime.ready_count().min(RESUMED_PER_TURN) {
-            let Some(ready) = self.runtime.next_ready() else { break };
-            if let Err(error) = self.run_ready(lua, ready) {
-                self.runtime.report_script_error(&error.to_string());
-            }
             if self.runtime.is_exiting() {
                 return;
+            }
+            let Some(ready) = self.runtime.next_ready() else { return };
+            if let Err(error) = self.run_ready(lua, ready) {
+                self.runtime.report_script_error(&error.to_string());
             }
         }
     }
@@ -81,20 +74,27 @@ impl Host {
             false => SLEEP_MAX,
             true => Duration::ZERO,
         })?;
-        self.runtime.is_in_turn.set(true);
-        self.run_arrivals(lua);
-        self.runtime.is_in_turn.set(false);
+        if self.runtime.ready_count() == 0 {
+            self.runtime.is_in_turn.set(true);
+            self.run_arrivals(lua);
+            self.runtime.is_in_turn.set(false);
+        }
+        self.runtime.settle_transfers();
         Ok(())
     }
 
-    /// Resumes the tasks whose transfers have ended.
+    /// Nothing else is ready: resumes tasks whose transfers have ended, without a queue between, up to a bound. Whatever turns the
+    /// scheduler meanwhile settles those that are left.
     fn run_arrivals(&self, lua: &Lua) {
-        for _ in 0..self.runtime.arrivals() {
-            let Some(Arrival { lent, buffer, moved, error }) = self.runtime.transfers.next() else { break };
+        for _ in 0..RESUMED_PER_TURN {
+            if self.runtime.is_exiting() {
+                return;
+            }
+            let Some(Arrival { lent, buffer, moved, error }) = self.runtime.transfers.next() else { return };
             let answer = match lent.what {
                 Transfer::Receive { most } => {
                     let received = lent.stream.received(lent.task, most, buffer, error);
-                    received.map(|received| received.map(Given::Bytes))
+                    received.map(|received| received.map(|(_, bytes)| Given::Bytes(bytes)))
                 }
                 Transfer::Send { whole, gone } => {
                     self.runtime.keep_send_buffer(buffer);
@@ -113,9 +113,6 @@ impl Host {
             };
             if let Err(error) = resumed {
                 self.runtime.report_script_error(&error.to_string());
-            }
-            if self.runtime.is_exiting() {
-                return;
             }
         }
     }
@@ -165,11 +162,7 @@ impl Host {
 
     fn run_ready(&self, lua: &Lua, ready: Ready) -> mlua::Result<()> {
         match ready {
-            Ready::Resume(key) => self.resume(lua, key, self.given(lua, key)?),
-            Ready::Answer(key, Ok(Answer::Bytes(bytes))) => self.go_on(lua, key, Given::Bytes(bytes)),
-            Ready::Answer(key, Ok(Answer::Count(count))) => self.go_on(lua, key, Given::Count(count)),
-            Ready::Answer(key, Ok(Answer::Nothing)) => self.go_on(lua, key, Given::Nothing),
-            Ready::Answer(key, Err(failure)) => self.resume(lua, key, (false, failure.into_value(lua)?)),
+            Ready::Resume(key) => self.resume_ready(lua, key),
             Ready::Close(thread) => tasks::close(lua, &self.runtime, thread),
             Ready::Call(Callback { function, status, .. }) => {
                 let kind = status.borrow::<Status>()?.0.kind();
@@ -182,12 +175,20 @@ impl Host {
         }
     }
 
-    /// What a task is resumed with.
-    fn given(&self, lua: &Lua, key: TaskKey) -> mlua::Result<MultiValue> {
+    /// Resumes a task whose turn it is, with what it waited for.
+    fn resume_ready(&self, lua: &Lua, key: TaskKey) -> mlua::Result<()> {
         let awaited = self.runtime.tasks.borrow_mut().get_mut(key).and_then(|task| task.awaits.take());
-        match awaited {
-            Some(Awaited::Given(request)) => request.given(lua),
-            _ => Ok(MultiValue::new()),
+        let answer = match awaited {
+            Some(Awaited::Turn(None)) => return self.go_on(lua, key, Given::Nothing),
+            Some(Awaited::Turn(Some(answer))) => *answer,
+            Some(Awaited::Given(request)) => return self.resume(lua, key, request.given(lua)?),
+            _ => return self.resume(lua, key, ()),
+        };
+        match answer {
+            Ok(Answer::Nothing) => self.go_on(lua, key, Given::Nothing),
+            Ok(Answer::Bytes(bytes) | Answer::Received(_, _, bytes)) => self.go_on(lua, key, Given::Bytes(bytes)),
+            Ok(Answer::Count(count)) => self.go_on(lua, key, Given::Count(count)),
+            Err(failure) => self.resume(lua, key, (false, failure.into_value(lua)?)),
         }
     }
 
@@ -225,13 +226,14 @@ impl Host {
         self.runtime.budget.set(Budget::FULL);
         let stop = resume(&thread);
         self.runtime.current.set(None);
-        match (self.runtime.waits.take(), self.runtime.tasks.borrow_mut().get_mut(key)) {
-            (Some(id), Some(task)) if stop.is_ok() => {
-                task.awaits = Some(Awaited::Engine(id));
+        if self.runtime.waits.take() && stop.is_ok() {
+            if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
                 task.thread = Some(thread);
                 return Ok(());
             }
-            (waits, _) => self.runtime.begun.set(self.runtime.begun.take().or(waits.map(Awaited::Engine))),
+            // It was killed while it ran.
+            self.runtime.make_ready(Ready::Close(thread));
+            return Ok(());
         }
         self.stopped(lua, key, thread, stop)
     }
@@ -285,11 +287,13 @@ impl Host {
         task.thread = Some(thread);
         match pause {
             Pause::Waits(awaited) => {
-                task.awaits = Some(awaited.clone());
+                let request = match &awaited {
+                    Awaited::Given(request) | Awaited::Request(request) => Some(Rc::clone(request)),
+                    Awaited::Engine(_) | Awaited::Turn(_) => None,
+                };
+                task.awaits = Some(awaited);
                 drop(tasks);
-                if let Awaited::Given(request) | Awaited::Request(request) = awaited {
-                    request.listen(Listener::Task(key));
-                }
+                request.into_iter().for_each(|request| request.listen(Listener::Task(key)));
             }
             Pause::GivesWay => self.runtime.make_ready(Ready::Resume(key)),
             Pause::Leaves => {}

@@ -78,10 +78,10 @@ impl Transfers {
         }
     }
 
-    /// Looks for what has ended. Whether there is more than before.
-    pub(crate) fn fetch(&self) -> bool {
+    /// Looks for what has ended.
+    pub(crate) fn fetch(&self) {
         if self.outcomes.is_empty() {
-            return false;
+            return;
         }
         let mut ended = self.ended.borrow_mut();
         let taken = self.taken.replace(0);
@@ -94,7 +94,6 @@ impl Transfers {
             ended.drain(..taken);
             ended.append(&mut more);
         }
-        true
     }
 
     /// How many have ended that were not taken.

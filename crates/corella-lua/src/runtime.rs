@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corella::actions::Plain;
-use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Remote, RequestId, Scheduler};
+use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Remote, Scheduler};
 use mlua::{Function, Lua, Thread};
 
 use crate::failure::Failure;
 use crate::interruption::Interruption;
-use crate::lent::{Arrival, Transfer, Transfers};
+use crate::lent::Transfers;
 use crate::registry::Registry;
 use crate::request::{Callback, Class, Outcome, Place, Request, Stop};
-use crate::shortest::{Answer, Awaited, Budget};
+use crate::shortest::{Awaited, Budget};
 use crate::socket;
 use crate::stream::Stream;
 use crate::tasks::{Body, TaskKey, Tasks};
@@ -51,8 +51,6 @@ const CODE_OF_SIGPIPE: i32 = 128 + 13;
 pub(crate) enum Ready {
     /// A task whose request has settled, that gave way, or that has not begun.
     Resume(TaskKey),
-    /// A task whose request, that only it knows, has settled.
-    Answer(TaskKey, Result<Answer, Box<Failure>>),
     /// A task that was killed; its variables are to be closed.
     Close(Thread),
     Call(Callback),
@@ -68,12 +66,8 @@ pub(crate) struct Runtime {
     /// Gone once the host has ended.
     scheduler: RefCell<Option<Scheduler>>,
     ready: RefCell<VecDeque<Ready>>,
-    /// So many have been taken from it.
-    run: Cell<u64>,
     /// What tasks wait for that the engine alone has.
     pub(crate) transfers: Transfers,
-    /// When so many have been taken from what is ready, those whose transfers have ended have their turn.
-    arrivals_after: Cell<u64>,
     /// What is running goes on from what a turn has just brought.
     pub(crate) is_in_turn: Cell<bool>,
     /// Sockets by the numbers in the script's objects.
@@ -83,8 +77,8 @@ pub(crate) struct Runtime {
     pub(crate) body: RefCell<Option<Body>>,
     /// What the task that is running has just asked for, and is about to wait for.
     pub(crate) begun: Cell<Option<Awaited>>,
-    /// The same, if it is a request of the engine's that only the task knows.
-    pub(crate) waits: Cell<Option<RequestId>>,
+    /// The same, and where the task waits is told already.
+    pub(crate) waits: Cell<bool>,
     /// Why what it has just asked for has failed, until that is raised.
     pub(crate) failure: Cell<Option<Failure>>,
     /// What it may still do at once.
@@ -156,14 +150,12 @@ impl Runtime {
                 transfers: Transfers::new(scheduler.hosted_outcomes()),
                 scheduler: RefCell::new(Some(scheduler)),
                 ready: RefCell::new(VecDeque::new()),
-                run: Cell::new(0),
-                arrivals_after: Cell::new(0),
                 is_in_turn: Cell::new(false),
                 sockets: Registry::default(),
                 tasks: RefCell::new(Tasks::default()),
                 body: RefCell::new(None),
                 begun: Cell::new(None),
-                waits: Cell::new(None),
+                waits: Cell::new(false),
                 failure: Cell::new(None),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),
@@ -210,7 +202,6 @@ impl Runtime {
     pub(crate) fn next_ready(&self) -> Option<Ready> {
         let mut ready = self.ready.borrow_mut();
         let next = ready.pop_front();
-        self.run.set(self.run.get() + u64::from(next.is_some()));
         // After a crowd its room is given back.
         if ready.is_empty() && ready.capacity() > READY_KEPT {
             ready.shrink_to(READY_KEPT);
@@ -240,11 +231,13 @@ impl Runtime {
         if last.capacity() == size {
             return Some(last);
         }
-        let kept = self.received.borrow_mut().pop().filter(|kept| kept.capacity() == size);
-        kept.or_else(|| {
-            let mut buffer = Vec::new();
-            buffer.try_reserve_exact(size).ok().map(|()| buffer)
-        })
+        self.last_received.set(last);
+        let mut kept = self.received.borrow_mut();
+        if let Some(place) = kept.iter().rposition(|kept| kept.capacity() == size) {
+            return Some(kept.swap_remove(place));
+        }
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(size).ok().map(|()| buffer)
     }
 
     /// A buffer with these bytes, which are to be sent.
@@ -281,11 +274,6 @@ impl Runtime {
 
     pub(crate) fn ready_count(&self) -> usize {
         self.ready.borrow().len()
-    }
-
-    /// How many transfers have ended whose tasks are to go on now: all that was ready before has had its turn.
-    pub(crate) fn arrivals(&self) -> usize {
-        if self.run.get() < self.arrivals_after.get() { 0 } else { self.transfers.ended() }
     }
 
     /// Whether there is something to run.
@@ -355,22 +343,8 @@ impl Runtime {
             Some(scheduler) => scheduler.turn(limit).map(drop),
             None => Ok(()),
         };
-        if self.transfers.fetch() {
-            self.arrivals_after.set(self.run.get() + self.ready_count() as u64);
-        }
-        turned
-    }
-
-    /// Takes what has been received when no task is left that could have it.
-    fn take_arrivals(&self) {
         self.transfers.fetch();
-        while let Some(Arrival { lent, buffer, moved, error }) = self.transfers.next() {
-            // There is nobody to be resumed.
-            match lent.what {
-                Transfer::Receive { most } => drop(lent.stream.received(lent.task, most, buffer, error)),
-                Transfer::Send { whole, gone } => drop(lent.stream.sent(lent.task, (whole, gone, moved), error)),
-            }
-        }
+        turned
     }
 
     /// Reaches the scheduler from other threads.
@@ -462,6 +436,7 @@ impl Runtime {
     pub(crate) fn finish_writes(&self) -> Result<(), Error> {
         let output = self.output.borrow().clone();
         let end = self.now() + self.writes_limit.get();
+        self.settle_transfers();
         while self.counted() > 0 || !self.outstanding().is_empty() {
             if let Some(output) = &output {
                 output.flush_behind();
@@ -480,7 +455,7 @@ impl Runtime {
                 return Ok(());
             }
             self.turn(left)?;
-            self.take_arrivals();
+            self.settle_transfers();
         }
         Ok(())
     }
@@ -497,7 +472,8 @@ impl Runtime {
         }
         let scheduler = self.scheduler.take();
         drop(scheduler);
-        self.take_arrivals();
+        self.transfers.fetch();
+        self.settle_transfers();
     }
 
     // Reports.

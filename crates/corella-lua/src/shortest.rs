@@ -12,7 +12,7 @@ use mlua::{Function, Lua, Table};
 
 use crate::coroutines::{Call, Shortest};
 use crate::failure::{Failure, OperationError};
-use crate::lent::{Lent, Transfer};
+use crate::lent::{Arrival, Lent, Transfer};
 use crate::reading::FILL_MAX;
 use crate::request::{Class, Request};
 use crate::runtime::{Ready, Runtime};
@@ -27,7 +27,6 @@ const OPERATIONS_AT_ONCE: u32 = 128;
 const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// What a task has asked for and waits for.
-#[derive(Clone)]
 pub(crate) enum Awaited {
     /// It is resumed with what this gives.
     Given(Rc<Request>),
@@ -35,8 +34,8 @@ pub(crate) enum Awaited {
     Request(Rc<Request>),
     /// A request of the engine's that only this task knows.
     Engine(RequestId),
-    /// Its turn.
-    Turn,
+    /// Its turn, with what came of its request.
+    Turn(Option<Box<Result<Answer, Failure>>>),
 }
 
 impl Awaited {
@@ -47,7 +46,11 @@ impl Awaited {
             Awaited::Given(request) => request.abandon(),
             Awaited::Request(request) => request.cancel(),
             Awaited::Engine(id) => runtime.io().cancel(*id),
-            Awaited::Turn => {}
+            Awaited::Turn(answer) => {
+                if let Some(Ok(Answer::Received(stream, place, bytes))) = answer.as_deref() {
+                    stream.give_back(*place, bytes);
+                }
+            }
         }
     }
 }
@@ -56,6 +59,8 @@ impl Awaited {
 pub(crate) enum Answer {
     Nothing,
     Bytes(Vec<u8>),
+    /// From a connection, at this place, which gets them back if the task is killed before its turn.
+    Received(Rc<Stream>, u64, Vec<u8>),
     Count(usize),
 }
 
@@ -93,15 +98,36 @@ impl Runtime {
         convert: impl FnOnce(T) -> Result<Answer, Failure> + 'static,
     ) -> impl FnOnce(T) + 'static {
         let runtime = Rc::clone(self);
-        move |outcome| runtime.answer(task, convert(outcome).map_err(Box::new))
+        move |outcome| {
+            runtime.count(Class::Counted, -1);
+            runtime.answer(task, convert(outcome));
+        }
     }
 
     /// Has a task resumed, unless it was killed.
-    fn answer(&self, task: TaskKey, answer: Result<Answer, Box<Failure>>) {
-        self.count(Class::Counted, -1);
+    fn answer(&self, task: TaskKey, answer: Result<Answer, Failure>) {
+        let answer = if let Ok(Answer::Nothing) = answer { None } else { Some(Box::new(answer)) };
         if let Some(told) = self.tasks.borrow_mut().get_mut(task) {
-            told.awaits = Some(Awaited::Turn);
-            self.make_ready(Ready::Answer(task, answer));
+            told.awaits = Some(Awaited::Turn(answer));
+            self.make_ready(Ready::Resume(task));
+        }
+    }
+
+    /// Has the tasks whose transfers have ended have their turn with the others.
+    pub(crate) fn settle_transfers(&self) {
+        while let Some(Arrival { lent: Lent { stream, task, what }, buffer, moved, error }) = self.transfers.next() {
+            let answer = match what {
+                Transfer::Receive { most } => stream
+                    .received(task, most, buffer, error)
+                    .map(|received| received.map(|(place, bytes)| Answer::Received(stream, place, bytes))),
+                Transfer::Send { whole, gone } => {
+                    self.keep_send_buffer(buffer);
+                    stream.sent(task, (whole, gone, moved), error).map(|sent| sent.map(Answer::Count))
+                }
+            };
+            if let Some(answer) = answer {
+                self.answer(task, answer);
+            }
         }
     }
 
@@ -110,7 +136,16 @@ impl Runtime {
         match submitted {
             Ok(id) => {
                 self.count(Class::Counted, 1);
-                self.waits.set(Some(id));
+                let awaited = Awaited::Engine(id);
+                let mut tasks = self.tasks.borrow_mut();
+                match self.current.get().and_then(|task| tasks.get_mut(task)) {
+                    Some(task) => {
+                        task.awaits = Some(awaited);
+                        self.waits.set(true);
+                    }
+                    // It has been killed, and is told when it has stopped.
+                    None => self.begun.set(Some(awaited)),
+                }
                 Progress::Waits
             }
             Err(failure) => Progress::Failed(failure),
@@ -220,20 +255,22 @@ impl Stream {
         })
     }
 
-    /// The receive of a task has ended. Gives what the task is to be resumed with; nothing if it was killed.
+    /// The receive of a task has ended. Gives what the task is to be resumed with, and its place in the stream; nothing if it was
+    /// killed.
     pub(crate) fn received(
         self: &Rc<Self>,
         task: TaskKey,
         most: usize,
         bytes: Vec<u8>,
         error: Option<Error>,
-    ) -> Option<Result<Vec<u8>, Failure>> {
+    ) -> Option<Result<(u64, Vec<u8>), Failure>> {
         self.runtime.count(Class::Counted, -1);
         let is_there = self.runtime.tasks.borrow().has(task);
         let mut state = self.state.borrow_mut();
         state.at_engine = None;
         let buffers = &mut state.buffers;
         let is_recalled = std::mem::take(&mut buffers.is_recalled);
+        let place = buffers.position;
         let answer = match error {
             None if is_there && buffers.input.is_empty() => {
                 buffers.eof = bytes.is_empty();
@@ -246,7 +283,12 @@ impl Stream {
                 match error {
                     None if is_there => Ok(buffers.take_received(most)),
                     None => Ok(Vec::new()),
-                    Some(error) if error.kind() == ErrorKind::Cancelled && is_recalled && is_there => {
+                    Some(error)
+                        if error.kind() == ErrorKind::Cancelled
+                            && is_recalled
+                            && is_there
+                            && !buffers.input.is_empty() =>
+                    {
                         Ok(buffers.take_received(most))
                     }
                     Some(error) if error.kind() == ErrorKind::Cancelled => {
@@ -262,7 +304,7 @@ impl Stream {
         if is_asked_for_more {
             self.advance();
         }
-        is_there.then_some(answer)
+        is_there.then(|| answer.map(|bytes| (place, bytes)))
     }
 }
 

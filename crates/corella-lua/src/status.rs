@@ -38,10 +38,11 @@ fn request_of(arguments: &mut Arguments) -> Result<(AnyUserData, Rc<Request>), P
 
 /// How a request stands, after a look at what has come in meanwhile: a loop that asks a Status gets to its end.
 fn asked(runtime: &Runtime, request: &Request) -> Option<bool> {
-    if !request.is_settled()
-        && let Err(error) = runtime.turn(Duration::ZERO)
-    {
-        runtime.report(error.to_string());
+    if !request.is_settled() {
+        if let Err(error) = runtime.turn(Duration::ZERO) {
+            runtime.report(error.to_string());
+        }
+        runtime.settle_transfers();
     }
     let has_failed = request.has_failed();
     if has_failed.is_some() {

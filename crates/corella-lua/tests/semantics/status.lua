@@ -28,7 +28,7 @@ test("with a callback it returns a Status at once and calls the callback with th
 end)
 
 test("a Status is 0 while it runs, 1 when it is done, -1 when it has failed", function()
-  local status = Scheduler.sleep(0.001, { async = true })
+  local status = Scheduler.sleep(0.05, { async = true })
   assert(status:get_integer() == 0 and status:get_bool())
   while status:get_integer() == 0 do
     Scheduler.poll()

@@ -47,6 +47,8 @@ pub struct Record<Op> {
     pub is_sure: bool,
     /// What a write writes.
     pub content: Vec<u8>,
+    /// A send that was tried has sent what stands before this.
+    pub goes_on: bool,
 }
 
 impl<Op> Record<Op> {
@@ -64,6 +66,7 @@ impl<Op> Record<Op> {
             outcome: None,
             is_sure: false,
             content,
+            goes_on: false,
         }
     }
 
@@ -86,6 +89,7 @@ impl<Op> Record<Op> {
             delivered_at: self.delivered_at,
             outcome: self.outcome.clone(),
             is_sure: self.is_sure,
+            goes_on: self.goes_on,
             content: self.content.clone(),
         }
     }

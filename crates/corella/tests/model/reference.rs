@@ -79,7 +79,11 @@ impl Lane {
         if is_broken && !says_so && !never_began(outcome) {
             return record.wrong("it went through a broken lane");
         }
-        if breaks(outcome) {
+        // Who tried a part and was refused the rest leaves the going on to the next.
+        self.may_be_broken |= record.goes_on && matches!(outcome, Outcome::Refused(..));
+        let stops_short = record.goes_on
+            && matches!(outcome, Outcome::Failed { kind, .. } if !matches!(kind, ErrorKind::LaneBroken | ErrorKind::Closed));
+        if breaks(outcome) || stops_short {
             self.broken_until.push(if is_for_good { None } else { record.delivered });
         }
         Ok(())

@@ -231,6 +231,7 @@ impl Run<'_> {
             | Verb::Socket { op: SocketOp::Send { length }, .. } => self.content(length),
             _ => Vec::new(),
         };
+        let whole = content.len();
         let (verb, taking, content) = match (taking, verb) {
             (Taking::TryOrCallback, Verb::Socket { end, .. }) => match self.try_send(end, content) {
                 Some(rest) => (Verb::Socket { end, op: SocketOp::Send { length: rest.len() } }, Taking::Callback, rest),
@@ -238,8 +239,10 @@ impl Run<'_> {
             },
             _ => (verb, taking, content),
         };
+        let goes_on = content.len() < whole;
         let index = self.diary.records.borrow().len();
         let mut record = Record::new(verb, taking, content.clone());
+        record.goes_on = goes_on;
         record.may_cancel = matches!(stop, Stop::Token(_));
         record.has_deadline = matches!(stop, Stop::Deadline(_));
         // A status or future is taken when the program likes, so its time says nothing.
@@ -276,8 +279,7 @@ impl Run<'_> {
         }
     }
 
-    /// Sends at once what there is room for, and gives what is left. What went out, or failed, is a send of its own: the rest
-    /// may come to an end without a gap behind it.
+    /// Sends at once what there is room for, and gives what is left. What went out, or failed, is a send of its own.
     fn try_send(&self, end: usize, mut content: Vec<u8>) -> Option<Vec<u8>> {
         let index = self.diary.records.borrow().len();
         let clones = &self.ends[end];
