@@ -155,3 +155,21 @@ fn what_nobody_takes_is_given_up_at_the_end_and_reported() {
 fn a_host_that_was_never_run_is_dropped_in_peace() {
     drop(crate::Host::new().unwrap());
 }
+
+#[test]
+fn nothing_runs_after_an_exit_in_a_task_that_has_received() {
+    ended(
+        r#"
+        local one, other = Socket.pair()
+        local task = Scheduler.spawn(function()
+            one:recv(10)
+            Scheduler.spawn(function() os.exit(5) end)
+            os.exit(3)
+        end)
+        Scheduler.sleep(0.001)
+        other:send("x")
+        task:join()
+        "#,
+        |ended| assert_eq!((ended.code, ended.reports.len()), (3, 0), "{:?}", ended.reports),
+    );
+}

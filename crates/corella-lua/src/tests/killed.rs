@@ -273,3 +273,25 @@ fn what_several_killed_tasks_had_received_keeps_its_order_whoever_is_killed_firs
         "#,
     );
 }
+
+#[test]
+fn a_send_that_was_killed_halfway_breaks_its_lane() {
+    passes(
+        r#"
+        local one, other = Socket.pair()
+        local task = Scheduler.spawn(function() one:send(("a"):rep(4000000)) end)
+        Scheduler.sleep(0.01)
+        task:kill()
+        Scheduler.sleep(0.01)
+        local received = {}
+        local reader = Scheduler.spawn(function()
+            for block in other:blocks(65536) do received[#received + 1] = block end
+        end)
+        local is_sent, problem = pcall(one.send, one, "next")
+        assert(not is_sent and problem.kind == "LaneBroken", tostring(problem))
+        one:close()
+        reader:join()
+        assert(not table.concat(received):find("next"))
+        "#,
+    );
+}

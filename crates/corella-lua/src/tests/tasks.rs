@@ -166,3 +166,45 @@ fn a_crowd_that_there_is_no_room_for_is_refused_by_name_and_the_others_go_on() {
         assert_eq!((ended.code, ended.reports), (0, Vec::new()));
     }
 }
+
+#[test]
+fn who_receives_has_its_turn_among_a_crowd_that_is_always_ready() {
+    passes(
+        r#"
+        local is_over, made, served = false, 0, 0
+        for number = 1, 600 do
+            Scheduler.spawn(function()
+                while not is_over do
+                    if number % 50 == 0 then
+                        local one, other = Socket.pair()
+                        made = made + 1
+                        Scheduler.spawn(function() one:recv(10) served = served + 1 end)
+                        other:send("x")
+                    end
+                    Scheduler.poll()
+                end
+            end)
+        end
+        for turn = 1, 50 do Scheduler.poll() end
+        is_over = true
+        assert(2 * served >= made, served .. " of " .. made)
+        "#,
+    );
+}
+
+#[test]
+fn a_loop_that_asks_a_status_gets_to_its_end_behind_a_task_that_receives() {
+    passes(
+        r#"
+        local one, other = Socket.pair()
+        local task = Scheduler.spawn(function() return one:recv(4) end)
+        Scheduler.sleep(0.001)
+        local status = one:readline({ async = true })
+        other:send("one\ntwo\n")
+        local end_at = Scheduler.now() + 5
+        while status:get_integer() == 0 do assert(Scheduler.now() < end_at) end
+        assert(task:status() == "ready" and status:result() == "two\n")
+        assert(task:join() == "one\n")
+        "#,
+    );
+}
