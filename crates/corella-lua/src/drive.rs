@@ -49,6 +49,9 @@ impl Host {
             if let Err(error) = self.turn_once(lua) {
                 return self.runtime.report_script_error(&error.to_string());
             }
+            if main.ending(&self.runtime).has_failed() == Some(true) {
+                return;
+            }
         }
     }
 

@@ -10,6 +10,10 @@ pub(crate) struct Input {
     searched: usize,
     /// What was put back and stands first: where each piece once stood, and its length.
     put_back: Vec<(u64, usize)>,
+    /// Of all bytes that came, how many came before the first that was never taken.
+    fresh: u64,
+    /// Where the bytes that were taken last stood among them.
+    taken_at: u64,
 }
 
 /// What ends a record: a string of bytes that begins at a multiple of `unit`.
@@ -64,12 +68,40 @@ impl Input {
         self.bytes.splice(before..before, bytes.iter().copied());
     }
 
+    /// Where the bytes that were taken last stood among all that came.
+    pub(crate) fn taken_at(&self) -> u64 {
+        self.taken_at
+    }
+
+    /// So many bytes came, and were taken without having been here, where nothing was. Gives where they stand.
+    pub(crate) fn pass(&mut self, count: usize) -> u64 {
+        debug_assert!(self.is_empty());
+        self.leave(count);
+        self.taken_at
+    }
+
+    /// So many bytes are taken from the front.
+    fn leave(&mut self, mut count: usize) {
+        self.taken_at = self.put_back.first().map_or(self.fresh, |(place, _)| *place);
+        let mut whole = 0;
+        for (place, length) in &mut self.put_back {
+            let taken = count.min(*length);
+            (*place, *length, count) = (*place + taken as u64, *length - taken, count - taken);
+            if *length > 0 {
+                break;
+            }
+            whole += 1;
+        }
+        self.put_back.drain(..whole);
+        self.fresh += count as u64;
+    }
+
     /// Takes at most `count` bytes from the front.
     pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
         let count = count.min(self.len());
-        self.searched = 0;
-        self.put_back.clear();
         if count == self.bytes.len() {
+            self.leave(count);
+            self.searched = 0;
             self.start = 0;
             return std::mem::take(&mut self.bytes);
         }
@@ -80,11 +112,13 @@ impl Input {
 
     /// Passes over bytes at the front.
     pub(crate) fn skip(&mut self, count: usize) {
+        let count = count.min(self.len());
+        self.leave(count);
         self.searched = 0;
-        self.put_back.clear();
-        self.start += count.min(self.len());
+        self.start += count;
         if self.is_empty() {
-            self.clear();
+            self.bytes.clear();
+            self.start = 0;
         }
     }
 
@@ -116,10 +150,7 @@ impl Input {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.put_back.clear();
-        self.bytes.clear();
-        self.start = 0;
-        self.searched = 0;
+        self.skip(self.len());
     }
 
     /// Whoever looks for the end of a record from now on looks for another one.
@@ -158,6 +189,23 @@ mod tests {
         input.put_back(4, b"two");
         input.put_back(0, b"one ");
         assert_eq!(input.bytes(), b"one two");
+    }
+
+    #[test]
+    fn what_is_put_back_keeps_its_order_though_some_of_it_is_taken_again() {
+        let mut input = Input::default();
+        input.push(b"aaaabbbbcccc");
+        let mut taken = |count| (input.take(count), input.taken_at());
+        let (first, second) = (taken(4), taken(4));
+        input.put_back(first.1, &first.0);
+        assert_eq!((input.take(2), input.taken_at()), (b"aa".to_vec(), 0));
+        input.put_back(second.1, &second.0);
+        assert_eq!(input.bytes(), b"aabbbbcccc");
+        assert_eq!(input.take(10).len(), 10);
+        assert_eq!((input.pass(3), input.pass(1)), (12, 15));
+        input.put_back(15, b"z");
+        input.put_back(12, b"xyy");
+        assert_eq!(input.bytes(), b"xyyz");
     }
 
     #[test]

@@ -15,6 +15,9 @@ use slab::Slab;
 use crate::stream::Stream;
 use crate::tasks::TaskKey;
 
+/// Room for so many is kept when there are none.
+const PLACES_KEPT: usize = 4096;
+
 /// What a task waits for on a connection.
 pub(crate) struct Lent {
     pub(crate) stream: Rc<Stream>,
@@ -87,6 +90,7 @@ impl Transfers {
         let taken = self.taken.replace(0);
         if taken == ended.len() {
             ended.clear();
+            ended.shrink_to(PLACES_KEPT);
             self.outcomes.fetch(&mut ended);
         } else {
             let mut more = Vec::new();
@@ -109,7 +113,12 @@ impl Transfers {
         let HostedOutcome { name, moved, error } = ended.get_mut(taken)?;
         let (name, moved, error) = (*name, moved.bytes() as usize, error.take());
         self.taken.set(taken + 1);
-        let (lent, mut buffer) = self.waiting.borrow_mut().try_remove(name as usize)?;
+        let mut waiting = self.waiting.borrow_mut();
+        let (lent, mut buffer) = waiting.try_remove(name as usize)?;
+        // After a crowd its room is given back.
+        if waiting.is_empty() && waiting.capacity() > PLACES_KEPT {
+            *waiting = Slab::new();
+        }
         if let Transfer::Receive { .. } = lent.what {
             debug_assert!(moved <= buffer.capacity());
             // SAFETY: `begin` lent the whole room of this buffer, which nobody has had since. Its receive has ended with this, so

@@ -26,6 +26,8 @@ pub(crate) struct Taken {
     pub(crate) stream: Weak<Stream>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) encoding: Encoding,
+    /// Where they stood among all that came.
+    pub(crate) place: u64,
     /// Where the stream was after them, and how many times it had been opened or moved.
     pub(crate) end: u64,
     pub(crate) moves: u32,
@@ -37,7 +39,7 @@ impl Received for Taken {
     }
 
     fn give_back(self: Box<Self>) {
-        let Taken { stream, bytes, encoding, end, moves } = *self;
+        let Taken { stream, bytes, encoding, place, end, moves } = *self;
         let Some(stream) = stream.upgrade() else { return };
         // They were characters of this encoding, so it has them all.
         let Ok(bytes) = encoding.encode(bytes) else { return };
@@ -47,7 +49,7 @@ impl Received for Taken {
         });
         // Bytes of a file stand there still, and whoever has read on is not taken back.
         if is_there && !was_read_on {
-            stream.give_back(end.saturating_sub(bytes.len() as u64), &bytes);
+            stream.give_back(place, &bytes);
         }
     }
 }

@@ -201,7 +201,15 @@ impl Socket {
                         }
                     }
                 });
-                runtime.awaits(connection.send(buffer).direct().then(answers).map_err(Failure::from))
+                let begun = connection.send(buffer).direct().then(answers);
+                runtime.awaits(begun.map_err(|failed| match gone {
+                    0 => failed.into(),
+                    _ => {
+                        // Nobody will go on with what is gone.
+                        connection.give_up_rest();
+                        OperationError::of_the_rest(failed.error, gone as u64, format!("send {whole} bytes")).into()
+                    }
+                }))
             }
         }
     }
@@ -270,11 +278,11 @@ impl Stream {
         state.at_engine = None;
         let buffers = &mut state.buffers;
         let is_recalled = std::mem::take(&mut buffers.is_recalled);
-        let place = buffers.position;
         let answer = match error {
             None if is_there && buffers.input.is_empty() => {
                 buffers.eof = bytes.is_empty();
                 buffers.position += bytes.len() as u64;
+                buffers.input.pass(bytes.len());
                 Ok(bytes)
             }
             // What came first is first, and if the task was killed what has come is for the next to ask.
@@ -299,6 +307,7 @@ impl Stream {
                 }
             }
         };
+        let place = buffers.input.taken_at();
         let is_asked_for_more = !buffers.queue.is_empty();
         drop(state);
         if is_asked_for_more {

@@ -364,6 +364,7 @@ impl Stream {
                     stream: Rc::downgrade(self),
                     bytes,
                     encoding: entry.encoding,
+                    place: buffers.input.taken_at(),
                     end: buffers.position,
                     moves: buffers.moves,
                 })))

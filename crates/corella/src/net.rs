@@ -127,6 +127,14 @@ impl Socket {
         Ok(sent as usize)
     }
 
+    /// Says that nobody will go on with what [`try_send`](Self::try_send) has sent in part: no more is sent.
+    #[doc(hidden)]
+    pub fn give_up_rest(&self) {
+        if let Ok(core) = self.handle.io.try_core() {
+            core.queue.borrow_mut().give_up_rest(self.handle.key);
+        }
+    }
+
     /// Settles when a receive would find something: bytes, the peer's end, or an error. Nothing is taken by it.
     ///
     /// Gives `()`; fails with [`Error`].
@@ -290,7 +298,7 @@ pub struct Detached {
     /// Connections that had been accepted so.
     connections: Vec<OwnedSocket>,
     /// A send on it failed, so that there is a gap after which nothing may be sent.
-    is_broken: bool,
+    broken: Option<Broken>,
 }
 
 impl Detached {
@@ -307,19 +315,19 @@ impl Detached {
 
 impl From<TcpStream> for Detached {
     fn from(stream: TcpStream) -> Detached {
-        Detached { descriptor: stream.into(), received: Vec::new(), connections: Vec::new(), is_broken: false }
+        Detached { descriptor: stream.into(), received: Vec::new(), connections: Vec::new(), broken: None }
     }
 }
 
 impl From<TcpListener> for Detached {
     fn from(listener: TcpListener) -> Detached {
-        Detached { descriptor: listener.into(), received: Vec::new(), connections: Vec::new(), is_broken: false }
+        Detached { descriptor: listener.into(), received: Vec::new(), connections: Vec::new(), broken: None }
     }
 }
 
 impl From<OwnedSocket> for Detached {
     fn from(descriptor: OwnedSocket) -> Detached {
-        Detached { descriptor, received: Vec::new(), connections: Vec::new(), is_broken: false }
+        Detached { descriptor, received: Vec::new(), connections: Vec::new(), broken: None }
     }
 }
 
@@ -381,13 +389,17 @@ impl HandleRef {
         let core = self.io.core("hand over")?;
         let given = core.queue.borrow_mut().give_away(self.key, self.is_the_only());
         let (descriptor, handle) = given.map_err(|kind| Error::new(kind, "hand over", ""))?;
-        let is_broken = handle.refuses_writes();
+        let broken = match handle.broken {
+            Some(Broken::UntilHanded(_) | Broken::ForGood) => Some(Broken::ForGood),
+            Some(Broken::Partly | Broken::PartlyUntil(_)) => Some(Broken::Partly),
+            None => None,
+        };
         let pushback = handle.pushback.map_or_else(Pushback::default, |pushback| *pushback);
         let (received, connections) = pushback.into_parts();
         let owned = |connection: Descriptor| Some(into_socket(connection.into_os().ok()?));
         let connections = connections.into_iter().filter_map(owned).collect();
         let descriptor = into_socket(descriptor);
-        Ok(Detached { descriptor, received, connections, is_broken })
+        Ok(Detached { descriptor, received, connections, broken })
     }
 
     pub(crate) fn descriptor_number(&self) -> Option<RawDescriptor> {
@@ -748,7 +760,7 @@ impl Io {
     fn adopt_detached(&self, detached: Detached, class: Class) -> Result<HandleRef, Error> {
         let operation = "adopt";
         let core = self.core(operation)?;
-        let Detached { descriptor, received, connections, is_broken } = detached;
+        let Detached { descriptor, received, connections, broken } = detached;
         let fault = |error: std::io::Error| Error::from_io(&error, operation, "socket");
         // Refused here, and not at its first request.
         expect_socket(&descriptor).map_err(fault)?;
@@ -761,7 +773,7 @@ impl Io {
         }
         let mut handle = Handle::new(descriptor, class, Target::Socket);
         handle.lingers = lingers;
-        handle.broken = is_broken.then_some(Broken::ForGood);
+        handle.broken = broken;
         if !received.is_empty() || !connections.is_empty() {
             handle.received = received.len() as u64;
             handle.pushback = Some(Box::new(Pushback::new(received, connections)));

@@ -295,3 +295,23 @@ fn a_send_that_was_killed_halfway_breaks_its_lane() {
         "#,
     );
 }
+
+#[test]
+fn what_killed_tasks_give_back_keeps_its_order_though_some_of_it_was_received_between() {
+    passes_with_turns(
+        r#"
+        for _, way in ipairs { "read", "recv" } do
+            local one, other = Socket.pair()
+            local function get() return one[way](one, 4) end
+            local first, second = reads(get), reads(get)
+            other:send("aaaabbbbcccc")
+            turn()
+            first:kill()
+            local text = one:recv(2)
+            second:kill()
+            while #text < 12 do text = text .. one:recv(100) end
+            assert(text == "aaaabbbbcccc", way .. " " .. text)
+        end
+        "#,
+    );
+}

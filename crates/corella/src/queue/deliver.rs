@@ -125,6 +125,7 @@ impl RequestQueue {
     pub(super) fn free(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         let id = RequestId { index, generation: slot.generation };
+        debug_assert!(!self.handles.go_on_with(id, slot.handle));
         match slot.op {
             Op::Sleep => self.sleeps -= 1,
             Op::Close => {}

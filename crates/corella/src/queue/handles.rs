@@ -289,6 +289,12 @@ pub(crate) struct Handles {
 }
 
 impl Handles {
+    /// Whether this request is still to go on with what was sent in part.
+    pub(crate) fn go_on_with(&self, id: RequestId, key: Option<HandleKey>) -> bool {
+        let handle = key.and_then(|key| self.find(key)).map(|index| &self[index]);
+        handle.is_some_and(|handle| handle.broken == Some(Broken::PartlyUntil(id)))
+    }
+
     pub(crate) fn insert(&mut self, handle: Handle) -> HandleKey {
         let index = self.first_free.unwrap_or_else(|| {
             self.entries.push(Entry::Free { generation: 1, next: NO_HANDLE });

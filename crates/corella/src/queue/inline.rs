@@ -54,6 +54,15 @@ impl RequestQueue {
         }
     }
 
+    /// Nobody goes on with what was sent in part: the lane is broken.
+    pub(crate) fn give_up_rest(&mut self, key: HandleKey) {
+        if let Some(handle) = self.handles.get_mut(key)
+            && handle.broken == Some(Broken::Partly)
+        {
+            handle.broken = Some(Broken::ForGood);
+        }
+    }
+
     /// Whether an awaited read is better tried at once. With others that are about to run it would be one of a batch.
     #[inline]
     pub(crate) fn tries_reads(&mut self, others_are_ready: bool) -> bool {

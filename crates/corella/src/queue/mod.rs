@@ -320,7 +320,9 @@ impl RequestQueue {
     pub(super) fn enter_lanes(&mut self, index: u32) {
         if let Some(key) = self.slots[index].handle {
             let handle = &mut self.handles[key.index];
-            if handle.broken == Some(Broken::Partly) && self.slots[index].op.is_stream_write() {
+            let op = &self.slots[index].op;
+            let sends = op.is_stream_write() && op.parts().is_some_and(|parts| parts.total() > 0);
+            if handle.broken == Some(Broken::Partly) && sends {
                 handle.broken = Some(Broken::PartlyUntil(self.slots.id(index)));
             }
             lanes::link(index, &mut self.slots, handle);

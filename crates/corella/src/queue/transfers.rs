@@ -236,6 +236,10 @@ impl RequestQueue {
         if !is_wanted || !is_simple || slot.timer != NO_TIMER || handle.pushback.is_some() {
             return false;
         }
+        // It may go on with what was sent in part.
+        if matches!(transfer, Transfer::Send) && handle.broken.is_some() {
+            return false;
+        }
         // What one call cannot take, of several runs, is asked for again.
         let Some(run) = slot.op.parts().and_then(|parts| parts.only()) else { return false };
         let moved = slot.moved + count;
@@ -306,6 +310,7 @@ impl RequestQueue {
     pub(super) fn free_transfer(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         debug_assert!(!slot.payload.is_some() && !slot.ending.is_of_the_program());
+        debug_assert!(!self.handles.go_on_with(RequestId { index, generation: slot.generation }, slot.handle));
         if slot.untaken
             && let Some(handle) = slot.handle.and_then(|key| self.handles.get_mut(key))
         {
