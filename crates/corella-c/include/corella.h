@@ -1102,6 +1102,17 @@ int corella_local_address(corella_handle handle,
 /* The same for the other end of a connection. */
 int corella_peer_address(corella_handle socket, char *ip, size_t capacity, int *port);
 
+/*
+ * Sends at once what there is room for of `length` bytes at `data`, and waits for nothing; `*sent` becomes how many bytes
+ * went out. It is no request, and the bytes are the caller's again when it returns. 0 if nothing could be sent now: there is
+ * no room, sends before it have not gone out, the handle is being closed, or the system has no such call (Windows). What has
+ * not gone out is for `corella_send`; if that fails or is cancelled after a part went out here, the connection sends no more.
+ */
+int corella_try_send(corella_handle socket,
+                     const void *data,
+                     size_t length,
+                     int64_t *sent);
+
 /* Sends small writes at once (`yes` 1) instead of gathering them (TCP_NODELAY). */
 int corella_set_no_delay(corella_handle socket, int yes);
 

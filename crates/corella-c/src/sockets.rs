@@ -339,6 +339,29 @@ pub unsafe extern "C" fn corella_peer_address(
     })
 }
 
+/// Sends at once what there is room for of `length` bytes at `data`, and waits for nothing; `*sent` becomes how many bytes
+/// went out. It is no request, and the bytes are the caller's again when it returns. 0 if nothing could be sent now: there is
+/// no room, sends before it have not gone out, the handle is being closed, or the system has no such call (Windows). What has
+/// not gone out is for `corella_send`; if that fails or is cancelled after a part went out here, the connection sends no more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn corella_try_send(
+    socket: Handle,
+    data: *const c_void,
+    length: usize,
+    sent: Option<&mut MaybeUninit<i64>>,
+) -> c_int {
+    on_host("corella_try_send", socket, |host, key| {
+        // SAFETY: the caller's bytes, for the time of the call.
+        let bytes = unsafe { bytes(data.cast(), length) }?;
+        let count = match host.handles.borrow().get(key)? {
+            Object::Socket(socket) => socket.try_send(bytes)?,
+            _ => return Err(CORELLA_ERROR_WRONG_KIND.into()),
+        };
+        put(sent, count as i64);
+        Ok(CORELLA_OK)
+    })
+}
+
 /// Sends small writes at once (`yes` 1) instead of gathering them (TCP_NODELAY).
 #[unsafe(no_mangle)]
 pub extern "C" fn corella_set_no_delay(socket: Handle, yes: c_int) -> c_int {

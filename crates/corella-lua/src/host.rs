@@ -18,7 +18,7 @@ use crate::runtime::{Ready, Reporter, Runtime};
 use crate::tasks::{self, TaskHandle};
 
 /// A collection begins when the heap has grown to this much of what the last one left, and runs at this speed.
-const GC_PAUSE_PERCENT: i32 = 200;
+const GC_PAUSE_PERCENT: i32 = 150;
 const GC_SPEED_PERCENT: i32 = 200;
 /// Requests at once.
 const QUEUE_DEPTH: usize = 1 << 20;

@@ -372,8 +372,14 @@ static void sockets_carry_bytes_and_options(void) {
     OK(corella_set_reuse_address(here, 1));
     CHECK(corella_take_socket_error(here) == 0);
 
-    OK(corella_send(here, "hello", 5, &request));
-    finish(request);
+    OK(corella_try_send(here, "hello", 5, &count));
+    CHECK(count == 5 || count == 0);
+    if (count == 0) {
+        OK(corella_send(here, "hello", 5, &request));
+        finish(request);
+    }
+    CHECK(corella_try_send(here, NULL, 5, &count) == CORELLA_ERROR_INVALID_INPUT);
+    OK(corella_try_send(here, NULL, 0, NULL));
     OK(corella_receive(there, bytes, sizeof bytes, &request));
     OK(corella_finish(request, &count));
     CHECK(count == 5 && memcmp(bytes, "hello", 5) == 0);
