@@ -14,7 +14,7 @@ const START: &str = "the start of an empty script";
 
 /// What is counted, on which backend, and the instructions that it was counted to cost.
 const STORED: &[(&str, &str, f64)] =
-    &[(ECHO, "uring", 5_077.0), (ECHO, "portable", 5_835.0), (START, "uring", 3_965_000.0)];
+    &[(ECHO, "uring", 5_082.0), (ECHO, "portable", 6_044.0), (START, "uring", 3_965_000.0)];
 
 /// More than this above what is stored is a failure; so much below, and the stored number is out of date.
 const TOLERANCE: f64 = 0.05;
