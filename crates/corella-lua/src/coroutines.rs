@@ -1,8 +1,8 @@
-//! What mlua has no calls for: functions that suspend the coroutine that calls them, and the resumption of a task with what
+//! What mlua has no calls for: methods that suspend the coroutine that calls them, and the resumption of a task with what
 //! it waited for, without lists of values.
 //!
-//! The one place of this crate with `unsafe`. By way of Lua and mlua alone a call that waits takes four more calls of
-//! functions and two such lists, which was a third of an echo's instructions.
+//! One of the two places of this crate with `unsafe`; the other is `lent.rs`. By way of Lua and mlua alone a call that waits
+//! takes four more calls of functions and two such lists, which was a third of an echo's instructions.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -74,7 +74,7 @@ impl Call<'_> {
     #[inline]
     pub(crate) fn socket(&self) -> Option<Socket> {
         // SAFETY: Lua has called with this state, and there is room for one more. What is no object is not asked for its value;
-        // that of others than sockets is no number.
+        // others than sockets have none that is an address, and this one is only looked up.
         let number = unsafe {
             if ffi::lua_type(self.state, 1) != ffi::LUA_TUSERDATA {
                 return None;

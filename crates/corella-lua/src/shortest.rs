@@ -195,10 +195,7 @@ impl Socket {
                     drop(keeps);
                     match outcome {
                         Ok((count, _)) => Ok(Answer::Count(gone + count)),
-                        Err(Failed { error, moved, .. }) => {
-                            let moved = gone as u64 + moved.bytes();
-                            Err(OperationError::of_the_rest(error, moved, format!("send {whole} bytes")).into())
-                        }
+                        Err(Failed { error, moved, .. }) => Err(unsent(error, gone + moved.bytes() as usize, whole)),
                     }
                 });
                 let begun = connection.send(buffer).direct().then(answers);
@@ -207,12 +204,17 @@ impl Socket {
                     _ => {
                         // Nobody will go on with what is gone.
                         connection.give_up_rest();
-                        OperationError::of_the_rest(failed.error, gone as u64, format!("send {whole} bytes")).into()
+                        unsent(failed.error, gone, whole)
                     }
                 }))
             }
         }
     }
+}
+
+/// Why a send has failed, told of the whole, of which so many bytes have gone.
+fn unsent(error: Error, gone: usize, whole: usize) -> Failure {
+    OperationError::of_the_rest(error, gone as u64, format!("send {whole} bytes")).into()
 }
 
 impl Stream {
@@ -256,10 +258,7 @@ impl Stream {
         }
         Some(match error {
             None => Ok(gone + moved),
-            Some(error) => {
-                let moved = (gone + moved) as u64;
-                Err(OperationError::of_the_rest(error, moved, format!("send {whole} bytes")).into())
-            }
+            Some(error) => Err(unsent(error, gone + moved, whole)),
         })
     }
 
