@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use corella::{BackendKind, ErrorKind, File, Mode, OpenOptions};
 
 use crate::promises;
-use crate::setup::Setup;
 #[cfg(target_os = "linux")]
 use crate::setup::refuse_call;
+use crate::setup::{Setup, read_slowly};
 
 promises![
     reads_that_follow_each_other_give_what_the_file_has_up_to_its_end,
@@ -155,18 +155,9 @@ fn a_kernel_without_such_a_call_is_read_from_all_the_same(setup: &Setup) {
 
 fn sends_that_are_tried_and_sends_that_are_submitted_arrive_in_the_order_of_the_calls(setup: &Setup) {
     let mut scheduler = setup.scheduler();
-    let (socket, mut peer) = setup.connection(&scheduler.io());
+    let (socket, peer) = setup.connection(&scheduler.io());
     socket.set_send_buffer(4096).unwrap();
-    let reader = std::thread::spawn(move || {
-        let (mut bytes, mut buffer) = (Vec::new(), [0; 777]);
-        loop {
-            match peer.read(&mut buffer).unwrap() {
-                0 => return bytes,
-                count => bytes.extend_from_slice(&buffer[..count]),
-            }
-            std::thread::yield_now();
-        }
-    });
+    let reader = read_slowly(peer);
     let (mut expected, mut tried) = (Vec::new(), 0);
     for number in 0..500u32 {
         let message = number.to_le_bytes().repeat(1 + (number as usize * 7) % 90);

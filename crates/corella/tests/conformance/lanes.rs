@@ -16,7 +16,7 @@ use corella::{CancelToken, ErrorKind, Mode, Moved, OpenOptions, Scheduler, Shutd
 
 use crate::codes;
 use crate::promises;
-use crate::setup::Setup;
+use crate::setup::{Setup, read_slowly};
 use crate::waiting::Door;
 
 promises![
@@ -57,7 +57,7 @@ fn at_os(scheduler: &Scheduler) -> (usize, usize) {
 
 fn sends_submitted_at_once_arrive_in_order_at_a_slow_peer(setup: &Setup) {
     let mut scheduler = setup.scheduler();
-    let (socket, mut peer) = setup.connection(&scheduler.io());
+    let (socket, peer) = setup.connection(&scheduler.io());
     socket.set_send_buffer(4096).unwrap();
     let mut expected = Vec::new();
     for number in 0..500u32 {
@@ -66,16 +66,7 @@ fn sends_submitted_at_once_arrive_in_order_at_a_slow_peer(setup: &Setup) {
         socket.send(message).then(|outcome| assert!(outcome.is_ok())).unwrap();
     }
     drop(socket);
-    let reader = std::thread::spawn(move || {
-        let (mut bytes, mut buffer) = (Vec::new(), [0; 777]);
-        loop {
-            match peer.read(&mut buffer).unwrap() {
-                0 => return bytes,
-                count => bytes.extend_from_slice(&buffer[..count]),
-            }
-            std::thread::yield_now();
-        }
-    });
+    let reader = read_slowly(peer);
     scheduler.run().unwrap();
     assert!(reader.join().unwrap() == expected);
 }

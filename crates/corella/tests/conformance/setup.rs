@@ -1,9 +1,11 @@
 //! What the promises share: a scheduler on the backend under test, a folder, a connection to oneself.
 
 use std::fs;
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 use corella::{BackendKind, Io, Scheduler, SchedulerBuilder, Socket};
 
@@ -149,6 +151,20 @@ impl Setup {
         let (theirs, _) = listener.accept().unwrap();
         (io.adopt_socket(ours).unwrap(), theirs)
     }
+}
+
+/// All that comes to a peer that reads a little at a time.
+pub fn read_slowly(mut peer: TcpStream) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 777]);
+        loop {
+            match peer.read(&mut buffer).unwrap() {
+                0 => return bytes,
+                count => bytes.extend_from_slice(&buffer[..count]),
+            }
+            std::thread::yield_now();
+        }
+    })
 }
 
 impl Drop for Setup {
