@@ -12,7 +12,7 @@ use std::rc::Rc;
 use mlua::{AnyUserData, Function, IntoLuaMulti, LightUserData, Lua, MultiValue, Thread, ffi};
 
 use crate::runtime::Runtime;
-use crate::shortest::{Answer, Progress};
+use crate::failure::Failure;
 use crate::socket::Socket;
 
 /// What a task is resumed with.
@@ -25,8 +25,8 @@ pub(crate) enum Given {
 
 /// How far a task has come.
 pub(crate) enum Stop {
-    /// It has yielded the marker and nothing else.
-    AtMarker,
+    /// It has yielded nothing: it waits, if that was told of.
+    WithNothing,
     /// It has yielded, or returned, these.
     With(MultiValue),
 }
@@ -59,8 +59,21 @@ unsafe fn runtime_of(state: *mut ffi::lua_State) -> ManuallyDrop<Rc<Runtime>> {
 pub(crate) trait Shortest {
     /// So many arguments of its own, the object with them. With more it is not tried.
     const ARGUMENTS: c_int;
+    /// Whether they are let go of while the task waits: a string may be large.
+    const FREES_ARGUMENTS: bool = false;
 
-    fn now(call: &Call<'_>) -> Progress;
+    fn now(call: &Call<'_>) -> Next;
+}
+
+/// What a method is to do next.
+#[repr(C)]
+pub(crate) enum Next {
+    /// Give so many results, which are on the stack.
+    Give(c_int),
+    Wait,
+    /// Raise the failure that the runtime keeps.
+    Fail,
+    GoTheLongWay,
 }
 
 /// A call of a method that Lua has made.
@@ -111,6 +124,35 @@ impl Call<'_> {
             Some(std::slice::from_raw_parts(start, length))
         }
     }
+
+    /// What was asked for, a number, is there.
+    #[inline]
+    pub(crate) fn give_count(&self, count: usize) -> Next {
+        // SAFETY: Lua has called with this state, and there is room for one more.
+        unsafe { ffi::lua_pushinteger(self.state, count as ffi::lua_Integer) };
+        Next::Give(1)
+    }
+
+    /// What was asked for, a string, is there.
+    pub(crate) fn give_bytes(&self, bytes: &[u8]) -> Next {
+        // SAFETY: as in `give_count`. To make a string may run finalizers of the script's, but raises no error: mlua's
+        // allocator aborts if there is no memory, and finalizers are protected.
+        unsafe { ffi::lua_pushlstring(self.state, bytes.as_ptr().cast(), bytes.len()) };
+        Next::Give(1)
+    }
+
+    /// Whether the task will wait so that the host sees it at once.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        self.runtime.resumed.get() == self.state
+    }
+
+    /// It has failed.
+    #[cold]
+    pub(crate) fn fail(&self, failure: Failure) -> Next {
+        self.runtime.failure.set(Some(failure));
+        Next::Fail
+    }
 }
 
 /// Has the socket's methods find it again, by this number.
@@ -143,8 +185,15 @@ pub(crate) fn give(lua: &Lua, thread: &Thread, arguments: impl IntoLuaMulti) -> 
     }
 }
 
-/// Resumes a task that waits in a method that [`sooner`] made, or in the Lua side's own: with true and what is given.
-pub(crate) fn resume(lua: &Lua, thread: &Thread, runtime: &Rc<Runtime>, given: Given) -> mlua::Result<Stop> {
+/// Resumes a task that waits in a method that [`sooner`] made, or in the Lua side's own, with what is given; with true before
+/// it, if the task did not wait so that the host sees it at once.
+pub(crate) fn resume(
+    lua: &Lua,
+    thread: &Thread,
+    runtime: &Rc<Runtime>,
+    is_short: bool,
+    given: Given,
+) -> mlua::Result<Stop> {
     let (main, state) = (lua.state(), thread.state());
     // SAFETY: `thread` keeps its coroutine alive, and `lua` the state that both are of. This is called from the host's loop,
     // outside Lua: nothing runs, and on the main state is room. A string is made there: that may run finalizers of the
@@ -169,13 +218,16 @@ pub(crate) fn resume(lua: &Lua, thread: &Thread, runtime: &Rc<Runtime>, given: G
             ffi::lua_settop(main, -1 - values);
             return Err(mlua::Error::CoroutineUnresumable);
         }
-        ffi::lua_pushboolean(state, 1);
+        if !is_short {
+            ffi::lua_pushboolean(state, 1);
+        }
         ffi::lua_xmove(main, state, values);
         let mut count = 0;
-        let status = ffi::lua_resume(state, std::ptr::null_mut(), 1 + values, &mut count);
-        if status == ffi::LUA_YIELD && count == 1 && ffi::lua_touserdata(state, -1) == Rc::as_ptr(runtime) as *mut _ {
-            ffi::lua_settop(state, -2);
-            return Ok(Stop::AtMarker);
+        runtime.resumed.set(state);
+        let status = ffi::lua_resume(state, std::ptr::null_mut(), values + c_int::from(!is_short), &mut count);
+        runtime.resumed.set(std::ptr::null_mut());
+        if status == ffi::LUA_YIELD && count == 0 {
+            return Ok(Stop::WithNothing);
         }
         (status, count)
     };
@@ -208,17 +260,6 @@ pub(crate) fn sooner<S: Shortest>(
     unsafe { lua.exec_raw((later, kept, located), |state| ffi::lua_pushcclosure(state, method::<S>, UPVALUES)) }
 }
 
-/// What a method is to do next.
-#[repr(C)]
-enum Next {
-    /// Give so many results, which are on the stack.
-    Give(c_int),
-    Wait,
-    /// Raise the failure that the runtime keeps.
-    Fail,
-    GoTheLongWay,
-}
-
 /// What [`sooner`] makes a function of.
 unsafe extern "C-unwind" fn method<S: Shortest>(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: Lua calls this with the upvalues that `sooner` gave it and room for twenty values. A jump out of here, for an
@@ -231,7 +272,16 @@ unsafe extern "C-unwind" fn method<S: Shortest>(state: *mut ffi::lua_State) -> c
         match try_now::<S>(state) {
             Next::Give(count) => count,
             Next::Wait => {
-                ffi::lua_settop(state, 0);
+                let is_short = is_run_by_the_host(state);
+                if S::FREES_ARGUMENTS || !is_short {
+                    ffi::lua_settop(state, 0);
+                }
+                if is_short {
+                    // What is on the stack stays there, below what the coroutine is resumed with.
+                    let below = ffi::lua_gettop(state) as ffi::lua_KContext;
+                    return ffi::lua_yieldk(state, 0, below, Some(go_on_short));
+                }
+                // Whoever resumed it may empty the stack.
                 ffi::lua_pushlightuserdata(state, marker(state));
                 ffi::lua_yieldk(state, 1, 0, Some(go_on))
             }
@@ -258,6 +308,16 @@ unsafe fn marker(state: *mut ffi::lua_State) -> *mut c_void {
     unsafe { *ffi::lua_getextraspace(state).cast::<*mut c_void>() }
 }
 
+/// Whether the host itself has resumed this coroutine, the short way.
+///
+/// # Safety
+/// As of [`runtime_of`].
+#[inline]
+unsafe fn is_run_by_the_host(state: *mut ffi::lua_State) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { runtime_of(state) }.resumed.get() == state
+}
+
 /// Tries `S`. A panic in it, which could not pass through Lua, ends the process.
 ///
 /// # Safety
@@ -265,36 +325,28 @@ unsafe fn marker(state: *mut ffi::lua_State) -> *mut c_void {
 unsafe extern "C" fn try_now<S: Shortest>(state: *mut ffi::lua_State) -> Next {
     // SAFETY: the function was made for a Lua that is prepared.
     let runtime = unsafe { runtime_of(state) };
-    let answer = match S::now(&Call { state, runtime: &runtime }) {
-        Progress::Answered(answer) => answer,
-        Progress::Waits => return Next::Wait,
-        Progress::Failed(failure) => {
-            runtime.failure.set(Some(failure));
-            return Next::Fail;
-        }
-        Progress::NotHere => return Next::GoTheLongWay,
-    };
-    // SAFETY: there is room for one more. To make a string may run finalizers of the script's, but raises no error: mlua's
-    // allocator aborts if there is no memory, and finalizers are protected.
+    S::now(&Call { state, runtime: &runtime })
+}
+
+/// The task, which waited so that the host sees it at once, has been resumed: by the host with what it waited for, or as any.
+unsafe extern "C-unwind" fn go_on_short(state: *mut ffi::lua_State, status: c_int, below: ffi::lua_KContext) -> c_int {
+    // SAFETY: above what `method` left on the stack is what the coroutine was resumed with.
     unsafe {
-        match answer {
-            Answer::Nothing => return Next::Give(0),
-            Answer::Count(count) => ffi::lua_pushinteger(state, count as ffi::lua_Integer),
-            Answer::Bytes(bytes) | Answer::Received(_, _, bytes) => {
-                ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
-            }
+        match is_run_by_the_host(state) {
+            true => ffi::lua_gettop(state) - below as c_int,
+            false => go_on(state, status, below),
         }
     }
-    Next::Give(1)
 }
 
 /// The task has been resumed: with true and what it waited for, or false and why that failed.
-unsafe extern "C-unwind" fn go_on(state: *mut ffi::lua_State, _: c_int, _: ffi::lua_KContext) -> c_int {
-    // SAFETY: `method` left nothing on the stack: there is what the host gave, or a script that resumes a task's own coroutine,
-    // which may be nothing. That fails with nil.
+unsafe extern "C-unwind" fn go_on(state: *mut ffi::lua_State, _: c_int, below: ffi::lua_KContext) -> c_int {
+    // SAFETY: above what `method` left on the stack is what the host gave, or a script that resumes a task's own coroutine, which
+    // may be nothing. That fails with nil.
     unsafe {
-        let count = ffi::lua_gettop(state);
-        if ffi::lua_toboolean(state, 1) == 0 {
+        let below = below as c_int;
+        let count = ffi::lua_gettop(state) - below;
+        if ffi::lua_toboolean(state, below + 1) == 0 {
             if count == 0 {
                 ffi::lua_pushnil(state);
             }

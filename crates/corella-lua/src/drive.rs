@@ -181,18 +181,18 @@ impl Host {
     /// Resumes a task whose turn it is, with what it waited for.
     fn resume_ready(&self, lua: &Lua, key: TaskKey) -> mlua::Result<()> {
         let awaited = self.runtime.tasks.borrow_mut().get_mut(key).and_then(|task| task.awaits.take());
-        let answer = match awaited {
-            Some(Awaited::Turn(None)) => return self.go_on(lua, key, Given::Nothing),
-            Some(Awaited::Turn(Some(answer))) => *answer,
+        let (answer, is_short) = match awaited {
+            Some(Awaited::Turn { answer, is_short }) => (answer, is_short),
             Some(Awaited::Given(request)) => return self.resume(lua, key, request.given(lua)?),
             _ => return self.resume(lua, key, ()),
         };
-        match answer {
-            Ok(Answer::Nothing) => self.go_on(lua, key, Given::Nothing),
-            Ok(Answer::Bytes(bytes) | Answer::Received(_, _, bytes)) => self.go_on(lua, key, Given::Bytes(bytes)),
-            Ok(Answer::Count(count)) => self.go_on(lua, key, Given::Count(count)),
-            Err(failure) => self.resume(lua, key, (false, failure.into_value(lua)?)),
-        }
+        let given = match answer.map(|answer| *answer) {
+            None | Some(Ok(Answer::Nothing)) => Given::Nothing,
+            Some(Ok(Answer::Received(_, _, bytes))) => Given::Bytes(bytes),
+            Some(Ok(Answer::Count(count))) => Given::Count(count),
+            Some(Err(failure)) => return self.resume(lua, key, (false, failure.into_value(lua)?)),
+        };
+        self.run_task(lua, key, |thread, _| coroutines::resume(lua, thread, &self.runtime, is_short, given))
     }
 
     /// Runs a callback as a task of its own.
@@ -203,31 +203,31 @@ impl Host {
 
     /// Runs a task until it waits, gives way or ends.
     fn resume(&self, lua: &Lua, key: TaskKey, arguments: impl IntoLuaMulti) -> mlua::Result<()> {
-        self.run_task(lua, key, |thread| thread.resume(arguments).map(Stop::With))
+        self.run_task(lua, key, |thread, _| thread.resume(arguments).map(Stop::With))
     }
 
     /// The same with what it waited for, the short way.
     fn go_on(&self, lua: &Lua, key: TaskKey, given: Given) -> mlua::Result<()> {
-        self.run_task(lua, key, |thread| coroutines::resume(lua, thread, &self.runtime, given))
+        self.run_task(lua, key, |thread, is_short| coroutines::resume(lua, thread, &self.runtime, is_short, given))
     }
 
     fn run_task(
         &self,
         lua: &Lua,
         key: TaskKey,
-        resume: impl FnOnce(&Thread) -> mlua::Result<Stop>,
+        resume: impl FnOnce(&Thread, bool) -> mlua::Result<Stop>,
     ) -> mlua::Result<()> {
-        let thread = match self.runtime.tasks.borrow_mut().get_mut(key) {
+        let (thread, is_short) = match self.runtime.tasks.borrow_mut().get_mut(key) {
             Some(task) => {
-                task.awaits = None;
-                task.thread.take()
+                let is_short = matches!(task.awaits.take(), Some(Awaited::Engine { is_short: true, .. }));
+                (task.thread.take(), is_short)
             }
             None => return Ok(()),
         };
         let Some(thread) = thread else { return Ok(()) };
         self.runtime.current.set(Some(key));
         self.runtime.budget.set(Budget::FULL);
-        let stop = resume(&thread);
+        let stop = resume(&thread, is_short);
         self.runtime.current.set(None);
         if self.runtime.waits.take() && stop.is_ok() {
             if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
@@ -246,7 +246,7 @@ impl Host {
         let begun = self.runtime.begun.take();
         let pause = match stop {
             Ok(_) if let Some(awaited) = begun => Pause::Waits(awaited),
-            Ok(Stop::AtMarker) => Pause::Leaves,
+            Ok(Stop::WithNothing) => Pause::GivesWay,
             Ok(Stop::With(yielded)) if thread.is_resumable() => self.pause_of(&yielded)?,
             Ok(Stop::With(results)) => {
                 return self.ended(key, results);
@@ -292,7 +292,7 @@ impl Host {
             Pause::Waits(awaited) => {
                 let request = match &awaited {
                     Awaited::Given(request) | Awaited::Request(request) => Some(Rc::clone(request)),
-                    Awaited::Engine(_) | Awaited::Turn(_) => None,
+                    Awaited::Engine { .. } | Awaited::Turn { .. } => None,
                 };
                 task.awaits = Some(awaited);
                 drop(tasks);

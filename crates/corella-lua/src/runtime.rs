@@ -79,6 +79,8 @@ pub(crate) struct Runtime {
     pub(crate) begun: Cell<Option<Awaited>>,
     /// The same, and where the task waits is told already.
     pub(crate) waits: Cell<bool>,
+    /// The coroutine that runs because the host resumed it the short way.
+    pub(crate) resumed: Cell<*mut mlua::ffi::lua_State>,
     /// Why what it has just asked for has failed, until that is raised.
     pub(crate) failure: Cell<Option<Failure>>,
     /// What it may still do at once.
@@ -156,6 +158,7 @@ impl Runtime {
                 body: RefCell::new(None),
                 begun: Cell::new(None),
                 waits: Cell::new(false),
+                resumed: Cell::new(std::ptr::null_mut()),
                 failure: Cell::new(None),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),
@@ -278,7 +281,13 @@ impl Runtime {
 
     /// Whether there is something to run.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready_count() > 0 || self.transfers.ended() > 0
+        self.ready_tasks() > 0
+    }
+
+    /// How much there is to run.
+    #[inline]
+    pub(crate) fn ready_tasks(&self) -> usize {
+        self.ready_count() + self.transfers.ended()
     }
 
     pub(crate) fn count(&self, class: Class, change: isize) {

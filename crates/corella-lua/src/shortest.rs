@@ -10,7 +10,7 @@ use std::rc::Rc;
 use corella::{Error, ErrorKind, Failed, RequestId};
 use mlua::{Function, Lua, Table};
 
-use crate::coroutines::{Call, Shortest};
+use crate::coroutines::{Call, Next, Shortest};
 use crate::failure::{Failure, OperationError};
 use crate::lent::{Arrival, Lent, Transfer};
 use crate::reading::FILL_MAX;
@@ -26,16 +26,19 @@ use crate::{arguments, coroutines};
 const OPERATIONS_AT_ONCE: u32 = 128;
 const BYTES_AT_ONCE: usize = 1 << 20;
 
+/// Where more tasks are ready than this, their sends go out together.
+const READY_FOR_SENDS_TOGETHER: usize = 64;
+
 /// What a task has asked for and waits for.
 pub(crate) enum Awaited {
     /// It is resumed with what this gives.
     Given(Rc<Request>),
     /// It asks for that itself.
     Request(Rc<Request>),
-    /// A request of the engine's that only this task knows.
-    Engine(RequestId),
+    /// A request of the engine's that only this task knows. It may wait so that the host sees it at once, see `coroutines.rs`.
+    Engine { id: RequestId, is_short: bool },
     /// Its turn, with what came of its request.
-    Turn(Option<Box<Result<Answer, Failure>>>),
+    Turn { answer: Option<Box<Result<Answer, Failure>>>, is_short: bool },
 }
 
 impl Awaited {
@@ -45,8 +48,8 @@ impl Awaited {
             Awaited::Given(request) | Awaited::Request(request) if request.is_shared() => {}
             Awaited::Given(request) => request.abandon(),
             Awaited::Request(request) => request.cancel(),
-            Awaited::Engine(id) => runtime.io().cancel(*id),
-            Awaited::Turn(answer) => {
+            Awaited::Engine { id, .. } => runtime.io().cancel(*id),
+            Awaited::Turn { answer, .. } => {
                 if let Some(Ok(Answer::Received(stream, place, bytes))) = answer.as_deref() {
                     stream.give_back(*place, bytes);
                 }
@@ -58,19 +61,9 @@ impl Awaited {
 /// What came of a request that only one task knows.
 pub(crate) enum Answer {
     Nothing,
-    Bytes(Vec<u8>),
     /// From a connection, at this place, which gets them back if the task is killed before its turn.
     Received(Rc<Stream>, u64, Vec<u8>),
     Count(usize),
-}
-
-/// How far a call got at once.
-pub(crate) enum Progress {
-    Answered(Answer),
-    Waits,
-    Failed(Failure),
-    /// It has to go the long way.
-    NotHere,
 }
 
 /// What a task may still do before it has to give way.
@@ -108,7 +101,8 @@ impl Runtime {
     fn answer(&self, task: TaskKey, answer: Result<Answer, Failure>) {
         let answer = if let Ok(Answer::Nothing) = answer { None } else { Some(Box::new(answer)) };
         if let Some(told) = self.tasks.borrow_mut().get_mut(task) {
-            told.awaits = Some(Awaited::Turn(answer));
+            let is_short = matches!(told.awaits, Some(Awaited::Engine { is_short: true, .. }));
+            told.awaits = Some(Awaited::Turn { answer, is_short });
             self.make_ready(Ready::Resume(task));
         }
     }
@@ -132,11 +126,11 @@ impl Runtime {
     }
 
     /// The task that is running is about to wait for a request of the engine's, unless that was refused.
-    fn awaits(&self, submitted: Result<RequestId, Failure>) -> Progress {
+    fn awaits(&self, call: &Call<'_>, submitted: Result<RequestId, Failure>) -> Next {
         match submitted {
             Ok(id) => {
                 self.count(Class::Counted, 1);
-                let awaited = Awaited::Engine(id);
+                let awaited = Awaited::Engine { id, is_short: call.is_short() };
                 let mut tasks = self.tasks.borrow_mut();
                 match self.current.get().and_then(|task| tasks.get_mut(task)) {
                     Some(task) => {
@@ -146,21 +140,21 @@ impl Runtime {
                     // It has been killed, and is told when it has stopped.
                     None => self.begun.set(Some(awaited)),
                 }
-                Progress::Waits
+                Next::Wait
             }
-            Err(failure) => Progress::Failed(failure),
+            Err(failure) => call.fail(failure),
         }
     }
 
     /// Has the task that is running sleep.
-    fn sleep_now(self: &Rc<Self>, length: f64) -> Progress {
+    fn sleep_now(self: &Rc<Self>, call: &Call<'_>, length: f64) -> Next {
         let (Some(task), Ok(length)) = (self.task_that_can_wait(), arguments::seconds(&mlua::Value::Number(length)))
         else {
-            return Progress::NotHere;
+            return Next::GoTheLongWay;
         };
         let operation = self.io().sleep(length);
         let answers = self.answers(task, |outcome: Result<(), Error>| Ok(outcome.map(|()| Answer::Nothing)?));
-        self.awaits(operation.direct().then(answers).map_err(Failure::from))
+        self.awaits(call, operation.direct().then(answers).map_err(Failure::from))
     }
 }
 
@@ -168,27 +162,28 @@ impl Socket {
     /// Sends. If nothing else is ready there is nothing to hand over together with it, and it is tried at once: most sends find
     /// room, and then there is nothing to wait for. Of many that are ready the sends go out in one call, which costs less than
     /// a call each by more than the waiting.
-    fn send_now(&self, runtime: &Rc<Runtime>, bytes: &[u8]) -> Progress {
+    fn send_now(&self, call: &Call<'_>, bytes: &[u8]) -> Next {
+        let runtime = call.runtime;
         let (Some(task), Some(stream)) = (runtime.task_that_can_wait(), self.stream()) else {
-            return Progress::NotHere;
+            return Next::GoTheLongWay;
         };
         let state = stream.state.borrow();
-        let Transport::Socket(connection) = &state.transport else { return Progress::NotHere };
+        let Transport::Socket(connection) = &state.transport else { return Next::GoTheLongWay };
         let mut gone = 0;
-        let left = if runtime.is_ready() { None } else { runtime.budget.get().spend(bytes.len()) };
+        let left = if runtime.ready_tasks() > READY_FOR_SENDS_TOGETHER { None } else { runtime.budget.get().spend(bytes.len()) };
         if let Some(left) = left {
             runtime.budget.set(left);
             gone = match connection.try_send(bytes) {
-                Ok(count) if count == bytes.len() && count > 0 => return Progress::Answered(Answer::Count(count)),
+                Ok(count) if count == bytes.len() && count > 0 => return call.give_count(count),
                 Ok(count) => count,
-                Err(error) => return Progress::Failed(error.into()),
+                Err(error) => return call.fail(error.into()),
             };
         }
         let (rest, whole) = (&bytes[gone..], bytes.len());
         let lent = Lent { stream: Rc::clone(&stream), task, what: Transfer::Send { whole, gone } };
         let buffer = runtime.send_buffer(rest);
         match runtime.transfers.begin(connection, lent, buffer, runtime.is_in_turn.get()) {
-            Ok(id) => runtime.awaits(Ok(id)),
+            Ok(id) => runtime.awaits(call, Ok(id)),
             Err(buffer) => {
                 let keeps = self.clone();
                 let answers = runtime.answers(task, move |outcome: Result<_, Failed<Vec<u8>>>| {
@@ -199,7 +194,7 @@ impl Socket {
                     }
                 });
                 let begun = connection.send(buffer).direct().then(answers);
-                runtime.awaits(begun.map_err(|failed| match gone {
+                runtime.awaits(call, begun.map_err(|failed| match gone {
                     0 => failed.into(),
                     _ => {
                         // Nobody will go on with what is gone.
@@ -219,28 +214,28 @@ fn unsent(error: Error, gone: usize, whole: usize) -> Failure {
 
 impl Stream {
     /// Receives what there is on a connection, if nobody else has asked for anything.
-    fn receive_now(self: &Rc<Self>, most: usize) -> Progress {
+    fn receive_now(self: Rc<Self>, call: &Call<'_>, most: usize) -> Next {
         let runtime = &self.runtime;
         let mut state = self.state.borrow_mut();
-        let Some(task) = runtime.task_that_can_wait() else { return Progress::NotHere };
+        let Some(task) = runtime.task_that_can_wait() else { return Next::GoTheLongWay };
         if state.at_engine.is_some() || !state.buffers.is_plain_and_quiet() || runtime.is_cut_short() {
-            return Progress::NotHere;
+            return Next::GoTheLongWay;
         }
         if !state.buffers.input.is_empty() {
-            return Progress::Answered(Answer::Bytes(state.buffers.take_received(most)));
+            return call.give_bytes(&state.buffers.take_received(most));
         }
-        let Transport::Socket(connection) = &state.transport else { return Progress::NotHere };
+        let Transport::Socket(connection) = &state.transport else { return Next::GoTheLongWay };
         let buffer = if most <= FILL_MAX { runtime.receive_buffer(most) } else { None };
-        let Some(buffer) = buffer else { return Progress::NotHere };
-        let lent = Lent { stream: Rc::clone(self), task, what: Transfer::Receive { most } };
+        let Some(buffer) = buffer else { return Next::GoTheLongWay };
+        let lent = Lent { stream: Rc::clone(&self), task, what: Transfer::Receive { most } };
         match runtime.transfers.begin(connection, lent, buffer, runtime.is_in_turn.get()) {
             Ok(id) => {
                 state.at_engine = Some(AtEngine { id, purpose: Purpose::Task });
-                runtime.awaits(Ok(id))
+                runtime.awaits(call, Ok(id))
             }
             Err(buffer) => {
                 runtime.keep_receive_buffer(buffer);
-                Progress::NotHere
+                Next::GoTheLongWay
             }
         }
     }
@@ -321,10 +316,10 @@ struct Recv;
 impl Shortest for Recv {
     const ARGUMENTS: c_int = 2;
 
-    fn now(call: &Call<'_>) -> Progress {
+    fn now(call: &Call<'_>) -> Next {
         match (call.socket().and_then(|socket| socket.stream()), call.integer(2)) {
-            (Some(stream), Some(most @ 1..)) => stream.receive_now(most as usize),
-            _ => Progress::NotHere,
+            (Some(stream), Some(most @ 1..)) => stream.receive_now(call, most as usize),
+            _ => Next::GoTheLongWay,
         }
     }
 }
@@ -333,11 +328,12 @@ struct Send;
 
 impl Shortest for Send {
     const ARGUMENTS: c_int = 2;
+    const FREES_ARGUMENTS: bool = true;
 
-    fn now(call: &Call<'_>) -> Progress {
+    fn now(call: &Call<'_>) -> Next {
         match (call.socket(), call.bytes(2)) {
-            (Some(socket), Some(bytes)) => socket.send_now(call.runtime, bytes),
-            _ => Progress::NotHere,
+            (Some(socket), Some(bytes)) => socket.send_now(call, bytes),
+            _ => Next::GoTheLongWay,
         }
     }
 }
@@ -347,8 +343,8 @@ struct Sleep;
 impl Shortest for Sleep {
     const ARGUMENTS: c_int = 1;
 
-    fn now(call: &Call<'_>) -> Progress {
-        call.number(1).map_or(Progress::NotHere, |length| call.runtime.sleep_now(length))
+    fn now(call: &Call<'_>) -> Next {
+        call.number(1).map_or(Next::GoTheLongWay, |length| call.runtime.sleep_now(call, length))
     }
 }
 

@@ -221,8 +221,8 @@ impl Runtime {
         }
         let waits = self.tasks.borrow().get(key).is_some_and(|task| match &task.awaits {
             Some(Awaited::Given(request) | Awaited::Request(request)) => !request.is_settled(),
-            Some(Awaited::Engine(_)) => true,
-            Some(Awaited::Turn(_)) | None => false,
+            Some(Awaited::Engine { .. }) => true,
+            Some(Awaited::Turn { .. }) | None => false,
         });
         if waits { "waiting" } else { "ready" }
     }
