@@ -10,7 +10,7 @@ use crate::coroutines::{self, Given, Stop};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::lent::{Arrival, Transfer};
-use crate::request::{Callback, Listener, Outcome};
+use crate::request::{Callback, Class, Listener, Outcome};
 use crate::runtime::Ready;
 use crate::shortest::{Answer, Awaited, Budget};
 use crate::status::Status;
@@ -94,6 +94,18 @@ impl Host {
                 return;
             }
             let Some(Arrival { lent, buffer, moved, error }) = self.runtime.transfers.next() else { return };
+            if let (Transfer::Receive { .. }, None) = (lent.what, &error)
+                && let Some((thread, is_short)) = self.enters(lent.task, || lent.stream.passes_on(&buffer))
+            {
+                self.runtime.count(Class::Counted, -1);
+                let task = lent.task;
+                drop(lent);
+                let stop = coroutines::resume(lua, &thread, &self.runtime, is_short, Given::Bytes(buffer));
+                if let Err(error) = self.left(lua, task, thread, stop) {
+                    self.runtime.report_script_error(&error.to_string());
+                }
+                continue;
+            }
             let answer = match lent.what {
                 Transfer::Receive { most } => {
                     let received = lent.stream.received(lent.task, most, buffer, error);
@@ -217,24 +229,44 @@ impl Host {
         key: TaskKey,
         resume: impl FnOnce(&Thread, bool) -> mlua::Result<Stop>,
     ) -> mlua::Result<()> {
-        let (thread, is_short) = match self.runtime.tasks.borrow_mut().get_mut(key) {
-            Some(task) => {
-                let is_short = matches!(task.awaits.take(), Some(Awaited::Engine { is_short: true, .. }));
-                (task.thread.take(), is_short)
-            }
-            None => return Ok(()),
+        let Some((thread, is_short)) = self.enters(key, || true) else { return Ok(()) };
+        let stop = resume(&thread, is_short);
+        self.left(lua, key, thread, stop)
+    }
+
+    /// A task is about to run, unless it has ended or runs, or this is not for it. Gives its coroutine, and whether it waits so
+    /// that the host resumes it the short way.
+    #[inline]
+    fn enters(&self, key: TaskKey, is_for_it: impl FnOnce() -> bool) -> Option<(Thread, bool)> {
+        let mut tasks = self.runtime.tasks.borrow_mut();
+        let task = tasks.get_mut(key)?;
+        if task.thread.is_none() || !is_for_it() {
+            return None;
+        }
+        let is_short = match &task.awaits {
+            Some(Awaited::Engine { is_short, .. }) => *is_short,
+            _ => false,
         };
-        let Some(thread) = thread else { return Ok(()) };
+        task.awaits = None;
         self.runtime.current.set(Some(key));
         self.runtime.budget.set(Budget::FULL);
-        let stop = resume(&thread, is_short);
+        task.thread.take().map(|thread| (thread, is_short))
+    }
+
+    /// A task has stopped running.
+    #[inline]
+    fn left(&self, lua: &Lua, key: TaskKey, thread: Thread, stop: mlua::Result<Stop>) -> mlua::Result<()> {
         self.runtime.current.set(None);
-        if self.runtime.waits.take() && stop.is_ok() {
+        if let Some((id, is_short)) = self.runtime.waits.take()
+            && stop.is_ok()
+        {
             if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
                 task.thread = Some(thread);
+                task.awaits = Some(Awaited::Engine { id, is_short });
                 return Ok(());
             }
             // It was killed while it ran.
+            self.runtime.io().cancel(id);
             self.runtime.make_ready(Ready::Close(thread));
             return Ok(());
         }

@@ -57,7 +57,7 @@ impl Transfers {
 
     /// Begins a receive into the whole room of `buffer`, or a send of what it has. Nothing has begun if the engine has something
     /// in its way; then the buffer comes back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(
         &self,
         socket: &Socket,
@@ -106,7 +106,7 @@ impl Transfers {
     }
 
     /// The next that has ended.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&self) -> Option<Arrival> {
         let taken = self.taken.get();
         let mut ended = self.ended.borrow_mut();
@@ -115,9 +115,8 @@ impl Transfers {
         self.taken.set(taken + 1);
         let mut waiting = self.waiting.borrow_mut();
         let (lent, mut buffer) = waiting.try_remove(name as usize)?;
-        // After a crowd its room is given back.
-        if waiting.is_empty() && waiting.capacity() > PLACES_KEPT {
-            *waiting = Slab::new();
+        if waiting.is_empty() {
+            give_room_back(&mut waiting);
         }
         if let Transfer::Receive { .. } = lent.what {
             debug_assert!(moved <= buffer.capacity());
@@ -126,5 +125,13 @@ impl Transfers {
             unsafe { buffer.set_len(moved) };
         }
         Some(Arrival { lent, buffer, moved, error })
+    }
+}
+
+/// After a crowd its room is given back.
+#[cold]
+fn give_room_back(waiting: &mut Slab<(Lent, Vec<u8>)>) {
+    if waiting.capacity() > PLACES_KEPT {
+        *waiting = Slab::new();
     }
 }

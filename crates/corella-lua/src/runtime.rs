@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corella::actions::Plain;
-use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Remote, Scheduler};
+use corella::{Action, BackendKind, BackendReason, Error, Io, Operation, Outstanding, Remote, RequestId, Scheduler};
 use mlua::{Function, Lua, Thread};
 
 use crate::failure::Failure;
@@ -77,8 +77,8 @@ pub(crate) struct Runtime {
     pub(crate) body: RefCell<Option<Body>>,
     /// What the task that is running has just asked for, and is about to wait for.
     pub(crate) begun: Cell<Option<Awaited>>,
-    /// The same, and where the task waits is told already.
-    pub(crate) waits: Cell<bool>,
+    /// The same, of a request of the engine's that only this task knows, see [`Awaited::Engine`].
+    pub(crate) waits: Cell<Option<(RequestId, bool)>>,
     /// The coroutine that runs because the host resumed it the short way.
     pub(crate) resumed: Cell<*mut mlua::ffi::lua_State>,
     /// Why what it has just asked for has failed, until that is raised.
@@ -157,7 +157,7 @@ impl Runtime {
                 tasks: RefCell::new(Tasks::default()),
                 body: RefCell::new(None),
                 begun: Cell::new(None),
-                waits: Cell::new(false),
+                waits: Cell::new(None),
                 resumed: Cell::new(std::ptr::null_mut()),
                 failure: Cell::new(None),
                 budget: Cell::new(Budget::FULL),

@@ -126,20 +126,12 @@ impl Runtime {
     }
 
     /// The task that is running is about to wait for a request of the engine's, unless that was refused.
+    #[inline]
     fn awaits(&self, call: &Call<'_>, submitted: Result<RequestId, Failure>) -> Next {
         match submitted {
             Ok(id) => {
                 self.count(Class::Counted, 1);
-                let awaited = Awaited::Engine { id, is_short: call.is_short() };
-                let mut tasks = self.tasks.borrow_mut();
-                match self.current.get().and_then(|task| tasks.get_mut(task)) {
-                    Some(task) => {
-                        task.awaits = Some(awaited);
-                        self.waits.set(true);
-                    }
-                    // It has been killed, and is told when it has stopped.
-                    None => self.begun.set(Some(awaited)),
-                }
+                self.waits.set(Some((id, call.is_short())));
                 Next::Wait
             }
             Err(failure) => call.fail(failure),
@@ -255,6 +247,21 @@ impl Stream {
             None => Ok(gone + moved),
             Some(error) => Err(unsent(error, gone + moved, whole)),
         })
+    }
+
+    /// The receive of a task that is there has ended, and has brought this. Whether that is for the task just as it is.
+    #[inline]
+    pub(crate) fn passes_on(&self, bytes: &[u8]) -> bool {
+        let mut state = self.state.borrow_mut();
+        let buffers = &mut state.buffers;
+        let is_plain = buffers.input.is_empty() && !buffers.is_recalled && buffers.queue.is_empty();
+        if is_plain {
+            buffers.eof = bytes.is_empty();
+            buffers.position += bytes.len() as u64;
+            buffers.input.pass(bytes.len());
+            state.at_engine = None;
+        }
+        is_plain
     }
 
     /// The receive of a task has ended. Gives what the task is to be resumed with, and its place in the stream; nothing if it was
