@@ -59,6 +59,8 @@ unsafe fn runtime_of(state: *mut ffi::lua_State) -> ManuallyDrop<Rc<Runtime>> {
 pub(crate) trait Shortest {
     /// So many arguments of its own, the object with them. With more it is not tried.
     const ARGUMENTS: c_int;
+    /// So many values it leaves above them where the task is to wait.
+    const LEAVES: c_int;
     /// Whether they are let go of while the task waits: a string may be large.
     const FREES_ARGUMENTS: bool = false;
 
@@ -187,6 +189,7 @@ pub(crate) fn give(lua: &Lua, thread: &Thread, arguments: impl IntoLuaMulti) -> 
 
 /// Resumes a task that waits in a method that [`sooner`] made, or in the Lua side's own, with what is given; with true before
 /// it, if the task did not wait so that the host sees it at once.
+#[inline]
 pub(crate) fn resume(
     lua: &Lua,
     thread: &Thread,
@@ -224,6 +227,7 @@ pub(crate) fn resume(
         ffi::lua_xmove(main, state, values);
         let mut count = 0;
         runtime.resumed.set(state);
+        runtime.given.set(values);
         let status = ffi::lua_resume(state, std::ptr::null_mut(), values + c_int::from(!is_short), &mut count);
         runtime.resumed.set(std::ptr::null_mut());
         if status == ffi::LUA_YIELD && count == 0 {
@@ -231,6 +235,12 @@ pub(crate) fn resume(
         }
         (status, count)
     };
+    stopped(lua, state, status, count).map(Stop::With)
+}
+
+/// What a task has yielded or returned, or the error that it has ended with.
+#[cold]
+fn stopped(lua: &Lua, state: *mut ffi::lua_State, status: c_int, count: c_int) -> mlua::Result<MultiValue> {
     // SAFETY: the results, or the error, are on top of the coroutine's stack and belong on the other's, where mlua takes
     // them; it catches the error that is raised, and nothing of Rust's is between.
     unsafe {
@@ -244,7 +254,6 @@ pub(crate) fn resume(
                 ffi::lua_error(into);
             }
         })
-        .map(Stop::With)
     }
 }
 
@@ -278,8 +287,9 @@ unsafe extern "C-unwind" fn method<S: Shortest>(state: *mut ffi::lua_State) -> c
                 }
                 if is_short {
                     // What is on the stack stays there, below what the coroutine is resumed with.
-                    let below = ffi::lua_gettop(state) as ffi::lua_KContext;
-                    return ffi::lua_yieldk(state, 0, below, Some(go_on_short));
+                    let below = if S::FREES_ARGUMENTS { 0 } else { count + S::LEAVES };
+                    debug_assert_eq!(below, ffi::lua_gettop(state));
+                    return ffi::lua_yieldk(state, 0, below as ffi::lua_KContext, Some(go_on_short));
                 }
                 // Whoever resumed it may empty the stack.
                 ffi::lua_pushlightuserdata(state, marker(state));
@@ -330,10 +340,10 @@ unsafe extern "C" fn try_now<S: Shortest>(state: *mut ffi::lua_State) -> Next {
 
 /// The task, which waited so that the host sees it at once, has been resumed: by the host with what it waited for, or as any.
 unsafe extern "C-unwind" fn go_on_short(state: *mut ffi::lua_State, status: c_int, below: ffi::lua_KContext) -> c_int {
-    // SAFETY: above what `method` left on the stack is what the coroutine was resumed with.
+    // SAFETY: above what `method` left on the stack is what the coroutine was resumed with, and the host knows how much that is.
     unsafe {
         match is_run_by_the_host(state) {
-            true => ffi::lua_gettop(state) - below as c_int,
+            true => runtime_of(state).given.get(),
             false => go_on(state, status, below),
         }
     }

@@ -94,7 +94,7 @@ impl Host {
                 return;
             }
             let Some(Arrival { lent, buffer, moved, error }) = self.runtime.transfers.next() else { return };
-            if let (Transfer::Receive { .. }, None) = (lent.what, &error)
+            if let (Transfer::Receive, None) = (lent.what, &error)
                 && let Some((thread, is_short)) = self.enters(lent.task, || lent.stream.passes_on(&buffer))
             {
                 self.runtime.count(Class::Counted, -1);
@@ -107,13 +107,14 @@ impl Host {
                 continue;
             }
             let answer = match lent.what {
-                Transfer::Receive { most } => {
-                    let received = lent.stream.received(lent.task, most, buffer, error);
+                Transfer::Receive => {
+                    let received = lent.stream.received(lent.task, buffer, error);
                     received.map(|received| received.map(|(_, bytes)| Given::Bytes(bytes)))
                 }
-                Transfer::Send { whole, gone } => {
+                Transfer::Send { whole } => {
+                    let gone = whole - buffer.len() + moved;
                     self.runtime.keep_send_buffer(buffer);
-                    let sent = lent.stream.sent(lent.task, (whole, gone, moved), error);
+                    let sent = lent.stream.sent(lent.task, (whole, gone), error);
                     sent.map(|sent| sent.map(Given::Count))
                 }
             };
@@ -254,7 +255,7 @@ impl Host {
     }
 
     /// A task has stopped running.
-    #[inline]
+    #[inline(always)]
     fn left(&self, lua: &Lua, key: TaskKey, thread: Thread, stop: mlua::Result<Stop>) -> mlua::Result<()> {
         self.runtime.current.set(None);
         if let Some((id, is_short)) = self.runtime.waits.take()

@@ -27,10 +27,10 @@ pub(crate) struct Lent {
 
 #[derive(Clone, Copy)]
 pub(crate) enum Transfer {
-    /// At least one byte, and no more than this.
-    Receive { most: usize },
-    /// The rest of what a script sends, of which so many bytes are gone already.
-    Send { whole: usize, gone: usize },
+    /// At least one byte, and no more than there is room for in the buffer.
+    Receive,
+    /// The rest of so many bytes that a script sends; the others are gone already.
+    Send { whole: usize },
 }
 
 /// One that has ended: what came, how many bytes moved, and why it failed.
@@ -69,7 +69,7 @@ impl Transfers {
         let vacant = waiting.vacant_entry();
         let Ok(number) = u32::try_from(vacant.key()) else { return Err(buffer) };
         let (transfer, length) = match lent.what {
-            Transfer::Receive { .. } => (HostedTransfer::Receive { socket, exact: false }, buffer.capacity()),
+            Transfer::Receive => (HostedTransfer::Receive { socket, exact: false }, buffer.capacity()),
             Transfer::Send { .. } => (HostedTransfer::Send { socket }, buffer.len()),
         };
         match submit_hosted_plain(transfer, (buffer.as_mut_ptr(), length), number, is_in_turn) {
@@ -118,7 +118,7 @@ impl Transfers {
         if waiting.is_empty() {
             give_room_back(&mut waiting);
         }
-        if let Transfer::Receive { .. } = lent.what {
+        if let Transfer::Receive = lent.what {
             debug_assert!(moved <= buffer.capacity());
             // SAFETY: `begin` lent the whole room of this buffer, which nobody has had since. Its receive has ended with this, so
             // that the OS is done with it, and has written so many bytes from its start.

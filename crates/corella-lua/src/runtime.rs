@@ -81,6 +81,8 @@ pub(crate) struct Runtime {
     pub(crate) waits: Cell<Option<(RequestId, bool)>>,
     /// The coroutine that runs because the host resumed it the short way.
     pub(crate) resumed: Cell<*mut mlua::ffi::lua_State>,
+    /// With so many values.
+    pub(crate) given: Cell<std::ffi::c_int>,
     /// Why what it has just asked for has failed, until that is raised.
     pub(crate) failure: Cell<Option<Failure>>,
     /// What it may still do at once.
@@ -159,6 +161,7 @@ impl Runtime {
                 begun: Cell::new(None),
                 waits: Cell::new(None),
                 resumed: Cell::new(std::ptr::null_mut()),
+                given: Cell::new(0),
                 failure: Cell::new(None),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),

@@ -111,12 +111,13 @@ impl Runtime {
     pub(crate) fn settle_transfers(&self) {
         while let Some(Arrival { lent: Lent { stream, task, what }, buffer, moved, error }) = self.transfers.next() {
             let answer = match what {
-                Transfer::Receive { most } => stream
-                    .received(task, most, buffer, error)
+                Transfer::Receive => stream
+                    .received(task, buffer, error)
                     .map(|received| received.map(|(place, bytes)| Answer::Received(stream, place, bytes))),
-                Transfer::Send { whole, gone } => {
+                Transfer::Send { whole } => {
+                    let gone = whole - buffer.len() + moved;
                     self.keep_send_buffer(buffer);
-                    stream.sent(task, (whole, gone, moved), error).map(|sent| sent.map(Answer::Count))
+                    stream.sent(task, (whole, gone), error).map(|sent| sent.map(Answer::Count))
                 }
             };
             if let Some(answer) = answer {
@@ -172,7 +173,7 @@ impl Socket {
             };
         }
         let (rest, whole) = (&bytes[gone..], bytes.len());
-        let lent = Lent { stream: Rc::clone(&stream), task, what: Transfer::Send { whole, gone } };
+        let lent = Lent { stream: Rc::clone(&stream), task, what: Transfer::Send { whole } };
         let buffer = runtime.send_buffer(rest);
         match runtime.transfers.begin(connection, lent, buffer, runtime.is_in_turn.get()) {
             Ok(id) => runtime.awaits(call, Ok(id)),
@@ -219,7 +220,7 @@ impl Stream {
         let Transport::Socket(connection) = &state.transport else { return Next::GoTheLongWay };
         let buffer = if most <= FILL_MAX { runtime.receive_buffer(most) } else { None };
         let Some(buffer) = buffer else { return Next::GoTheLongWay };
-        let lent = Lent { stream: Rc::clone(&self), task, what: Transfer::Receive { most } };
+        let lent = Lent { stream: Rc::clone(&self), task, what: Transfer::Receive };
         match runtime.transfers.begin(connection, lent, buffer, runtime.is_in_turn.get()) {
             Ok(id) => {
                 state.at_engine = Some(AtEngine { id, purpose: Purpose::Task });
@@ -236,7 +237,7 @@ impl Stream {
     pub(crate) fn sent(
         &self,
         task: TaskKey,
-        (whole, gone, moved): (usize, usize, usize),
+        (whole, gone): (usize, usize),
         error: Option<Error>,
     ) -> Option<Result<usize, Failure>> {
         self.runtime.count(Class::Counted, -1);
@@ -244,8 +245,8 @@ impl Stream {
             return None;
         }
         Some(match error {
-            None => Ok(gone + moved),
-            Some(error) => Err(unsent(error, gone + moved, whole)),
+            None => Ok(gone),
+            Some(error) => Err(unsent(error, gone, whole)),
         })
     }
 
@@ -269,11 +270,11 @@ impl Stream {
     pub(crate) fn received(
         self: &Rc<Self>,
         task: TaskKey,
-        most: usize,
         bytes: Vec<u8>,
         error: Option<Error>,
     ) -> Option<Result<(u64, Vec<u8>), Failure>> {
         self.runtime.count(Class::Counted, -1);
+        let most = bytes.capacity();
         let is_there = self.runtime.tasks.borrow().has(task);
         let mut state = self.state.borrow_mut();
         state.at_engine = None;
@@ -322,6 +323,7 @@ struct Recv;
 
 impl Shortest for Recv {
     const ARGUMENTS: c_int = 2;
+    const LEAVES: c_int = 1;
 
     fn now(call: &Call<'_>) -> Next {
         match (call.socket().and_then(|socket| socket.stream()), call.integer(2)) {
@@ -335,6 +337,7 @@ struct Send;
 
 impl Shortest for Send {
     const ARGUMENTS: c_int = 2;
+    const LEAVES: c_int = 1;
     const FREES_ARGUMENTS: bool = true;
 
     fn now(call: &Call<'_>) -> Next {
@@ -349,6 +352,7 @@ struct Sleep;
 
 impl Shortest for Sleep {
     const ARGUMENTS: c_int = 1;
+    const LEAVES: c_int = 0;
 
     fn now(call: &Call<'_>) -> Next {
         call.number(1).map_or(Next::GoTheLongWay, |length| call.runtime.sleep_now(call, length))

@@ -622,9 +622,10 @@ impl Backend {
         }
     }
 
-    /// Sends what there is room for on a connection, without waiting; nothing if there is none, or no such call.
+    /// Sends what there is room for on a connection, without waiting: so many bytes, or why not, in the OS's code. Nothing
+    /// if there is no room, or no such call.
     #[inline]
-    pub(crate) fn send_at_once(&self, descriptor: RawDescriptor, bytes: &[u8]) -> Option<Outcome> {
+    pub(crate) fn send_at_once(&self, descriptor: RawDescriptor, bytes: &[u8]) -> Option<Result<u64, i32>> {
         match self {
             #[cfg(target_os = "linux")]
             Backend::Uring(_) => perform::send_at_once(descriptor, bytes),

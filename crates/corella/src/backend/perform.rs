@@ -290,14 +290,19 @@ fn message(submission: &Submission<'_>, flags: libc::c_int) -> Outcome {
 }
 
 /// Sends on a socket what there is room for, without waiting; nothing if there is none.
-pub(super) fn send_at_once(raw: RawDescriptor, bytes: &[u8]) -> Option<Outcome> {
+#[inline]
+pub(super) fn send_at_once(raw: RawDescriptor, bytes: &[u8]) -> Option<Result<u64, i32>> {
     loop {
         let flags = libc::MSG_DONTWAIT | SEND_FLAGS;
         // SAFETY: the bytes are lent to this call, and the OS reads so many of them and keeps none.
-        match counted(unsafe { libc::send(raw, bytes.as_ptr().cast(), clamp(bytes.len()), flags) }) {
-            Err(Fault::Interrupted) => continue,
-            Err(Fault::Os(libc::EAGAIN)) => return None,
-            outcome => return Some(outcome),
+        let sent = unsafe { libc::send(raw, bytes.as_ptr().cast(), clamp(bytes.len()), flags) };
+        if sent >= 0 {
+            return Some(Ok(sent as u64));
+        }
+        match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EINTR) => continue,
+            Some(libc::EAGAIN) => return None,
+            code => return code.map(Err),
         }
     }
 }

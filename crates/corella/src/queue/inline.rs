@@ -8,7 +8,7 @@ use super::RequestQueue;
 use super::handles::{Broken, HandleKey, Inline, Life};
 use super::lanes::{self, RECEIVE, SEND};
 use super::slots::NONE;
-use crate::backend::{Fault, Value, WaitsBy};
+use crate::backend::WaitsBy;
 use crate::buffer::Part;
 use crate::error::Error;
 use crate::marks::{self, Mark};
@@ -36,7 +36,7 @@ impl RequestQueue {
         }
         match self.backend.send_at_once(handle.raw(), bytes) {
             None => Ok(0),
-            Some(Ok(Value::Count(count))) => {
+            Some(Ok(count)) => {
                 marks::hit(Mark::InlineSend);
                 let is_whole = count == bytes.len() as u64;
                 if !is_whole {
@@ -45,12 +45,10 @@ impl RequestQueue {
                 handle.broken = if is_whole { None } else { Some(Broken::Partly) };
                 Ok(count)
             }
-            Some(Err(Fault::Os(code))) => {
+            Some(Err(code)) => {
                 handle.broken = Some(Broken::ForGood);
                 Err(Error::from_os(code, format!("send {} bytes", bytes.len()), handle.name(&self.backend)))
             }
-            // Nothing that a send comes to; a request meets it again.
-            Some(_) => Ok(0),
         }
     }
 

@@ -328,7 +328,7 @@ impl Simulated {
     }
 
     /// Sends at once what there is room for, by chance.
-    pub(super) fn send_at_once(&self, raw: RawDescriptor, bytes: &[u8]) -> Option<super::Outcome> {
+    pub(super) fn send_at_once(&self, raw: RawDescriptor, bytes: &[u8]) -> Option<Result<u64, i32>> {
         self.world.borrow_mut().send_at_once(raw, bytes)
     }
 

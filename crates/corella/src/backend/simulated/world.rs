@@ -498,7 +498,7 @@ impl World {
 
     /// Sends at once what there is room for, mostly. It may be short and may meet a reset, as a request may; delays, and whoever
     /// decides on each operation, are to meet them all.
-    pub(super) fn send_at_once(&mut self, raw: RawDescriptor, bytes: &[u8]) -> Option<Outcome> {
+    pub(super) fn send_at_once(&mut self, raw: RawDescriptor, bytes: &[u8]) -> Option<Result<u64, i32>> {
         let Faults { short_transfers, delays, resets, .. } = self.faults;
         if self.has_crashed || self.wants_names() || delays > 0.0 || self.random.chance(0.25) {
             return None;
@@ -516,9 +516,9 @@ impl World {
         self.follow_asks();
         self.record(4, raw as u64, bytes.len() as u64);
         match sent {
-            Ok(Progress::Done(count)) => Some(Ok(Value::Count(count as u64))),
+            Ok(Progress::Done(count)) => Some(Ok(count as u64)),
             Ok(Progress::Waits) => None,
-            Err(code) => Some(Err(Fault::from(code))),
+            Err(code) => Some(Err(code.raw_os_error())),
         }
     }
 
