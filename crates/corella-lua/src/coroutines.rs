@@ -189,7 +189,7 @@ pub(crate) fn give(lua: &Lua, thread: &Thread, arguments: impl IntoLuaMulti) -> 
 
 /// Resumes a task that waits in a method that [`sooner`] made, or in the Lua side's own, with what is given; with true before
 /// it, if the task did not wait so that the host sees it at once.
-#[inline]
+#[inline(always)]
 pub(crate) fn resume(
     lua: &Lua,
     thread: &Thread,

@@ -7,7 +7,7 @@
 use std::ffi::c_int;
 use std::rc::Rc;
 
-use corella::{Error, ErrorKind, Failed, RequestId};
+use corella::{Error, ErrorKind, Failed, RequestId, Socket as Connection};
 use mlua::{Function, Lua, Table};
 
 use crate::coroutines::{Call, Next, Shortest};
@@ -155,25 +155,37 @@ impl Socket {
     /// Sends. If nothing else is ready there is nothing to hand over together with it, and it is tried at once: most sends find
     /// room, and then there is nothing to wait for. Of many that are ready the sends go out in one call, which costs less than
     /// a call each by more than the waiting.
+    #[inline]
     fn send_now(&self, call: &Call<'_>, bytes: &[u8]) -> Next {
         let runtime = call.runtime;
-        let (Some(task), Some(stream)) = (runtime.task_that_can_wait(), self.stream()) else {
-            return Next::GoTheLongWay;
-        };
-        let state = stream.state.borrow();
-        let Transport::Socket(connection) = &state.transport else { return Next::GoTheLongWay };
-        let mut gone = 0;
-        let left = if runtime.ready_tasks() > READY_FOR_SENDS_TOGETHER { None } else { runtime.budget.get().spend(bytes.len()) };
-        if let Some(left) = left {
+        let Some(task) = runtime.task_that_can_wait() else { return Next::GoTheLongWay };
+        let sent = self.with_connection(|connection, stream| {
+            let is_crowded = runtime.ready_tasks() > READY_FOR_SENDS_TOGETHER;
+            let left = if is_crowded { None } else { runtime.budget.get().spend(bytes.len()) };
+            let Some(left) = left else { return self.send_later(call, (connection, stream), task, bytes, 0) };
             runtime.budget.set(left);
-            gone = match connection.try_send(bytes) {
-                Ok(count) if count == bytes.len() && count > 0 => return call.give_count(count),
-                Ok(count) => count,
-                Err(error) => return call.fail(error.into()),
-            };
-        }
+            match connection.try_send(bytes) {
+                Ok(count) if count == bytes.len() && count > 0 => call.give_count(count),
+                Ok(count) => self.send_later(call, (connection, stream), task, bytes, count),
+                Err(error) => call.fail(error.into()),
+            }
+        });
+        sent.unwrap_or(Next::GoTheLongWay)
+    }
+
+    /// Has the task wait until what is not gone yet has been sent.
+    #[inline(never)]
+    fn send_later(
+        &self,
+        call: &Call<'_>,
+        (connection, stream): (&Connection, &Rc<Stream>),
+        task: TaskKey,
+        bytes: &[u8],
+        gone: usize,
+    ) -> Next {
+        let runtime = call.runtime;
         let (rest, whole) = (&bytes[gone..], bytes.len());
-        let lent = Lent { stream: Rc::clone(&stream), task, what: Transfer::Send { whole } };
+        let lent = Lent { stream: Rc::clone(stream), task, what: Transfer::Send { whole } };
         let buffer = runtime.send_buffer(rest);
         match runtime.transfers.begin(connection, lent, buffer, runtime.is_in_turn.get()) {
             Ok(id) => runtime.awaits(call, Ok(id)),

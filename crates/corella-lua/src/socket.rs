@@ -326,6 +326,15 @@ impl Socket {
 
     // Transfers.
 
+    /// What a connected one transfers through.
+    #[inline]
+    pub(crate) fn with_connection<R>(&self, transfer: impl FnOnce(&Connection, &Rc<Stream>) -> R) -> Option<R> {
+        match &*self.state.borrow() {
+            State::Connected { connection, stream } => Some(transfer(connection, stream)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn stream(&self) -> Option<Rc<Stream>> {
         match &*self.state.borrow() {
             State::Connected { stream, .. } => Some(Rc::clone(stream)),
