@@ -165,6 +165,7 @@ impl Host {
             self.runtime.write_reports();
         }
         if is_idle
+            && self.runtime.has_unseen_failure()
             && self.runtime.now().saturating_sub(self.last_collection) >= COLLECT_EVERY
             && self.runtime.take_unseen_failure()
         {

@@ -415,6 +415,12 @@ impl RequestQueue {
         !self.completions.is_empty() || !self.rechecks.is_empty() || !self.settled.is_empty()
     }
 
+    /// Whether nothing has settled that nobody was told of, and nothing is left over to be dropped.
+    #[inline]
+    pub(crate) fn has_delivered(&self) -> bool {
+        self.settled.is_empty() && self.leftovers.is_empty()
+    }
+
     /// Whether there is such work, or something that a host has yet to fetch: neither is to be slept on.
     pub(crate) fn has_news(&self) -> bool {
         self.has_backlog() || !self.hosted.is_empty()

@@ -299,7 +299,10 @@ impl Core {
         if !self.inbox.may_sleep() {
             return Some(Duration::ZERO);
         }
-        [limit, until_due].into_iter().flatten().min()
+        match (limit, until_due) {
+            (Some(limit), Some(due)) => Some(limit.min(due)),
+            (limit, due) => limit.or(due),
+        }
     }
 
     /// Deals with what other threads sent: wakes and cancels all, jobs within the budget. Says whether anybody called,
@@ -415,6 +418,14 @@ impl Core {
 
     /// Sorts what has settled to where it is to be delivered.
     pub(super) fn deliver(&self) {
+        if self.queue.borrow().has_delivered() {
+            return;
+        }
+        self.deliver_settled();
+    }
+
+    #[inline(never)]
+    fn deliver_settled(&self) {
         let mut wakers = self.wakers.take();
         let mut failures = Vec::new();
         loop {
