@@ -85,6 +85,8 @@ pub(crate) struct Runtime {
     pub(crate) given: Cell<std::ffi::c_int>,
     /// Why what it has just asked for has failed, until that is raised.
     pub(crate) failure: Cell<Option<Failure>>,
+    /// So many are ready that their sends go out together.
+    pub(crate) is_crowded: Cell<bool>,
     /// What it may still do at once.
     pub(crate) budget: Cell<Budget>,
     /// The task that is running.
@@ -163,6 +165,7 @@ impl Runtime {
                 resumed: Cell::new(std::ptr::null_mut()),
                 given: Cell::new(0),
                 failure: Cell::new(None),
+                is_crowded: Cell::new(false),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),
                 barriers: Cell::new(0),
@@ -232,12 +235,18 @@ impl Runtime {
     }
 
     /// An empty buffer of just this size; nothing if there is no memory for it.
+    #[inline]
     pub(crate) fn receive_buffer(&self, size: usize) -> Option<Vec<u8>> {
         let last = self.last_received.take();
         if last.capacity() == size {
             return Some(last);
         }
         self.last_received.set(last);
+        self.other_receive_buffer(size)
+    }
+
+    #[inline(never)]
+    fn other_receive_buffer(&self, size: usize) -> Option<Vec<u8>> {
         let mut kept = self.received.borrow_mut();
         if let Some(place) = kept.iter().rposition(|kept| kept.capacity() == size) {
             return Some(kept.swap_remove(place));
@@ -263,15 +272,20 @@ impl Runtime {
     }
 
     /// Takes back a buffer whose bytes are a script's by now. Large ones cost more to get and to free than a receive.
+    #[inline]
     pub(crate) fn keep_receive_buffer(&self, mut buffer: Vec<u8>) {
         if !RECEIVE_BUFFER_KEPT.contains(&buffer.capacity()) {
             return;
         }
         buffer.clear();
         let last = self.last_received.replace(buffer);
-        if last.capacity() == 0 {
-            return;
+        if last.capacity() > 0 {
+            self.keep_among_others(last);
         }
+    }
+
+    #[inline(never)]
+    fn keep_among_others(&self, last: Vec<u8>) {
         let mut kept = self.received.borrow_mut();
         if kept.len() < RECEIVE_BUFFERS_KEPT {
             kept.push(last);
@@ -288,7 +302,6 @@ impl Runtime {
     }
 
     /// How much there is to run.
-    #[inline]
     pub(crate) fn ready_tasks(&self) -> usize {
         self.ready_count() + self.transfers.ended()
     }
@@ -399,6 +412,12 @@ impl Runtime {
         if self.exit_code.get().is_none() {
             self.exit_code.set(Some(CODE_OF_SIGPIPE));
         }
+    }
+
+    /// Whether `os.exit` was called, or an end from outside was seen.
+    #[inline]
+    pub(crate) fn has_exited(&self) -> bool {
+        self.exit_code.get().is_some()
     }
 
     /// Whether the program is to end now: by `os.exit`, or from outside.

@@ -27,7 +27,7 @@ const OPERATIONS_AT_ONCE: u32 = 128;
 const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Where more tasks are ready than this, their sends go out together.
-const READY_FOR_SENDS_TOGETHER: usize = 64;
+pub(crate) const READY_FOR_SENDS_TOGETHER: usize = 64;
 
 /// What a task has asked for and waits for.
 pub(crate) enum Awaited {
@@ -160,8 +160,7 @@ impl Socket {
         let runtime = call.runtime;
         let Some(task) = runtime.task_that_can_wait() else { return Next::GoTheLongWay };
         let sent = self.with_connection(|connection, stream| {
-            let is_crowded = runtime.ready_tasks() > READY_FOR_SENDS_TOGETHER;
-            let left = if is_crowded { None } else { runtime.budget.get().spend(bytes.len()) };
+            let left = if runtime.is_crowded.get() { None } else { runtime.budget.get().spend(bytes.len()) };
             let Some(left) = left else { return self.send_later(call, (connection, stream), task, bytes, 0) };
             runtime.budget.set(left);
             match connection.try_send(bytes) {
