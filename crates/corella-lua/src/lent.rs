@@ -6,17 +6,18 @@
 //! not told of is never freed.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use corella::{Error, HostedOutcome, HostedOutcomes, HostedTransfer, RequestId, Socket, submit_hosted_plain};
-use slab::Slab;
-
 use crate::stream::Stream;
 use crate::tasks::TaskKey;
 
 /// Room for so many is kept when there are none.
 const PLACES_KEPT: usize = 4096;
+
+/// No place.
+const NONE: u32 = u32::MAX;
 
 /// What a task waits for on a connection.
 pub(crate) struct Lent {
@@ -42,17 +43,38 @@ pub(crate) struct Arrival {
 }
 
 pub(crate) struct Transfers {
-    /// By their numbers, with the buffers that are lent.
-    waiting: RefCell<Slab<(Lent, Vec<u8>)>>,
     outcomes: Rc<HostedOutcomes>,
+    state: RefCell<State>,
+}
+
+struct State {
+    /// By their numbers. A place is written and read where it is: a transfer is moved as a whole only when it has ended.
+    places: Vec<Place>,
+    first_free: u32,
+    waiting: usize,
     /// In the order of their ends, and how many of them have been taken.
-    ended: RefCell<Vec<HostedOutcome>>,
-    taken: Cell<usize>,
+    ended: Vec<HostedOutcome>,
+    taken: usize,
+}
+
+/// Room for a transfer.
+struct Place {
+    /// There while there is a transfer.
+    lent: Option<Lent>,
+    /// What is lent.
+    buffer: Vec<u8>,
+    next_free: u32,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State { places: Vec::new(), first_free: NONE, waiting: 0, ended: Vec::new(), taken: 0 }
+    }
 }
 
 impl Transfers {
     pub(crate) fn new(outcomes: Rc<HostedOutcomes>) -> Transfers {
-        Transfers { waiting: RefCell::default(), outcomes, ended: RefCell::default(), taken: Cell::new(0) }
+        Transfers { outcomes, state: RefCell::default() }
     }
 
     /// Begins a receive into the whole room of `buffer`, or a send of what it has. Nothing has begun if the engine has something
@@ -65,16 +87,24 @@ impl Transfers {
         mut buffer: Vec<u8>,
         is_in_turn: bool,
     ) -> Result<RequestId, Vec<u8>> {
-        let mut waiting = self.waiting.borrow_mut();
-        let vacant = waiting.vacant_entry();
-        let Ok(number) = u32::try_from(vacant.key()) else { return Err(buffer) };
+        let mut state = self.state.borrow_mut();
+        let State { places, first_free, waiting, .. } = &mut *state;
+        if *first_free == NONE {
+            let Ok(number) = u32::try_from(places.len()) else { return Err(buffer) };
+            places.push(Place { lent: None, buffer: Vec::new(), next_free: NONE });
+            *first_free = number;
+        }
         let (transfer, length) = match lent.what {
             Transfer::Receive => (HostedTransfer::Receive { socket, exact: false }, buffer.capacity()),
             Transfer::Send { .. } => (HostedTransfer::Send { socket }, buffer.len()),
         };
+        let number = *first_free;
         match submit_hosted_plain(transfer, (buffer.as_mut_ptr(), length), number, is_in_turn) {
             Some(id) => {
-                vacant.insert((lent, buffer));
+                let place = &mut places[number as usize];
+                (place.lent, place.buffer) = (Some(lent), buffer);
+                *first_free = place.next_free;
+                *waiting += 1;
                 Ok(id)
             }
             None => Err(buffer),
@@ -86,12 +116,12 @@ impl Transfers {
         if self.outcomes.is_empty() {
             return;
         }
-        let mut ended = self.ended.borrow_mut();
-        let taken = self.taken.replace(0);
+        let State { ended, taken, .. } = &mut *self.state.borrow_mut();
+        let taken = std::mem::take(taken);
         if taken == ended.len() {
             ended.clear();
             ended.shrink_to(PLACES_KEPT);
-            self.outcomes.fetch(&mut ended);
+            self.outcomes.fetch(ended);
         } else {
             let mut more = Vec::new();
             self.outcomes.fetch(&mut more);
@@ -102,21 +132,26 @@ impl Transfers {
 
     /// How many have ended that were not taken.
     pub(crate) fn ended(&self) -> usize {
-        self.ended.borrow().len() - self.taken.get()
+        let state = self.state.borrow();
+        state.ended.len() - state.taken
     }
 
     /// The next that has ended.
     #[inline(always)]
     pub(crate) fn next(&self) -> Option<Arrival> {
-        let taken = self.taken.get();
-        let mut ended = self.ended.borrow_mut();
-        let HostedOutcome { name, moved, error } = ended.get_mut(taken)?;
-        let (name, moved, error) = (*name, moved.bytes() as usize, error.take());
-        self.taken.set(taken + 1);
-        let mut waiting = self.waiting.borrow_mut();
-        let (lent, mut buffer) = waiting.try_remove(name as usize)?;
-        if waiting.is_empty() {
-            give_room_back(&mut waiting);
+        let mut state = self.state.borrow_mut();
+        let State { places, first_free, waiting, ended, taken } = &mut *state;
+        let HostedOutcome { name, moved, error } = ended.get_mut(*taken)?;
+        *taken += 1;
+        let place = places.get_mut(*name as usize)?;
+        let (lent, mut buffer) = (place.lent.take()?, std::mem::take(&mut place.buffer));
+        place.next_free = *first_free;
+        *first_free = *name;
+        let (moved, error) = (moved.bytes() as usize, error.take());
+        *waiting -= 1;
+        if *waiting == 0 && places.len() > PLACES_KEPT {
+            // After a crowd its room is given back.
+            (*places, *first_free) = (Vec::new(), NONE);
         }
         if let Transfer::Receive = lent.what {
             debug_assert!(moved <= buffer.capacity());
@@ -125,13 +160,5 @@ impl Transfers {
             unsafe { buffer.set_len(moved) };
         }
         Some(Arrival { lent, buffer, moved, error })
-    }
-}
-
-/// After a crowd its room is given back.
-#[cold]
-fn give_room_back(waiting: &mut Slab<(Lent, Vec<u8>)>) {
-    if waiting.capacity() > PLACES_KEPT {
-        *waiting = Slab::new();
     }
 }
