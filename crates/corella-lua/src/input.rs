@@ -74,6 +74,7 @@ impl Input {
     }
 
     /// So many bytes came, and were taken without having been here, where nothing was. Gives where they stand.
+    #[inline]
     pub(crate) fn pass(&mut self, count: usize) -> u64 {
         debug_assert!(self.is_empty());
         self.leave(count);
@@ -81,7 +82,18 @@ impl Input {
     }
 
     /// So many bytes are taken from the front.
-    fn leave(&mut self, mut count: usize) {
+    #[inline]
+    fn leave(&mut self, count: usize) {
+        self.taken_at = self.fresh;
+        if self.put_back.is_empty() {
+            self.fresh += count as u64;
+        } else {
+            self.leave_what_was_put_back(count);
+        }
+    }
+
+    #[cold]
+    fn leave_what_was_put_back(&mut self, mut count: usize) {
         self.taken_at = self.put_back.first().map_or(self.fresh, |(place, _)| *place);
         let mut whole = 0;
         for (place, length) in &mut self.put_back {

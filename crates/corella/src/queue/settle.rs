@@ -30,7 +30,9 @@ impl RequestQueue {
                 if count.is_some_and(|count| self.complete_transfer(id, count)) {
                     // A number has nothing to drop; to find that out costs a call.
                     std::mem::forget(self.completions.pop_front());
-                    self.fill_os();
+                    if !self.queued.is_empty() {
+                        self.fill_os();
+                    }
                 } else {
                     self.complete_next();
                 }
