@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use mlua::{AnyUserData, Function, IntoLuaMulti, LightUserData, Lua, MultiValue, Thread, ffi};
 
-use crate::runtime::Runtime;
 use crate::failure::Failure;
+use crate::runtime::Runtime;
 use crate::socket::Socket;
 
 /// What a task is resumed with.

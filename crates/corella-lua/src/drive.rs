@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::lent::{Arrival, Transfer};
 use crate::request::{Callback, Class, Listener, Outcome};
 use crate::runtime::Ready;
-use crate::shortest::{Answer, Awaited, Budget, READY_FOR_SENDS_TOGETHER};
+use crate::shortest::{Answer, Awaited, Budget};
 use crate::status::Status;
 use crate::tasks::{self, TaskHandle, TaskKey, TaskKind};
 
@@ -57,7 +57,6 @@ impl Host {
 
     /// Resumes what is ready, up to a bound.
     pub(crate) fn run_some(&self, lua: &Lua) {
-        self.look_for_a_crowd();
         for _ in 0..self.runtime.ready_count().min(RESUMED_PER_TURN) {
             if self.runtime.is_exiting() {
                 return;
@@ -67,10 +66,6 @@ impl Host {
                 self.runtime.report_script_error(&error.to_string());
             }
         }
-    }
-
-    fn look_for_a_crowd(&self) {
-        self.runtime.is_crowded.set(self.runtime.ready_tasks() > READY_FOR_SENDS_TOGETHER);
     }
 
     /// Has the scheduler turn once, and sleep if there is nothing to do.
@@ -94,7 +89,6 @@ impl Host {
     /// Nothing else is ready: resumes tasks whose transfers have ended, without a queue between, up to a bound. Whatever turns the
     /// scheduler meanwhile settles those that are left.
     fn run_arrivals(&self, lua: &Lua) {
-        self.look_for_a_crowd();
         for _ in 0..RESUMED_PER_TURN {
             if self.runtime.has_exited() {
                 return;

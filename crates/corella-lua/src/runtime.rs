@@ -85,8 +85,6 @@ pub(crate) struct Runtime {
     pub(crate) given: Cell<std::ffi::c_int>,
     /// Why what it has just asked for has failed, until that is raised.
     pub(crate) failure: Cell<Option<Failure>>,
-    /// So many are ready that their sends go out together.
-    pub(crate) is_crowded: Cell<bool>,
     /// What it may still do at once.
     pub(crate) budget: Cell<Budget>,
     /// The task that is running.
@@ -165,7 +163,6 @@ impl Runtime {
                 resumed: Cell::new(std::ptr::null_mut()),
                 given: Cell::new(0),
                 failure: Cell::new(None),
-                is_crowded: Cell::new(false),
                 budget: Cell::new(Budget::FULL),
                 current: Cell::new(None),
                 barriers: Cell::new(0),
@@ -298,12 +295,7 @@ impl Runtime {
 
     /// Whether there is something to run.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready_tasks() > 0
-    }
-
-    /// How much there is to run.
-    pub(crate) fn ready_tasks(&self) -> usize {
-        self.ready_count() + self.transfers.ended()
+        self.ready_count() > 0 || self.transfers.ended() > 0
     }
 
     pub(crate) fn count(&self, class: Class, change: isize) {

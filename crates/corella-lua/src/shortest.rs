@@ -26,9 +26,6 @@ use crate::{arguments, coroutines};
 const OPERATIONS_AT_ONCE: u32 = 128;
 const BYTES_AT_ONCE: usize = 1 << 20;
 
-/// Where more tasks are ready than this, their sends go out together.
-pub(crate) const READY_FOR_SENDS_TOGETHER: usize = 64;
-
 /// What a task has asked for and waits for.
 pub(crate) enum Awaited {
     /// It is resumed with what this gives.
@@ -152,16 +149,15 @@ impl Runtime {
 }
 
 impl Socket {
-    /// Sends. If nothing else is ready there is nothing to hand over together with it, and it is tried at once: most sends find
-    /// room, and then there is nothing to wait for. Of many that are ready the sends go out in one call, which costs less than
-    /// a call each by more than the waiting.
+    /// Sends. It is tried at once: most sends find room, and then there is nothing to wait for.
     #[inline]
     fn send_now(&self, call: &Call<'_>, bytes: &[u8]) -> Next {
         let runtime = call.runtime;
         let Some(task) = runtime.task_that_can_wait() else { return Next::GoTheLongWay };
         let sent = self.with_connection(|connection, stream| {
-            let left = if runtime.is_crowded.get() { None } else { runtime.budget.get().spend(bytes.len()) };
-            let Some(left) = left else { return self.send_later(call, (connection, stream), task, bytes, 0) };
+            let Some(left) = runtime.budget.get().spend(bytes.len()) else {
+                return self.send_later(call, (connection, stream), task, bytes, 0);
+            };
             runtime.budget.set(left);
             match connection.try_send(bytes) {
                 Ok(count) if count == bytes.len() && count > 0 => call.give_count(count),
@@ -198,14 +194,17 @@ impl Socket {
                     }
                 });
                 let begun = connection.send(buffer).direct().then(answers);
-                runtime.awaits(call, begun.map_err(|failed| match gone {
-                    0 => failed.into(),
-                    _ => {
-                        // Nobody will go on with what is gone.
-                        connection.give_up_rest();
-                        unsent(failed.error, gone, whole)
-                    }
-                }))
+                runtime.awaits(
+                    call,
+                    begun.map_err(|failed| match gone {
+                        0 => failed.into(),
+                        _ => {
+                            // Nobody will go on with what is gone.
+                            connection.give_up_rest();
+                            unsent(failed.error, gone, whole)
+                        }
+                    }),
+                )
             }
         }
     }
