@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self as calls, AtFlags, CWD, FallocateFlags, OFlags};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use socket2::SockRef;
 
 use super::{
@@ -292,18 +294,17 @@ fn message(submission: &Submission<'_>, flags: libc::c_int) -> Outcome {
 /// Sends on a socket what there is room for, without waiting; nothing if there is none.
 #[inline]
 pub(super) fn send_at_once(raw: RawDescriptor, bytes: &[u8]) -> Option<Result<u64, i32>> {
+    // SAFETY: the queue asks for this on a handle that is open, whose descriptor stays so as long as this call runs.
+    let socket = unsafe { BorrowedFd::borrow_raw(raw) };
+    let flags = SendFlags::DONTWAIT | SendFlags::from_bits_retain(SEND_FLAGS as _);
     loop {
-        let flags = libc::MSG_DONTWAIT | SEND_FLAGS;
-        // SAFETY: the bytes are lent to this call, and the OS reads so many of them and keeps none.
-        let sent = unsafe { libc::send(raw, bytes.as_ptr().cast(), clamp(bytes.len()), flags) };
-        if sent >= 0 {
-            return Some(Ok(sent as u64));
-        }
-        match io::Error::last_os_error().raw_os_error() {
-            Some(libc::EINTR) => continue,
-            Some(libc::EAGAIN) => return None,
-            code => return code.map(Err),
-        }
+        // Not the C library's call: in a program of several threads that is five times as long, as threads may be cancelled there.
+        return match rustix::net::send(socket, &bytes[..clamp(bytes.len())], flags) {
+            Ok(count) => Some(Ok(count as u64)),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => None,
+            Err(code) => Some(Err(code.raw_os_error())),
+        };
     }
 }
 
