@@ -10,7 +10,7 @@ use crate::coroutines::{self, Given, Stop};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::lent::{Arrival, Transfer};
-use crate::request::{Callback, Class, Listener, Outcome};
+use crate::request::{Callback, Listener, Outcome};
 use crate::runtime::Ready;
 use crate::shortest::{Answer, Awaited, Budget};
 use crate::status::Status;
@@ -97,7 +97,6 @@ impl Host {
             if let (Transfer::Receive, None) = (lent.what, &error)
                 && let Some((thread, is_short)) = self.enters(lent.task, || lent.stream.passes_on(&buffer))
             {
-                self.runtime.count(Class::Counted, -1);
                 let task = lent.task;
                 drop(lent);
                 let stop = coroutines::resume(lua, &thread, &self.runtime, is_short, Given::Bytes(buffer));

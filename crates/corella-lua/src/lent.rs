@@ -130,6 +130,11 @@ impl Transfers {
         }
     }
 
+    /// How many there are, those that have ended and were not taken with them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state.borrow().waiting
+    }
+
     /// How many have ended that were not taken.
     pub(crate) fn ended(&self) -> usize {
         let state = self.state.borrow();

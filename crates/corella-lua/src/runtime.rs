@@ -309,7 +309,7 @@ impl Runtime {
 
     /// Requests that the end of the program waits for.
     pub(crate) fn counted(&self) -> usize {
-        self.counted.get()
+        self.counted.get() + self.transfers.waiting()
     }
 
     /// Accepts in flight.

@@ -124,16 +124,21 @@ impl Runtime {
     }
 
     /// The task that is running is about to wait for a request of the engine's, unless that was refused.
-    #[inline]
     fn awaits(&self, call: &Call<'_>, submitted: Result<RequestId, Failure>) -> Next {
         match submitted {
             Ok(id) => {
                 self.count(Class::Counted, 1);
-                self.waits.set(Some((id, call.is_short())));
-                Next::Wait
+                self.waits_for(call, id)
             }
             Err(failure) => call.fail(failure),
         }
+    }
+
+    /// The task that is running is about to wait for this, which is counted elsewhere.
+    #[inline]
+    fn waits_for(&self, call: &Call<'_>, id: RequestId) -> Next {
+        self.waits.set(Some((id, call.is_short())));
+        Next::Wait
     }
 
     /// Has the task that is running sleep.
@@ -183,7 +188,7 @@ impl Socket {
         let lent = Lent { stream: Rc::clone(stream), task, what: Transfer::Send { whole } };
         let buffer = runtime.send_buffer(rest);
         match runtime.transfers.begin(connection, lent, buffer, runtime.is_in_turn.get()) {
-            Ok(id) => runtime.awaits(call, Ok(id)),
+            Ok(id) => runtime.waits_for(call, id),
             Err(buffer) => {
                 let keeps = self.clone();
                 let answers = runtime.answers(task, move |outcome: Result<_, Failed<Vec<u8>>>| {
@@ -234,7 +239,7 @@ impl Stream {
         match runtime.transfers.begin(connection, lent, buffer, runtime.is_in_turn.get()) {
             Ok(id) => {
                 state.at_engine = Some(AtEngine { id, purpose: Purpose::Task });
-                runtime.awaits(call, Ok(id))
+                runtime.waits_for(call, id)
             }
             Err(buffer) => {
                 runtime.keep_receive_buffer(buffer);
@@ -250,7 +255,6 @@ impl Stream {
         (whole, gone): (usize, usize),
         error: Option<Error>,
     ) -> Option<Result<usize, Failure>> {
-        self.runtime.count(Class::Counted, -1);
         if !self.runtime.tasks.borrow().has(task) {
             return None;
         }
@@ -283,7 +287,6 @@ impl Stream {
         bytes: Vec<u8>,
         error: Option<Error>,
     ) -> Option<Result<(u64, Vec<u8>), Failure>> {
-        self.runtime.count(Class::Counted, -1);
         let most = bytes.capacity();
         let is_there = self.runtime.tasks.borrow().has(task);
         let mut state = self.state.borrow_mut();
