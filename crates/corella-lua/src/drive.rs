@@ -263,7 +263,10 @@ impl Host {
         {
             if let Some(task) = self.runtime.tasks.borrow_mut().get_mut(key) {
                 task.thread = Some(thread);
-                task.awaits = Some(Awaited::Engine { id, is_short });
+                // What it waits for may have come already, if it waits in a coroutine of the script's: finalizers may turn.
+                if task.awaits.is_none() {
+                    task.awaits = Some(Awaited::Engine { id, is_short });
+                }
                 return Ok(());
             }
             // It was killed while it ran.

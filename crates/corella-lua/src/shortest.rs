@@ -224,13 +224,16 @@ impl Stream {
     /// Receives what there is on a connection, if nobody else has asked for anything.
     fn receive_now(self: Rc<Self>, call: &Call<'_>, most: usize) -> Next {
         let runtime = &self.runtime;
-        let mut state = self.state.borrow_mut();
         let Some(task) = runtime.task_that_can_wait() else { return Next::GoTheLongWay };
+        let mut state = self.state.borrow_mut();
         if state.at_engine.is_some() || !state.buffers.is_plain_and_quiet() || runtime.is_cut_short() {
             return Next::GoTheLongWay;
         }
         if !state.buffers.input.is_empty() {
-            return call.give_bytes(&state.buffers.take_received(most));
+            let bytes = state.buffers.take_received(most);
+            // Finalizers may run, and use this socket.
+            drop(state);
+            return call.give_bytes(&bytes);
         }
         let Transport::Socket(connection) = &state.transport else { return Next::GoTheLongWay };
         let buffer = if most <= FILL_MAX { runtime.receive_buffer(most) } else { None };

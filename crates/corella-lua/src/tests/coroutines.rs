@@ -1,6 +1,7 @@
 //! Coroutines of the script's own, and places where Lua cannot be suspended.
 
 use super::passes;
+use crate::Host;
 
 #[test]
 fn a_generator_may_do_io() {
@@ -325,4 +326,32 @@ fn a_generator_that_waited_in_a_killed_task_can_be_closed_and_resumed() {
         assert(select(2, coroutine.resume(caught)) == false and select(3, coroutine.resume(caught)) == "bytes")
         "#,
     );
+}
+
+/// A finalizer runs wherever memory is taken, and may look at a Status, which settles what has come.
+#[test]
+fn what_comes_while_a_coroutine_of_the_scripts_own_passes_its_wait_on_is_not_lost() {
+    let looks = r#"
+        local running = coroutine.running
+        coroutine.running = function() if look then look() end return running() end
+    "#;
+    let script = r#"
+        local one, other = Socket.pair()
+        local waits = Socket.pair():recv(1, { async = true })
+        other:send("hello")
+        function look() waits:get_bool() end
+        local ways = {
+            function() return one:recv(100) == "hello" end,
+            function() Scheduler.sleep(0) return true end,
+        }
+        for number, way in ipairs(ways) do
+            assert(Scheduler.spawn(function() return coroutine.wrap(way)() end):join(), number)
+        end
+        waits:cancel()
+    "#;
+    for backend in [corella::BackendKind::Uring, corella::BackendKind::Portable] {
+        let scheduler = Host::settings().backend(backend).build().unwrap();
+        let mut host = Host::on(scheduler, |report| panic!("{report}"), |lua, _| lua.load(looks).exec()).unwrap();
+        assert_eq!(host.run("test.lua", script.as_bytes(), &[]), 0);
+    }
 }

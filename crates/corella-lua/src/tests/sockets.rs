@@ -211,3 +211,26 @@ fn a_wrong_port_to_listen_on_is_told_of_where_the_script_is() {
         "#,
     );
 }
+
+#[test]
+fn a_finalizer_may_use_the_socket_whose_bytes_are_just_being_given() {
+    passes(
+        r#"
+        collectgarbage("incremental", 100, 400, 6)
+        local one, other = Socket.pair()
+        other:send("head\n" .. ("x"):rep(60000))
+        assert(one:readline() == "head\n")
+        local refused = 0
+        local finalizer = {
+            __gc = function()
+                coroutine.wrap(function() refused = refused + (pcall(one.recv, one, 1) and 0 or 1) end)()
+            end,
+        }
+        for number = 1, 400 do
+            setmetatable({}, finalizer)
+            assert(#one:recv(100 + number % 7) > 0)
+        end
+        assert(refused > 0)
+        "#,
+    );
+}

@@ -517,7 +517,7 @@ impl World {
         self.record(4, raw as u64, bytes.len() as u64);
         match sent {
             Ok(Progress::Done(count)) => Some(Ok(count as u64)),
-            Ok(Progress::Waits) => None,
+            Ok(Progress::Waits) | Err(Errno::INTR) => None,
             Err(code) => Some(Err(code.raw_os_error())),
         }
     }
