@@ -21,6 +21,11 @@ const CHUNK_NAME: &str = "=[corella]";
 pub(crate) const CLASSES: [&str; 8] =
     ["FileHandle", "Socket", "Status", "Scheduler", "Task", "Channel", "Directory", "fs"];
 
+/// Of a class; tables grow with more, and then all places change.
+const METHODS_MAX: usize = 64;
+const CALLED_MOST: &[(&str, &[&str])] =
+    &[("Socket", &["recv", "send"]), ("FileHandle", &["readline", "read", "print"])];
+
 /// Where modules are looked for unless the script has a folder.
 const MODULES_BESIDE: &str = "./?.lua;./?/init.lua";
 
@@ -36,7 +41,12 @@ pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, marker: LightUserData) -
     let raw = lua.create_table()?;
     let classes = inner(lua, &raw, "classes")?;
     for name in CLASSES {
-        let class = inner(lua, &classes, name)?;
+        let class = lua.create_table_with_capacity(0, METHODS_MAX)?;
+        // Those that are called most stand where they are looked for first, which is what a table has for those that come first.
+        for method in CALLED_MOST.iter().filter(|(of, _)| *of == name).flat_map(|(_, methods)| *methods) {
+            class.set(*method, false)?;
+        }
+        classes.set(name, &class)?;
         lua.set_named_registry_value(&format!("corella.{name}"), class)?;
     }
     install_verbs(lua, runtime, &inner(lua, &raw, "verbs")?)?;
