@@ -117,6 +117,8 @@ fn total(
             serve(connections as u64);
             let server = Server::start(command)?;
             let mut load = Load::connect(server.port, connections, bytes)?;
+            // Once everybody has been answered all connections are accepted, which some servers do one in a turn.
+            load.run(Until::Answers(connections as u64))?;
             load.run(Until::Answers(operations))?;
             drop(load);
             server.end_by_itself()?;
