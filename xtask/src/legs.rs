@@ -1,8 +1,8 @@
 //! The legs of the test run, as one table: to add a leg, add an entry to `LEGS`.
 
 use crate::tools::{
-    CLIPPY, CMAKE, CURL, GCC, GLIB, GXX, LIBCLANG, MINGW, PKG_CONFIG, PYTHON, RUST_WITH_SOURCES, RUSTFMT, STRACE, Tool,
-    VALGRIND, WINE,
+    CLIPPY, CMAKE, CURL, GCC, GLIB, GXX, LIBCLANG, LUV, MINGW, PKG_CONFIG, PYTHON, RUST_WITH_SOURCES, RUSTFMT, STRACE,
+    Tool, VALGRIND, WINE,
 };
 
 /// One part of the checks, which runs alone with `--leg NAME`.
@@ -314,8 +314,8 @@ pub const LEGS: &[Leg] = &[
     Leg {
         name: "instructions",
         budget_seconds: 400,
-        purpose: "the hot paths cost no more instructions than is stored",
-        needs: &[&VALGRIND],
+        purpose: "the hot paths cost no more instructions than is stored, and an echo in Lua no more than on luv",
+        needs: &[&VALGRIND, &LUV],
         steps: &[
             step(
                 Counts::Reported,

@@ -72,6 +72,13 @@ pub const MINGW: Tool = Tool {
 pub const WINE: Tool =
     Tool { name: "wine", probe: &["wineserver", "--version"], source: Source::DebianPackages(&["wine64", "wine"]) };
 
+/// What an echo in Lua is compared with.
+pub const LUV: Tool = Tool {
+    name: "luv",
+    probe: &["lua5.4", "-e", "require('luv')"],
+    source: Source::DebianPackages(&["lua5.4", "lua-luv"]),
+};
+
 /// For the bindings of the benchmark's contender libuv.
 pub const LIBCLANG: Tool = Tool {
     name: "libclang",

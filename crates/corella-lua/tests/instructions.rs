@@ -1,7 +1,8 @@
 //! Instructions of scripts, counted by callgrind: what the start of one costs, and a round trip of the benchmark's echo.
 //!
 //! This program starts itself again under valgrind. An echo is served twice, for so many round trips and for three times as
-//! many; the difference is theirs. `STORED` says what each may cost. What has become cheaper is to be stored as such.
+//! many; the difference is theirs. `STORED` says what each may cost. What has become cheaper is to be stored as such. The same
+//! echo on luv, on stock Lua, is counted beside it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +15,7 @@ const START: &str = "the start of an empty script";
 
 /// What is counted, on which backend, and the instructions that it was counted to cost.
 const STORED: &[(&str, &str, f64)] =
-    &[(ECHO, "uring", 5_082.0), (ECHO, "portable", 6_044.0), (START, "uring", 3_965_000.0)];
+    &[(ECHO, "uring", 3_130.0), (ECHO, "portable", 4_040.0), (START, "uring", 3_965_000.0)];
 
 /// More than this above what is stored is a failure; so much below, and the stored number is out of date.
 const TOLERANCE: f64 = 0.05;
@@ -32,21 +33,20 @@ fn main() {
         std::process::exit(corella_lua::Host::new().unwrap().run("counted.lua", source.as_bytes(), &[]));
     }
     let is_of_the_profile = std::env::current_exe().unwrap().iter().any(|folder| folder == "packaged");
-    let trials = STORED.iter().map(|(what, backend, stored)| {
+    let stored = STORED.iter().map(|(what, backend, stored)| {
         let name = format!("{backend}::{}", what.replace(' ', "_"));
-        // What is stored is of the profile that the leg names.
-        Trial::test(name, move || costs_what_is_stored(what, backend, *stored)).with_ignored_flag(!is_of_the_profile)
+        Trial::test(name, move || costs_what_is_stored(what, backend, *stored))
     });
+    let beside_luv = Trial::test("uring::an_echo_costs_no_more_than_on_luv", costs_no_more_than_on_luv);
+    // What is stored is of the profile that the leg names.
+    let trials = stored.chain([beside_luv]).map(|trial| trial.with_ignored_flag(!is_of_the_profile));
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
 fn costs_what_is_stored(what: &str, backend: &str, stored: f64) -> Result<(), Failed> {
     let counted = match what {
-        ECHO => {
-            let (few, many) = (instructions(what, backend, ROUNDS)?, instructions(what, backend, 3 * ROUNDS)?);
-            (many - few) / (2 * ROUNDS * CONNECTIONS) as f64
-        }
-        _ => instructions(what, backend, 0)?,
+        ECHO => of_a_round_trip(|| ours(what, backend))?,
+        _ => instructions(ours(what, backend)?, None)?,
     };
     let change = 100.0 * (counted / stored - 1.0);
     println!("{backend}: {what}: {counted:.1} instructions, {change:+.1} % of what is stored");
@@ -56,14 +56,42 @@ fn costs_what_is_stored(what: &str, backend: &str, stored: f64) -> Result<(), Fa
     }
 }
 
-/// Instructions of a whole run. An echo is asked by so many rounds of all connections, and ends with the last of them.
-fn instructions(what: &str, backend: &str, rounds: usize) -> Result<f64, Failed> {
+fn costs_no_more_than_on_luv() -> Result<(), Failed> {
+    let ours = of_a_round_trip(|| ours(ECHO, "uring"))?;
+    let luv = of_a_round_trip(|| {
+        let mut lua = Command::new("lua5.4");
+        lua.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/lua/echo_luv.lua"));
+        Ok(lua)
+    })?;
+    println!("{ECHO}: {ours:.1} instructions, {luv:.1} on luv");
+    match ours <= luv {
+        true => Ok(()),
+        false => Err(format!("{ours:.1} instructions, and {luv:.1} on luv").into()),
+    }
+}
+
+/// This program, as what is counted.
+fn ours(what: &str, backend: &str) -> Result<Command, Failed> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--counted", what]).env("CORELLA_BACKEND", backend);
+    Ok(command)
+}
+
+/// What one more round trip costs a server.
+fn of_a_round_trip(server: impl Fn() -> Result<Command, Failed>) -> Result<f64, Failed> {
+    let (few, many) = (instructions(server()?, Some(ROUNDS))?, instructions(server()?, Some(3 * ROUNDS))?);
+    Ok((many - few) / (2 * ROUNDS * CONNECTIONS) as f64)
+}
+
+/// Instructions of a whole run. A server is asked by so many rounds of all connections, and ends with the last of them.
+fn instructions(command: Command, rounds: Option<usize>) -> Result<f64, Failed> {
     let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(std::env::current_exe()?);
-    valgrind.args(["--counted", what]).env("CORELLA_BACKEND", backend);
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    valgrind.arg(command.get_program()).args(command.get_args());
+    valgrind.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     valgrind.env("CONTENDER_CONNECTIONS", CONNECTIONS.to_string());
     let mut counted = valgrind.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    if what == ECHO {
+    if let Some(rounds) = rounds {
         let mut line = String::new();
         BufReader::new(counted.stdout.take().unwrap()).read_line(&mut line)?;
         ask(line.trim().strip_prefix("port ").ok_or("no port")?.parse()?, rounds)?;
