@@ -240,3 +240,23 @@ fn start(name: &str, script: &str) -> std::process::Child {
     command.arg("run").arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
+
+#[test]
+fn modules_beside_the_script_are_found_wherever_else_they_are_looked_for() {
+    let directory = corella::empty_directory("modules");
+    std::fs::write(directory.join("neighbour.lua"), "return { name = 'neighbour' }").unwrap();
+    std::fs::write(directory.join("main.lua"), "print(require('neighbour').name)").unwrap();
+    let elsewhere = directory.join("elsewhere");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("neighbour.lua"), "return { name = 'another' }").unwrap();
+    for (folder, script) in [(".", "main.lua"), (".", "./main.lua"), ("elsewhere", "../main.lua")] {
+        let mut command = corella();
+        command.current_dir(directory.join(folder)).args(["run", script]);
+        let ended = end_of(command.env("LUA_PATH", elsewhere.join("?.lua")));
+        assert_eq!((ended.stdout.as_str(), ended.code), ("neighbour\n", Some(0)), "{script}: {}", ended.stderr);
+    }
+    let mut command = corella();
+    command.current_dir(&directory).args(["run", "-e", "print(require('named').name)"]);
+    std::fs::write(elsewhere.join("named.lua"), "return { name = 'named' }").unwrap();
+    assert_eq!(end_of(command.env("LUA_PATH", elsewhere.join("?.lua"))).stdout, "named\n");
+}

@@ -69,14 +69,13 @@ pub(crate) fn receive(
     deadline: Option<Duration>,
 ) -> Rc<Request> {
     let length = wish.length;
-    let mut buffer = Vec::new();
-    if buffer.try_reserve_exact(length).is_err() {
+    if Vec::<u8>::new().try_reserve_exact(length).is_err() {
         let why = format!("there is no memory for {length} bytes");
         let error = OperationError::invalid(format!("recvfrom {length} bytes"), "", why);
         return Request::settled(runtime, Err(error.into()));
     }
-    // The memory may be more than was asked for, and is not to be filled beyond that.
-    buffer.resize(length, 0);
+    // Memory that is zero from the start: what no datagram fills the system need not have.
+    let buffer = vec![0; length];
     line.ask(runtime, Class::Counted, wish, || {
         let line = Rc::clone(&line);
         runtime.begin(Class::Counted, deadline, socket.recv_from(buffer), move |outcome| {

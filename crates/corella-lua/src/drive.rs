@@ -138,16 +138,14 @@ impl Host {
         if runtime.counted() > 0 {
             return false;
         }
-        if main.ending(&self.runtime).is_settled() {
-            return true;
-        }
-        if runtime.passive() > 0 {
+        let has_ended = main.ending(&self.runtime).is_settled();
+        if !has_ended && runtime.passive() > 0 {
             return false;
         }
         let idle = runtime.idle.take();
         let waits = idle.iter().any(|request| !request.is_settled());
         idle.iter().for_each(|request| request.settle(Ok(Outcome::Nothing)));
-        if !waits {
+        if !waits && !has_ended {
             let why = "deadlock: the main program waits for a task that can never end, and nothing is in flight";
             runtime.report_script_error(why);
         }

@@ -234,7 +234,7 @@ pub(crate) fn without_shebang(source: &[u8]) -> Vec<u8> {
 }
 
 /// Has `require` look beside the script first, and then where `LUA_PATH` says or the process is.
-fn look_for_modules_beside(lua: &Lua, name: &str) -> mlua::Result<()> {
+pub(crate) fn look_for_modules_beside(lua: &Lua, name: &str) -> mlua::Result<()> {
     let package: Table = lua.globals().get("package")?;
     let default = package.get::<String>("path")?;
     let named = ["LUA_PATH_5_4", "LUA_PATH"].iter().find_map(|variable| std::env::var(variable).ok());
@@ -244,10 +244,9 @@ fn look_for_modules_beside(lua: &Lua, name: &str) -> mlua::Result<()> {
         None => default,
     };
     let folder = std::path::Path::new(name).parent().and_then(std::path::Path::to_str).unwrap_or_default();
-    let path = match folder {
-        "" | "." => elsewhere,
-        folder => format!("{folder}/?.lua;{folder}/?/init.lua;{elsewhere}"),
-    };
+    let folder = if folder.is_empty() { "." } else { folder };
+    let beside = format!("{folder}/?.lua;{folder}/?/init.lua");
+    let path = if elsewhere.starts_with(&beside) { elsewhere } else { format!("{beside};{elsewhere}") };
     package.set("path", path)
 }
 

@@ -167,7 +167,7 @@ function FileHandle.print(handle, text, ...)
   if lent[handle] then
     give_back(handle)
   end
-  if ... == nil then
+  if select("#", ...) == 0 then
     local count = write_now(handle, text)
     if count then
       return count

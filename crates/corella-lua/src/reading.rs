@@ -78,7 +78,7 @@ impl Buffers {
     pub(crate) fn read_now(&mut self, length: u64) -> Option<Vec<u8>> {
         match self.found(&Work::Read { length }, self.encoding, false) {
             Found::Whole(length) if self.is_quiet() => {
-                self.eof = false;
+                self.eof &= length == 0;
                 Some(self.take(self.encoding, length))
             }
             _ => None,
@@ -94,7 +94,11 @@ impl Buffers {
         }
         let (there, end) = (self.input.len(), self.separator.len());
         let separator = Separator { bytes: &self.separator, unit: 1 };
-        let first = self.input.record_length(separator)?;
+        let Some(first) = self.input.record_length(separator) else {
+            // Who asks next may look for another one.
+            self.input.forget_search();
+            return None;
+        };
         let text = &self.input.bytes()[..there.min(limit).max(first)];
         let length = separator.places(text).take(LENT_MAX).last()? + end;
         if !matches!(whole_text(self.encoding, &text[..length]), Found::Whole(_)) {
@@ -226,7 +230,8 @@ impl Buffers {
         let bytes = match entry.work {
             Work::Peek { .. } => entry.encoding.decode(self.input.bytes()[..length].to_vec()),
             _ => {
-                self.eof = at_end;
+                // Who takes nothing finds out nothing.
+                self.eof = at_end || self.eof && length == 0;
                 self.take(entry.encoding, length)
             }
         };

@@ -201,7 +201,9 @@ impl Request {
     fn tell(&self, listener: Listener, has_failed: bool, relayed: &Result<MultiValue, Failure>) {
         match listener {
             Listener::Task(task) => {
-                self.is_looked_at.set(true);
+                if self.runtime.tasks.borrow().has(task) {
+                    self.is_looked_at.set(true);
+                }
                 self.runtime.make_ready(Ready::Resume(task));
             }
             Listener::Callback(callback) => self.runtime.make_ready(Ready::Call(callback)),
@@ -212,7 +214,10 @@ impl Request {
                 }
             }
             Listener::Relay(other) => {
-                self.is_looked_at.set(true);
+                // Unless nobody waits for that any more.
+                if !other.is_settled() {
+                    self.is_looked_at.set(true);
+                }
                 other.settle(relayed.clone().map(Outcome::Values));
             }
             Listener::Failure(call) => {
@@ -232,9 +237,6 @@ impl Request {
     pub(crate) fn listen(&self, listener: Listener) {
         let relayed = match &mut *self.state.borrow_mut() {
             State::Running(listeners) => {
-                if matches!(listener, Listener::Relay(_)) {
-                    self.is_looked_at.set(true);
-                }
                 // Most have one.
                 listeners.reserve_exact(usize::from(listeners.is_empty()));
                 listeners.push(listener);

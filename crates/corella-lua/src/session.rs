@@ -5,7 +5,7 @@ use mlua::{AnyUserData, Error, Function, Lua, MultiValue, Table, Value};
 
 use crate::failure::Failure;
 use crate::file_handle::FileHandle;
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::prompt::{self, Answer, Line, Lines, Prompt, Service};
 use crate::socket::Socket;
 use crate::status::Status;
@@ -54,6 +54,9 @@ impl Host {
     /// code.
     pub fn serve(&mut self, mut service: Service) -> i32 {
         let Some(lua) = self.lua.clone() else { return 1 };
+        if let Err(error) = host::look_for_modules_beside(&lua, "") {
+            self.runtime.report_script_error(&error.to_string());
+        }
         let mut session = Session { host: self, lua: &lua, running: None };
         loop {
             session.host.run_some(&lua);

@@ -421,6 +421,11 @@ impl Socket {
             _ => return self.refused("accept"),
         };
         match arguments.callback.take() {
+            Some(_) if arguments.options.deadline.is_some() => {
+                let why = "a deadline is for one connection, and with a callback they are accepted until the socket is closed";
+                let error = OperationError::invalid("accept", self.name(), why);
+                Request::settled(&self.runtime, Err(error.into()))
+            }
             Some(callback) => accept::keep_accepting(&self.runtime, listener, &line, callback),
             None => accept::accept(&self.runtime, listener, &line, arguments.options.deadline),
         }
@@ -446,7 +451,9 @@ impl Socket {
             State::Listening(listener, _) if !writes => (listener.readable(), Class::Passive),
             _ => return Request::settled(&self.runtime, Err(self.refusal("poll"))),
         };
-        self.runtime.begin(class, limit, operation, |outcome| {
+        let keeps = self.clone();
+        self.runtime.begin(class, limit, operation, move |outcome| {
+            drop(keeps);
             let is_ready = match outcome {
                 Err(error) if error.kind() == ErrorKind::TimedOut => false,
                 outcome => outcome.map(|()| true)?,

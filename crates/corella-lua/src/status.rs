@@ -56,10 +56,7 @@ fn take(lua: &Lua, status: AnyUserData) -> mlua::Result<MultiValue> {
     let request = Rc::clone(&status.borrow::<Status>()?.0);
     match request.is_settled() {
         true => request.given(lua),
-        false => {
-            request.look();
-            Ok(MultiValue::new())
-        }
+        false => Ok(MultiValue::new()),
     }
 }
 

@@ -170,3 +170,45 @@ fn named(error: Error, handle: &HandleRef) -> Error {
         false => error,
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    use super::*;
+    use crate::{BackendKind, Scheduler};
+
+    /// CPU time of this thread.
+    fn used() -> Duration {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
+    #[test]
+    fn who_waits_for_the_rest_sleeps_though_a_host_has_something_to_fetch() {
+        for backend in [BackendKind::Uring, BackendKind::Portable] {
+            let Ok(mut scheduler) = Scheduler::builder().backend(backend).build() else { continue };
+            let io = scheduler.io();
+            let (one, _other) = io.socket_pair().unwrap();
+            let mut bytes = *b"fetch me";
+            let transfer = HostedTransfer::Send { socket: &one };
+            submit_hosted_plain(transfer, (bytes.as_mut_ptr(), bytes.len()), 7, false).unwrap();
+            let outcomes = scheduler.hosted_outcomes();
+            while outcomes.is_empty() {
+                scheduler.turn(Duration::MAX).unwrap();
+            }
+            // A host is told at once that there is something.
+            scheduler.turn(Duration::MAX).unwrap();
+            let begun = used();
+            io.sleep(Duration::from_millis(300)).then(|outcome| outcome.unwrap()).unwrap();
+            scheduler.run().unwrap();
+            let used = used() - begun;
+            assert!(used < Duration::from_millis(150), "{used:?} of CPU time, {backend:?}");
+            let mut list = Vec::new();
+            outcomes.fetch(&mut list);
+            assert_eq!(list[0].name, 7);
+        }
+    }
+}

@@ -173,3 +173,20 @@ fn nothing_runs_after_an_exit_in_a_task_that_has_received() {
         |ended| assert_eq!((ended.code, ended.reports.len()), (3, 0), "{:?}", ended.reports),
     );
 }
+
+#[test]
+fn who_waits_for_all_else_goes_on_though_the_main_program_has_ended() {
+    ended(
+        r#"
+        local function says(text) error(text, 0) end
+        Scheduler.run(function() says("called") end)
+        Scheduler.spawn(function() Scheduler.run() says("went on") end)
+        Scheduler.sleep(0.005, function() says("slept") end)
+        "#,
+        |ended| {
+            let has = |text: &str| ended.reports.iter().position(|report| report.contains(text));
+            assert!(has("called").is_some() && has("went on").is_some(), "{:?}", ended.reports);
+            assert!(has("slept") < has("called") && has("slept") < has("went on"), "{:?}", ended.reports);
+        },
+    );
+}

@@ -277,3 +277,19 @@ fn the_file_system_is_there() {
         "#,
     );
 }
+
+#[test]
+fn a_print_with_a_nil_among_its_texts_is_an_error_and_loses_nothing_in_silence() {
+    passes(
+        r#"
+        local file = FileHandle.open(path, "rw")
+        for _, mode in ipairs { "full", "line", "unbuffered" } do
+            file:buffer_type(mode)
+            local ok = pcall(file.print, file, "a", nil, "b")
+            assert(not ok, mode)
+        end
+        file:buffer_type("full")
+        assert(file:print("a", "b") == 2)
+        "#,
+    );
+}

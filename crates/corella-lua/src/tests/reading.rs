@@ -254,3 +254,32 @@ fn a_text_that_ends_within_a_character_comes_to_its_end_with_a_limit_too() {
         "#,
     );
 }
+
+#[test]
+fn a_record_that_was_looked_for_in_vain_hides_no_other() {
+    passes(
+        r#"
+        local file = FileHandle.open(path, "rw")
+        file:print("a;b;c")
+        file:seek(0)
+        file:peek()
+        table.sort({ 2, 1 }, function(one, other) pcall(file.readline, file) return one < other end)
+        assert(file:readline(";") == "a;")
+        "#,
+    );
+}
+
+#[test]
+fn a_read_of_nothing_does_not_change_what_is_known_of_the_end() {
+    passes(
+        r#"
+        local file = FileHandle.open(path, "rw")
+        file:print("text")
+        file:seek(0)
+        assert(file:read(4) == "text" and not file:eof())
+        assert(file:read(0) == "" and not file:eof())
+        assert(file:read(1) == "" and file:eof())
+        assert(file:read(0) == "" and file:eof())
+        "#,
+    );
+}

@@ -234,3 +234,48 @@ fn a_finalizer_may_use_the_socket_whose_bytes_are_just_being_given() {
         "#,
     );
 }
+
+#[test]
+fn a_socket_that_is_polled_stays_open_though_the_script_lets_go_of_it() {
+    passes(
+        r#"
+        local one, other = Socket.pair()
+        local found
+        one:poll(function(status) found = status:get_bool() and status:result() or status:error().kind end)
+        one = nil
+        collectgarbage() collectgarbage()
+        Scheduler.sleep(0.01)
+        other:send("x")
+        Scheduler.run()
+        assert(found == true, found)
+        "#,
+    );
+}
+
+#[test]
+fn an_accept_with_a_callback_takes_no_deadline() {
+    passes(
+        r#"
+        local listener = Socket.listen("127.0.0.1", 0)
+        local status = listener:accept({ deadline = 0.01 }, print)
+        fails("a deadline is for one connection", status.wait, status)
+        fails("deadline passed", listener.accept, listener, { deadline = 0.01 })
+        "#,
+    );
+}
+
+#[test]
+fn a_datagram_takes_no_more_memory_than_it_has_however_much_is_asked_for() {
+    passes(
+        r#"
+        local one = Socket.new("datagram")
+        one:bind("127.0.0.1", 0)
+        local other = Socket.new("datagram")
+        other:sendto("small", one:local_address())
+        local begun = os.clock()
+        local ok, bytes = pcall(one.recvfrom, one, 4 << 30)
+        assert(bytes == "small" or not ok and tostring(bytes):find("no memory"), bytes)
+        assert(os.clock() - begun < 0.5, "nobody fills four gigabytes")
+        "#,
+    );
+}

@@ -119,3 +119,27 @@ fn a_failure_is_reported_while_the_program_goes_on() {
         },
     );
 }
+
+#[test]
+fn a_failure_whose_waiter_has_given_up_is_told_at_the_end() {
+    let late = r#"
+        local task = Scheduler.spawn(function() Scheduler.sleep(0.05) error("lost") end)
+        fails("deadline passed", task.join, task, { deadline = 0.01 })
+    "#;
+    ended(late, |ended| {
+        assert_eq!(ended.code, 1);
+        assert!(ended.reports.iter().any(|report| report.contains("lost")), "{:?}", ended.reports);
+    });
+    let killed = r#"
+        local one = Socket.pair()
+        local status = one:recv(1, { async = true, deadline = 0.02 })
+        local waits = Scheduler.spawn(function() status:wait() end)
+        Scheduler.poll()
+        waits:kill()
+        status = nil
+    "#;
+    ended(killed, |ended| {
+        assert_eq!(ended.code, 1);
+        assert!(ended.reports.iter().any(|report| report.contains("deadline passed")), "{:?}", ended.reports);
+    });
+}

@@ -421,9 +421,9 @@ impl RequestQueue {
         self.settled.is_empty() && self.leftovers.is_empty()
     }
 
-    /// Whether there is such work, or something that a host has yet to fetch: neither is to be slept on.
-    pub(crate) fn has_news(&self) -> bool {
-        self.has_backlog() || !self.hosted.is_empty()
+    /// Whether there is something that a host has yet to fetch.
+    pub(crate) fn has_hosted(&self) -> bool {
+        !self.hosted.is_empty()
     }
 
     /// Whether a `wait` would find nothing, now.

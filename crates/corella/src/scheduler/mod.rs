@@ -164,7 +164,8 @@ impl Scheduler {
     /// wait short.
     pub fn turn(&mut self, limit: Duration) -> Result<bool, Error> {
         self.core.check_outside("poll")?;
-        self.core.turn((limit != Duration::MAX).then_some(limit), || false)?;
+        // What a host has yet to fetch is not to be slept on, here, where it comes back to fetch it.
+        self.core.turn((limit != Duration::MAX).then_some(limit), || self.core.has_hosted())?;
         Ok(self.core.has_more())
     }
 

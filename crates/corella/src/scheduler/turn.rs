@@ -291,7 +291,7 @@ impl Core {
             || !self.direct.borrow().is_empty()
             || !self.arrived.borrow().jobs.is_empty()
             || self.root_is_ready.get();
-        if has_work || limit == Some(Duration::ZERO) || self.queue.borrow().has_news() {
+        if has_work || limit == Some(Duration::ZERO) || self.queue.borrow().has_backlog() {
             return Some(Duration::ZERO);
         }
         let next_due = self.queue.borrow().next_due();
@@ -652,7 +652,13 @@ impl Core {
             || !self.direct.borrow().is_empty()
             || !self.arrived.borrow().jobs.is_empty()
             || self.inbox.has_arrived()
-            || self.queue.borrow().has_news()
+            || self.queue.borrow().has_backlog()
+            || self.has_hosted()
+    }
+
+    /// Whether there is something that a host has yet to fetch.
+    pub(super) fn has_hosted(&self) -> bool {
+        self.queue.borrow().has_hosted()
     }
 
     /// Whether there is something that a turn within its budget has left for the next, besides tasks.
