@@ -257,6 +257,15 @@ Socket = {}
 ---@return corella.Socket
 function Socket.new(kind) end
 
+---The same, in the forms that every operation has.
+---@param kind? "stream"|"datagram"
+---@param options? corella.Options
+---@param callback? corella.Callback
+---@return corella.Socket
+---@overload fun(kind?: "stream"|"datagram", options: corella.Async): corella.Status
+---@overload fun(kind?: "stream"|"datagram", callback: corella.Callback): corella.Status
+function Socket.socket(kind, options, callback) end
+
 ---Listens: `Socket.listen(host, port)`, or `socket:listen()` of a bound one.
 ---@param host string|corella.Address
 ---@param port? integer|string 0 has the OS choose one

@@ -497,6 +497,16 @@ fn kind(arguments: &mut Arguments) -> Result<bool, String> {
     }
 }
 
+/// A socket that is not connected yet, of the kind that a script asks for.
+fn of_kind(runtime: &Rc<Runtime>, arguments: &mut Arguments) -> Result<Socket, String> {
+    let is_datagram = kind(arguments)?;
+    let socket = Socket::new(runtime);
+    if is_datagram {
+        socket.state.replace(State::NewDatagram);
+    }
+    Ok(socket)
+}
+
 fn bind(arguments: &mut Arguments) -> Result<Rc<Request>, String> {
     let socket = socket_of(arguments)?;
     let place = Place::take(arguments)?;
@@ -526,6 +536,12 @@ fn install_connecting(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::
 /// Adds Socket's operations to `verbs`.
 pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> mlua::Result<()> {
     install_connecting(lua, runtime, verbs)?;
+    let shared = Rc::clone(runtime);
+    verb(lua, verbs, "socket", move |lua, arguments| {
+        let object = of_kind(&shared, arguments)?.into_object(lua).map_err(|error| error.to_string())?;
+        let values = MultiValue::from_vec(vec![Value::UserData(object)]);
+        Ok(Request::settled(&shared, Ok(Outcome::Values(values))))
+    })?;
     verb(lua, verbs, "recv", |_, arguments| {
         let socket = socket_of(arguments)?;
         let most = arguments.count("length")?;
@@ -613,14 +629,7 @@ pub(crate) fn install_verbs(lua: &Lua, runtime: &Rc<Runtime>, verbs: &Table) -> 
 /// Adds Socket's calls that finish at once to `methods`.
 pub(crate) fn install(lua: &Lua, runtime: &Rc<Runtime>, methods: &Table) -> mlua::Result<()> {
     let shared = Rc::clone(runtime);
-    direct(lua, methods, "new", move |lua, arguments| {
-        let is_datagram = kind(arguments)?;
-        let socket = Socket::new(&shared);
-        if is_datagram {
-            socket.state.replace(State::NewDatagram);
-        }
-        Ok(socket.into_object(lua)?)
-    })?;
+    direct(lua, methods, "new", move |lua, arguments| Ok(of_kind(&shared, arguments)?.into_object(lua)?))?;
     let shared = Rc::clone(runtime);
     direct(lua, methods, "pair", move |lua, arguments| {
         let (one, other) = (Socket::new(&shared), Socket::new(&shared));

@@ -12,6 +12,17 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 const ECHO: &str = "a round trip of an echo";
 const START: &str = "the start of an empty script";
+const LINES: &str = "lines of a file";
+const READLINE: &str = r#"
+    local file = FileHandle.open((...))
+    local bytes = 0
+    while true do
+        local line = file:readline()
+        if line == "" then break end
+        bytes = bytes + #line
+    end
+"#;
+const IO_LINES: &str = "local bytes = 0 for line in io.lines((...)) do bytes = bytes + #line end";
 
 /// What is counted, on which backend, and the instructions that it was counted to cost.
 const STORED: &[(&str, &str, f64)] =
@@ -26,11 +37,16 @@ const ROUNDS: usize = 30;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [mark, what] = &words[..]
+    if let [mark, what, arguments @ ..] = &words[..]
         && mark == "--counted"
     {
-        let source = if what == ECHO { include_str!("../../../bench/lua/echo_corella.lua") } else { "" };
-        std::process::exit(corella_lua::Host::new().unwrap().run("counted.lua", source.as_bytes(), &[]));
+        let source = match what.as_str() {
+            ECHO => include_str!("../../../bench/lua/echo_corella.lua"),
+            LINES => READLINE,
+            _ => "",
+        };
+        let arguments: Vec<_> = arguments.iter().map(std::ffi::OsString::from).collect();
+        std::process::exit(corella_lua::Host::new().unwrap().run("counted.lua", source.as_bytes(), &arguments));
     }
     let is_of_the_profile = std::env::current_exe().unwrap().iter().any(|folder| folder == "packaged");
     let stored = STORED.iter().map(|(what, backend, stored)| {
@@ -39,7 +55,9 @@ fn main() {
     });
     let beside_luv = Trial::test("uring::an_echo_costs_no_more_than_on_luv", costs_no_more_than_on_luv);
     // What is stored is of the profile that the leg names.
-    let trials = stored.chain([beside_luv]).map(|trial| trial.with_ignored_flag(!is_of_the_profile));
+    let beside_lua =
+        Trial::test("uring::a_line_costs_at_most_twice_what_it_does_in_stock_lua", a_line_costs_at_most_twice);
+    let trials = stored.chain([beside_luv, beside_lua]).map(|trial| trial.with_ignored_flag(!is_of_the_profile));
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
@@ -67,6 +85,32 @@ fn costs_no_more_than_on_luv() -> Result<(), Failed> {
     match ours <= luv {
         true => Ok(()),
         false => Err(format!("{ours:.1} instructions, and {luv:.1} on luv").into()),
+    }
+}
+
+fn a_line_costs_at_most_twice() -> Result<(), Failed> {
+    const FEW: usize = 20_000;
+    let path = std::env::temp_dir().join(format!("corella-lines-{}", std::process::id()));
+    let count = |lines: usize| -> Result<(f64, f64), Failed> {
+        std::fs::write(&path, [&[b'x'; 49][..], b"\n"].concat().repeat(lines))?;
+        let mut ours = ours(LINES, "uring")?;
+        ours.arg(&path);
+        let mut lua = Command::new("lua5.4");
+        let script = path.with_extension("lua");
+        std::fs::write(&script, IO_LINES)?;
+        lua.arg(&script).arg(&path);
+        let counted = (instructions(ours, None)?, instructions(lua, None)?);
+        std::fs::remove_file(&script)?;
+        std::fs::remove_file(&path)?;
+        Ok(counted)
+    };
+    let (few, many) = (count(FEW)?, count(3 * FEW)?);
+    let of_a_line = |few: f64, many: f64| (many - few) / (2 * FEW) as f64;
+    let (ours, lua) = (of_a_line(few.0, many.0), of_a_line(few.1, many.1));
+    println!("a line: {ours:.1} instructions, {lua:.1} in stock Lua");
+    match ours <= 2.0 * lua {
+        true => Ok(()),
+        false => Err(format!("{ours:.1} instructions, and {lua:.1} in stock Lua").into()),
     }
 }
 

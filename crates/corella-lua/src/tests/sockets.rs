@@ -279,3 +279,18 @@ fn a_datagram_takes_no_more_memory_than_it_has_however_much_is_asked_for() {
         "#,
     );
 }
+
+#[test]
+fn a_socket_is_made_in_all_forms() {
+    passes(
+        r#"
+        local plain, status, called = Socket.socket("datagram"), Socket.socket({ async = true }), nil
+        Socket.socket("stream", function(made) called = made:result() end)
+        plain:bind("127.0.0.1", 0)
+        status:wait():bind("127.0.0.1", 0)
+        Scheduler.run()
+        called:bind("127.0.0.1", 0)
+        fails("'socket'", Socket.socket, "pigeon")
+        "#,
+    );
+}
