@@ -20,7 +20,7 @@ use super::network::{Ask, Network, Progress, SocketId};
 use super::{Faults, InjectedFault as Injected};
 use crate::address::Address;
 use crate::backend::{
-    Descriptor, Errno, Fault, Nature, Outcome, RawDescriptor, SocketAnswer, SocketCall, StandardStream, Value,
+    Descriptor, Errno, Fault, Nature, Outcome, RawDescriptor, SocketAnswer, SocketCall, StandardStream, Value, codes,
 };
 use crate::fs::FileKind;
 use crate::op::{Class, Op, OpenOptions};
@@ -517,8 +517,8 @@ impl World {
         self.record(4, raw as u64, bytes.len() as u64);
         match sent {
             Ok(Progress::Done(count)) => Some(Ok(count as u64)),
-            Ok(Progress::Waits) | Err(Errno::INTR) => None,
-            Err(code) => Some(Err(code.raw_os_error())),
+            Ok(Progress::Waits) => None,
+            Err(code) => Some(Err(code.raw_os_error())).filter(|sent| *sent != Err(codes::EINTR)),
         }
     }
 
