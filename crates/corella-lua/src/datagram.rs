@@ -13,6 +13,9 @@ use crate::received::{Arrival, Line, Received, Slip};
 use crate::request::{Class, Outcome, Request};
 use crate::runtime::Runtime;
 
+/// No datagram is larger: of the Unix domain they may be as large as what a socket may have in flight.
+const DATAGRAM_MAX: usize = 16 << 20;
+
 /// One that was received: its bytes, if `tells_sender` its sender, and its length if it was longer than asked for. Lua's
 /// values are made of it when it is asked for, outside of the scheduler's turn.
 struct Message {
@@ -69,13 +72,15 @@ pub(crate) fn receive(
     deadline: Option<Duration>,
 ) -> Rc<Request> {
     let length = wish.length;
-    if Vec::<u8>::new().try_reserve_exact(length).is_err() {
+    let room = length.min(DATAGRAM_MAX);
+    let mut buffer = Vec::new();
+    if buffer.try_reserve_exact(room).is_err() {
         let why = format!("there is no memory for {length} bytes");
         let error = OperationError::invalid(format!("recvfrom {length} bytes"), "", why);
         return Request::settled(runtime, Err(error.into()));
     }
-    // Memory that is zero from the start: what no datagram fills the system need not have.
-    let buffer = vec![0; length];
+    // The memory may be more than was asked for, and is not to be filled beyond that.
+    buffer.resize(room, 0);
     line.ask(runtime, Class::Counted, wish, || {
         let line = Rc::clone(&line);
         runtime.begin(Class::Counted, deadline, socket.recv_from(buffer), move |outcome| {

@@ -71,6 +71,7 @@ impl Host {
     /// Has the scheduler turn once, and sleep if there is nothing to do.
     pub(crate) fn turn_once(&mut self, lua: &Lua) -> Result<(), Error> {
         let is_ready = self.runtime.is_ready();
+        self.turns.set(self.turns.get() + 1);
         self.before_turn(lua, !is_ready);
         self.runtime.turn(match is_ready {
             false if self.runtime.has_unseen_failure() => COLLECT_EVERY,
@@ -142,14 +143,18 @@ impl Host {
         if !has_ended && runtime.passive() > 0 {
             return false;
         }
-        let idle = runtime.idle.take();
-        let waits = idle.iter().any(|request| !request.is_settled());
-        idle.iter().for_each(|request| request.settle(Ok(Outcome::Nothing)));
-        if !waits && !has_ended {
+        // Those that wait until all else is done go on. After the main program not for ever: if nothing has come of the last time
+        // but that somebody waits again, that was it.
+        let is_again = has_ended && self.turns.get() <= self.idle_at.replace(self.turns.get()) + 1;
+        runtime.idle.take().iter().for_each(|request| request.settle(Ok(Outcome::Nothing)));
+        if runtime.is_ready() && !is_again {
+            return false;
+        }
+        if !has_ended {
             let why = "deadlock: the main program waits for a task that can never end, and nothing is in flight";
             runtime.report_script_error(why);
         }
-        !waits
+        true
     }
 
     /// Before the program sleeps: what it printed is to be seen, and what went wrong too.

@@ -135,6 +135,11 @@ impl Transfers {
         self.state.borrow().waiting
     }
 
+    /// Whether some have ended that were not even looked for.
+    pub(crate) fn has_outcomes(&self) -> bool {
+        !self.outcomes.is_empty()
+    }
+
     /// How many have ended that were not taken.
     pub(crate) fn ended(&self) -> usize {
         let state = self.state.borrow();

@@ -167,7 +167,8 @@ function FileHandle.print(handle, text, ...)
   if lent[handle] then
     give_back(handle)
   end
-  if select("#", ...) == 0 then
+  local others = select("#", ...)
+  if others == 0 or others == 1 and ... == nil then
     local count = write_now(handle, text)
     if count then
       return count

@@ -192,7 +192,9 @@ impl Request {
         for listener in listeners {
             self.tell(listener, has_failed, &relayed);
         }
-        if has_failed && !self.is_looked_at.get() {
+        // What was stopped because nobody wanted it is not told of.
+        let may_be_told = relayed.as_ref().err().is_some_and(|failure| !failure.is_unwanted());
+        if may_be_told && !self.is_looked_at.get() {
             self.runtime.note_failure();
         }
         unwanted.into_iter().for_each(Outcome::give_back);

@@ -135,7 +135,7 @@ fn waits_for_others(operation: &str) -> bool {
     let name = operation.split(' ').next().unwrap_or_default();
     // An open for writing goes on: what is to be written may be waiting for it.
     operation == "open for reading"
-        || ["accept", "connect", "resolve", "sleep"].contains(&name)
+        || ["accept", "connect", "resolve", "sleep", "writable"].contains(&name)
         || name.starts_with("read")
         || name.starts_with("recv")
 }
@@ -371,7 +371,9 @@ impl Runtime {
 
     /// Whether there is something to run, or a turn would find something.
     pub(crate) fn has_work(&self) -> bool {
-        self.is_ready() || self.scheduler.borrow().as_ref().is_some_and(Scheduler::has_work)
+        self.is_ready()
+            || self.transfers.has_outcomes()
+            || self.scheduler.borrow().as_ref().is_some_and(Scheduler::has_work)
     }
 
     pub(crate) fn outstanding(&self) -> Vec<Outstanding> {
@@ -392,7 +394,8 @@ impl Runtime {
     pub(crate) fn stop_accepting(&self) {
         self.is_ending.set(true);
         for request in self.outstanding() {
-            if request.operation == "accept" {
+            // Connections that are waited for, also by a poll.
+            if request.operation == "accept" || request.operation == "readable" {
                 self.io.cancel(request.id);
             }
         }

@@ -420,12 +420,13 @@ impl Socket {
             State::Listening(listener, line) => (listener.clone(), Rc::clone(line)),
             _ => return self.refused("accept"),
         };
+        if arguments.callback.is_some() && arguments.options.deadline.is_some() {
+            let why =
+                "a deadline is for one connection, and with a callback they are accepted until the socket is closed";
+            let error = OperationError::invalid("accept", self.name(), why);
+            return Request::settled(&self.runtime, Err(error.into()));
+        }
         match arguments.callback.take() {
-            Some(_) if arguments.options.deadline.is_some() => {
-                let why = "a deadline is for one connection, and with a callback they are accepted until the socket is closed";
-                let error = OperationError::invalid("accept", self.name(), why);
-                Request::settled(&self.runtime, Err(error.into()))
-            }
             Some(callback) => accept::keep_accepting(&self.runtime, listener, &line, callback),
             None => accept::accept(&self.runtime, listener, &line, arguments.options.deadline),
         }

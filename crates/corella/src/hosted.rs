@@ -201,6 +201,7 @@ mod tests {
             }
             // A host is told at once that there is something.
             scheduler.turn(Duration::MAX).unwrap();
+            assert_eq!(scheduler.prepare_wait().unwrap(), Some(Duration::ZERO));
             let begun = used();
             io.sleep(Duration::from_millis(300)).then(|outcome| outcome.unwrap()).unwrap();
             scheduler.run().unwrap();

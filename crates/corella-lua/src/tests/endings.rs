@@ -185,8 +185,31 @@ fn who_waits_for_all_else_goes_on_though_the_main_program_has_ended() {
         "#,
         |ended| {
             let has = |text: &str| ended.reports.iter().position(|report| report.contains(text));
-            assert!(has("called").is_some() && has("went on").is_some(), "{:?}", ended.reports);
+            assert!(["called", "went on", "slept"].iter().all(|text| has(text).is_some()), "{:?}", ended.reports);
             assert!(has("slept") < has("called") && has("slept") < has("went on"), "{:?}", ended.reports);
         },
     );
+}
+
+#[test]
+fn nobody_who_waits_for_all_else_keeps_a_program_from_its_end() {
+    for script in [
+        "local status = Scheduler.run({ async = true })",
+        "Scheduler.spawn(function() while true do Scheduler.run() end end)",
+        "local listener = Socket.listen('127.0.0.1', 0) listener:poll('read', function() end)",
+        "Scheduler.spawn(function() Scheduler.run() Scheduler.sleep(0.001) Scheduler.run() ends = true end)",
+    ] {
+        passes(script);
+    }
+    // A send that finds no room is not waited for when the end is asked for.
+    let full = r#"
+        local one = Socket.pair()
+        Scheduler.spawn(function() pcall(one.send, one, ("x"):rep(8 << 20)) end)
+        Scheduler.sleep(0.001)
+        one:poll("write", function() end)
+        os.exit(0)
+    "#;
+    let begun = std::time::Instant::now();
+    ended(full, |ended| assert_eq!(ended.code, 0));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(8));
 }

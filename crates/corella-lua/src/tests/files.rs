@@ -289,7 +289,7 @@ fn a_print_with_a_nil_among_its_texts_is_an_error_and_loses_nothing_in_silence()
             assert(not ok, mode)
         end
         file:buffer_type("full")
-        assert(file:print("a", "b") == 2)
+        assert(file:print("a", "b") == 2 and file:print("c", nil) == 1)
         "#,
     );
 }

@@ -259,6 +259,10 @@ fn an_accept_with_a_callback_takes_no_deadline() {
         local listener = Socket.listen("127.0.0.1", 0)
         local status = listener:accept({ deadline = 0.01 }, print)
         fails("a deadline is for one connection", status.wait, status)
+        local told
+        listener:accept({ deadline = 0.01 }, function(refused) told = refused:error() end)
+        Scheduler.sleep(0.001)
+        assert(tostring(told):find("a deadline is for one connection"))
         fails("deadline passed", listener.accept, listener, { deadline = 0.01 })
         "#,
     );
@@ -272,10 +276,7 @@ fn a_datagram_takes_no_more_memory_than_it_has_however_much_is_asked_for() {
         one:bind("127.0.0.1", 0)
         local other = Socket.new("datagram")
         other:sendto("small", one:local_address())
-        local begun = os.clock()
-        local ok, bytes = pcall(one.recvfrom, one, 4 << 30)
-        assert(bytes == "small" or not ok and tostring(bytes):find("no memory"), bytes)
-        assert(os.clock() - begun < 0.5, "nobody fills four gigabytes")
+        assert(one:recvfrom(1 << 50) == "small")
         "#,
     );
 }

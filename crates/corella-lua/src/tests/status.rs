@@ -131,12 +131,14 @@ fn a_failure_whose_waiter_has_given_up_is_told_at_the_end() {
         assert!(ended.reports.iter().any(|report| report.contains("lost")), "{:?}", ended.reports);
     });
     let killed = r#"
-        local one = Socket.pair()
+        local one, other = Socket.pair()
         local status = one:recv(1, { async = true, deadline = 0.02 })
         local waits = Scheduler.spawn(function() status:wait() end)
         Scheduler.poll()
         waits:kill()
         status = nil
+        Scheduler.sleep(0.03)
+        assert(not other:is_closed())
     "#;
     ended(killed, |ended| {
         assert_eq!(ended.code, 1);

@@ -241,7 +241,8 @@ impl Scheduler {
     pub fn prepare_wait(&mut self) -> Result<Option<Duration>, Error> {
         self.core.check_outside("prepare_wait")?;
         let was_called = self.core.take_arrived();
-        let timeout = if was_called { Some(Duration::ZERO) } else { self.core.may_wait(None) };
+        let timeout =
+            if was_called || self.core.has_hosted() { Some(Duration::ZERO) } else { self.core.may_wait(None) };
         if timeout != Some(Duration::ZERO) {
             let result = self.core.queue.borrow_mut().backend.flush();
             result.map_err(|error| Error::from_io(&error, "flush", "the scheduler's backend"))?;
