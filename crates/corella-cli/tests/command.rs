@@ -258,6 +258,8 @@ fn modules_beside_the_script_are_found_wherever_else_they_are_looked_for() {
     let mut command = corella();
     command.current_dir(&directory).args(["run", "-e", "print(require('named').name)"]);
     std::fs::write(elsewhere.join("named.lua"), "return { name = 'named' }").unwrap();
+    // A text is in no folder.
+    std::fs::write(directory.join("named.lua"), "return { name = 'of the folder' }").unwrap();
     command.env_remove("LUA_PATH_5_4").env("LUA_PATH", elsewhere.join("?.lua"));
     assert_eq!(end_of(&mut command).stdout, "named\n");
 }

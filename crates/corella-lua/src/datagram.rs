@@ -8,12 +8,12 @@ use corella::{Address, Datagram, DatagramSocket, Operation};
 use mlua::{Lua, MultiValue, Value};
 
 use crate::address::Endpoint;
-use crate::failure::{Failure, OperationError};
+use crate::failure::Failure;
 use crate::received::{Arrival, Line, Received, Slip};
 use crate::request::{Class, Outcome, Request};
 use crate::runtime::Runtime;
 
-/// No datagram is larger: of the Unix domain they may be as large as what a socket may have in flight.
+/// So much of a datagram is received at most. Those of the Unix domain may be as large as what a socket may have in flight.
 const DATAGRAM_MAX: usize = 16 << 20;
 
 /// One that was received: its bytes, if `tells_sender` its sender, and its length if it was longer than asked for. Lua's
@@ -72,15 +72,8 @@ pub(crate) fn receive(
     deadline: Option<Duration>,
 ) -> Rc<Request> {
     let length = wish.length;
-    let room = length.min(DATAGRAM_MAX);
-    let mut buffer = Vec::new();
-    if buffer.try_reserve_exact(room).is_err() {
-        let why = format!("there is no memory for {length} bytes");
-        let error = OperationError::invalid(format!("recvfrom {length} bytes"), "", why);
-        return Request::settled(runtime, Err(error.into()));
-    }
-    // The memory may be more than was asked for, and is not to be filled beyond that.
-    buffer.resize(room, 0);
+    // What no datagram fills the system need not have: these pages are zero without having been written.
+    let buffer = vec![0; length.min(DATAGRAM_MAX)];
     line.ask(runtime, Class::Counted, wish, || {
         let line = Rc::clone(&line);
         runtime.begin(Class::Counted, deadline, socket.recv_from(buffer), move |outcome| {

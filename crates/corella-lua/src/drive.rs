@@ -71,7 +71,6 @@ impl Host {
     /// Has the scheduler turn once, and sleep if there is nothing to do.
     pub(crate) fn turn_once(&mut self, lua: &Lua) -> Result<(), Error> {
         let is_ready = self.runtime.is_ready();
-        self.turns.set(self.turns.get() + 1);
         self.before_turn(lua, !is_ready);
         self.runtime.turn(match is_ready {
             false if self.runtime.has_unseen_failure() => COLLECT_EVERY,
@@ -143,11 +142,9 @@ impl Host {
         if !has_ended && runtime.passive() > 0 {
             return false;
         }
-        // Those that wait until all else is done go on. After the main program not for ever: if nothing has come of the last time
-        // but that somebody waits again, that was it.
-        let is_again = has_ended && self.turns.get() <= self.idle_at.replace(self.turns.get()) + 1;
+        // Those that wait until all else is done go on.
         runtime.idle.take().iter().for_each(|request| request.settle(Ok(Outcome::Nothing)));
-        if runtime.is_ready() && !is_again {
+        if runtime.is_ready() {
             return false;
         }
         if !has_ended {

@@ -3,7 +3,6 @@
 //! Lua runs outside the scheduler's turns only. A turn settles requests; those put tasks and callbacks among what is
 //! ready, and when the turn is over the host resumes them.
 
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,10 +38,6 @@ pub struct Host {
     /// What a task yields first when it waits for the Status that it yields second.
     pub(crate) marker: LightUserData,
     pub(crate) last_collection: Duration,
-    /// Turns so far, from two on.
-    pub(crate) turns: Cell<u64>,
-    /// In which of them those that wait until all else is done went on.
-    pub(crate) idle_at: Cell<u64>,
 }
 
 /// Why a host could not be made.
@@ -136,7 +131,7 @@ impl Host {
         crate::install::install(&lua, &runtime, marker)?;
         lua.gc_restart();
         let last_collection = runtime.now();
-        Ok(Host { lua: Some(lua), runtime, marker, last_collection, turns: Cell::new(2), idle_at: Cell::new(0) })
+        Ok(Host { lua: Some(lua), runtime, marker, last_collection })
     }
 
     /// Runs a program to its end and gives its exit code: what it gave to `os.exit`, 1 if it or one of its tasks
@@ -249,10 +244,11 @@ pub(crate) fn look_for_modules_beside(lua: &Lua, name: &str) -> mlua::Result<()>
         None => default,
     };
     let folder = std::path::Path::new(name).parent().and_then(std::path::Path::to_str).unwrap_or_default();
+    // A text or standard input is in no folder.
+    let is_in_a_folder = !folder.is_empty() || std::path::Path::new(name).is_file();
     let folder = if folder.is_empty() { "." } else { folder };
     let beside = format!("{folder}/?.lua;{folder}/?/init.lua");
-    // A text or standard input is in no folder.
-    let path = match std::path::Path::new(name).is_file() && !elsewhere.starts_with(&beside) {
+    let path = match is_in_a_folder && !elsewhere.starts_with(&beside) {
         true => format!("{beside};{elsewhere}"),
         false => elsewhere,
     };
