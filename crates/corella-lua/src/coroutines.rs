@@ -146,7 +146,8 @@ impl Call<'_> {
     /// Whether the task will wait so that the host sees it at once.
     #[inline]
     pub(crate) fn is_short(&self) -> bool {
-        self.runtime.resumed.get() == self.state
+        // SAFETY: Lua has called a function of a Lua that is prepared with this state.
+        unsafe { is_run_by_the_host(self.state) }
     }
 
     /// It has failed.

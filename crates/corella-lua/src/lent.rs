@@ -9,9 +9,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use corella::{Error, HostedOutcome, HostedOutcomes, HostedTransfer, RequestId, Socket, submit_hosted_plain};
+
 use crate::stream::Stream;
 use crate::tasks::TaskKey;
-use corella::{Error, HostedOutcome, HostedOutcomes, HostedTransfer, RequestId, Socket, submit_hosted_plain};
 
 /// Room for so many is kept when there are none.
 const PLACES_KEPT: usize = 4096;

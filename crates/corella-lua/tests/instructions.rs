@@ -2,7 +2,7 @@
 //!
 //! This program starts itself again under valgrind. An echo is served twice, for so many round trips and for three times as
 //! many; the difference is theirs. `STORED` says what each may cost. What has become cheaper is to be stored as such. The same
-//! echo on luv, on stock Lua, is counted beside it.
+//! echo on luv, on stock Lua, is counted beside it, and lines of a file beside those of stock Lua.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -54,9 +54,9 @@ fn main() {
         Trial::test(name, move || costs_what_is_stored(what, backend, *stored))
     });
     let beside_luv = Trial::test("uring::an_echo_costs_no_more_than_on_luv", costs_no_more_than_on_luv);
-    // What is stored is of the profile that the leg names.
     let beside_lua =
         Trial::test("uring::a_line_costs_at_most_twice_what_it_does_in_stock_lua", a_line_costs_at_most_twice);
+    // What is stored is of the profile that the leg names.
     let trials = stored.chain([beside_luv, beside_lua]).map(|trial| trial.with_ignored_flag(!is_of_the_profile));
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
